@@ -1,0 +1,1 @@
+"""Everything that decides: the policy protocol, the expert, baselines, networks and learners."""

@@ -18,9 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgellm_env._compile import compiled
+from edgellm_env.arrays import BoolArray, FloatArray
 
-FloatArray: TypeAlias = NDArray[np.float64]
-BoolArray: TypeAlias = NDArray[np.bool_]
 SelectionLike: TypeAlias = NDArray[np.bool_] | NDArray[np.integer[Any]] | Sequence[bool] | Sequence[int]
 
 RELATIVE_TOLERANCE = 1e-9
@@ -97,13 +96,14 @@ class SlotProblem:
     memory_bytes: float
     uplink_limit_share: float = 1.0
     downlink_limit_share: float = 1.0
-    admissible: BoolArray = field(default=None)  # type: ignore[assignment]
+    admissible: BoolArray = field(default_factory=lambda: np.ones(0, dtype=np.bool_))
 
     def __post_init__(self) -> None:
+        """Check every field and turn arrays into read-only float64."""
         size = np.shape(self.compute_s)
         if len(size) != 1:
             raise ValueError(f"SlotProblem.compute_s: shape {size}; expected one dimension, (n,)")
-        if self.admissible is None:
+        if np.shape(self.admissible) == (0,):
             object.__setattr__(self, "admissible", np.ones(size, dtype=np.bool_))
         for entry in fields(self):
             value = getattr(self, entry.name)
@@ -132,7 +132,7 @@ class SlotProblem:
     @property
     def size(self) -> int:
         """Number of waiting requests n."""
-        return self.compute_s.shape[0]
+        return int(self.compute_s.shape[0])
 
     def as_mask(self, selection: SelectionLike) -> BoolArray:
         """Return ``selection`` as a bool mask of shape (n,).
@@ -146,7 +146,7 @@ class SlotProblem:
         array = np.asarray(selection)
         if array.ndim != 1:
             raise ValueError(f"selection: shape {array.shape}; expected one dimension")
-        if array.dtype == np.bool_ or array.dtype == np.int8:
+        if array.dtype in (np.bool_, np.int8):
             if array.shape[0] != self.size:
                 raise ValueError(f"selection: a mask of length {array.shape[0]}; expected {self.size}")
             if array.dtype == np.int8 and np.any((array != 0) & (array != 1)):

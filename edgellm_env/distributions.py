@@ -1,0 +1,150 @@
+"""Distributions that a scenario can name, each drawn by inverting its distribution function at one uniform number.
+
+One uniform a value keeps the draws independent of each other: request i's length depends on the seed, the stream and
+i alone, whatever else the scenario says.
+"""
+
+import math
+from typing import Annotated, Literal, Self, TypeAlias
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from edgellm_env._compile import compiled
+from edgellm_env.arrays import FloatArray
+
+UNIFORM, LOG_UNIFORM, UNIFORM_INTEGER, CHOICE = 0, 1, 2, 3
+
+Number: TypeAlias = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class _Base(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Constant(_Base):
+    """Always ``value``."""
+
+    kind: Literal["constant"] = "constant"
+    value: Number
+
+    @property
+    def minimum(self) -> float:
+        return self.value
+
+    @property
+    def maximum(self) -> float:
+        return self.value
+
+    @property
+    def is_whole(self) -> bool:
+        return float(self.value).is_integer()
+
+    def encode(self) -> FloatArray:
+        return np.array([CHOICE, self.value])
+
+
+class _Range(_Base):
+    low: Number
+    high: Number
+
+    @property
+    def minimum(self) -> float:
+        return self.low
+
+    @property
+    def maximum(self) -> float:
+        return self.high
+
+    @model_validator(mode="after")
+    def _check_order(self) -> Self:
+        if self.high < self.low:
+            raise ValueError(f"high: {self.high}; expected at least low = {self.low}")
+        return self
+
+
+class Uniform(_Range):
+    """Continuous and uniform in [low, high]."""
+
+    kind: Literal["uniform"] = "uniform"
+
+    @property
+    def is_whole(self) -> bool:
+        return False
+
+    def encode(self) -> FloatArray:
+        return np.array([UNIFORM, self.low, self.high])
+
+
+class LogUniform(_Range):
+    """Uniform in its logarithm between low and high."""
+
+    kind: Literal["log-uniform"] = "log-uniform"
+
+    @model_validator(mode="after")
+    def _check_positive(self) -> Self:
+        if self.low <= 0:
+            raise ValueError(f"low: {self.low}; expected a number above 0")
+        return self
+
+    @property
+    def is_whole(self) -> bool:
+        return False
+
+    def encode(self) -> FloatArray:
+        return np.array([LOG_UNIFORM, math.log(self.low), math.log(self.high)])
+
+
+class UniformInteger(_Range):
+    """Whole numbers, uniform in {low, ..., high}, both included."""
+
+    kind: Literal["uniform-integer"] = "uniform-integer"
+    low: int
+    high: int
+
+    @property
+    def is_whole(self) -> bool:
+        return True
+
+    def encode(self) -> FloatArray:
+        return np.array([UNIFORM_INTEGER, self.low, self.high])
+
+
+class Choice(_Base):
+    """One of ``values``, each as likely."""
+
+    kind: Literal["choice"] = "choice"
+    values: tuple[Number, ...] = Field(min_length=1, strict=False)
+
+    @property
+    def minimum(self) -> float:
+        return min(self.values)
+
+    @property
+    def maximum(self) -> float:
+        return max(self.values)
+
+    @property
+    def is_whole(self) -> bool:
+        return all(float(value).is_integer() for value in self.values)
+
+    def encode(self) -> FloatArray:
+        return np.array([CHOICE, *self.values])
+
+
+Distribution: TypeAlias = Annotated[
+    Constant | Uniform | LogUniform | UniformInteger | Choice, Field(discriminator="kind")
+]
+
+
+@compiled
+def quantile(code: FloatArray, uniform: float) -> float:
+    """Value of the encoded distribution at ``uniform`` in (0, 1)."""
+    kind = int(code[0])
+    if kind == UNIFORM:
+        return code[1] + (code[2] - code[1]) * uniform
+    if kind == LOG_UNIFORM:
+        return math.exp(code[1] + (code[2] - code[1]) * uniform)
+    if kind == UNIFORM_INTEGER:
+        return code[1] + math.floor((code[2] - code[1] + 1.0) * uniform)
+    return code[1 + int(math.floor((code.size - 1) * uniform))]

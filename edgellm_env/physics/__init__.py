@@ -1,0 +1,1 @@
+"""Transformer, quantization and radio formulas: pure functions of arrays, no environment inside."""

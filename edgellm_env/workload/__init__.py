@@ -1,0 +1,1 @@
+"""Requests: what a trace of them is, and where it comes from."""

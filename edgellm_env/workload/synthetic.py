@@ -1,0 +1,225 @@
+"""Draws request traces for many episodes at once, each from its own seed.
+
+Every quantity of request i comes from the Philox block at index i of its stream (arrivals, lengths, requirements,
+radio, background). So streams never disturb each other: changing the radio leaves arrivals, lengths and requirements
+bit-identical, and an episode is the same alone or among a thousand.
+"""
+
+import math
+from typing import Final
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from edgellm_env._compile import compiled, compiled_parallel
+from edgellm_env.arrays import FloatArray, IntArray
+from edgellm_env.distributions import Constant, Distribution, quantile
+from edgellm_env.physics import radio
+from edgellm_env.scenario import Scenario
+from edgellm_env.workload.philox import uniforms
+from edgellm_env.workload.trace import TraceBatch
+
+ARRIVALS: Final = 0
+LENGTHS: Final = 1
+REQUIREMENTS: Final = 2
+RADIO: Final = 3
+BACKGROUND: Final = 4
+WINDOW: Final = 5
+
+
+@compiled
+def _draw_arrivals(
+    seed: np.uint64, rates_rps: FloatArray, switch_rates_per_s: FloatArray, horizon_s: float, arrival_s: FloatArray
+) -> int:
+    """Fill ``arrival_s`` while it has room and return how many requests arrive before ``horizon_s``.
+
+    A two-state Markov-modulated Poisson process; with switch rates of 0 it is a Poisson process. Each event (arrival or
+    switch) uses one block: when it comes, and which it is.
+    """
+    state = 0
+    leaving = switch_rates_per_s[0] + switch_rates_per_s[1]
+    if leaving > 0.0 and uniforms(seed, ARRIVALS, -1)[0] * leaving < switch_rates_per_s[0]:
+        state = 1
+    time_s, count, event = 0.0, 0, 0
+    while True:
+        rate = rates_rps[state] + switch_rates_per_s[state]
+        wait, which, _, _ = uniforms(seed, ARRIVALS, event)
+        event += 1
+        time_s -= math.log(wait) / rate
+        if time_s >= horizon_s:
+            return count
+        if which * rate < rates_rps[state]:
+            if count < arrival_s.size:
+                arrival_s[count] = time_s
+            count += 1
+        else:
+            state = 1 - state
+
+
+@compiled_parallel
+def _draw_all_arrivals(
+    seeds: NDArray[np.uint64],
+    rates_rps: FloatArray,
+    switch_rates_per_s: FloatArray,
+    horizon_s: float,
+    arrival_s: FloatArray,
+) -> IntArray:
+    count = np.empty(seeds.size, dtype=np.int64)
+    for row in numba.prange(seeds.size):
+        count[row] = _draw_arrivals(seeds[row], rates_rps, switch_rates_per_s, horizon_s, arrival_s[row])
+    return count
+
+
+@compiled_parallel
+def _draw_pairs(
+    seeds: NDArray[np.uint64], count: IntArray, stream: int, code_0: FloatArray, code_1: FloatArray, out: FloatArray
+) -> None:
+    """Fill ``out`` (2, E, M) with two quantities of each request from one stream."""
+    for row in numba.prange(seeds.size):
+        for index in range(count[row]):
+            first, second, _, _ = uniforms(seeds[row], stream, index)
+            out[0, row, index] = quantile(code_0, first)
+            out[1, row, index] = quantile(code_1, second)
+
+
+@compiled_parallel
+def _draw_requirements(
+    seeds: NDArray[np.uint64],
+    count: IntArray,
+    latency: FloatArray,
+    accuracy: FloatArray,
+    attachment: FloatArray,
+    out: FloatArray,
+) -> None:
+    """Fill ``out`` (3, E, M) with latency requirement, accuracy requirement and attachment bits."""
+    for row in numba.prange(seeds.size):
+        for index in range(count[row]):
+            first, second, third, _ = uniforms(seeds[row], REQUIREMENTS, index)
+            out[0, row, index] = quantile(latency, first)
+            out[1, row, index] = quantile(accuracy, second)
+            out[2, row, index] = quantile(attachment, third)
+
+
+@compiled_parallel
+def _draw_channels(
+    seeds: NDArray[np.uint64], count: IntArray, inner_m: float, outer_m: float, fading: bool, out: FloatArray
+) -> None:
+    """Fill ``out`` (2, E, M) with distance (uniform over the ring's area) and fading power gain (mean 1)."""
+    for row in numba.prange(seeds.size):
+        for index in range(count[row]):
+            place, fade, _, _ = uniforms(seeds[row], RADIO, index)
+            out[0, row, index] = math.sqrt(inner_m**2 + (outer_m**2 - inner_m**2) * place)
+            out[1, row, index] = -math.log(fade) if fading else 1.0
+
+
+@compiled
+def _draw_background(
+    seeds: NDArray[np.uint64], slots: int, low: FloatArray, high: FloatArray, correlation: float, out: FloatArray
+) -> None:
+    """Fill ``out`` (3, E, K): a stationary Gaussian AR(1) per resource, mapped to [low, high] by the normal CDF.
+
+    The map bounds the process without clipping it: availability is uniform over its range in the long run.
+    """
+    innovation = math.sqrt(1.0 - correlation**2)
+    normals = np.empty(4)
+    for row in range(seeds.size):
+        state = np.zeros(3)
+        for slot in range(slots):
+            u0, u1, u2, u3 = uniforms(seeds[row], BACKGROUND, slot)
+            radius = math.sqrt(-2.0 * math.log(u0))
+            normals[0], normals[1] = radius * math.cos(2.0 * math.pi * u1), radius * math.sin(2.0 * math.pi * u1)
+            normals[2] = math.sqrt(-2.0 * math.log(u2)) * math.cos(2.0 * math.pi * u3)
+            for resource in range(3):
+                if slot == 0:
+                    state[resource] = normals[resource]
+                else:
+                    state[resource] = correlation * state[resource] + innovation * normals[resource]
+                rank = 0.5 * math.erfc(-state[resource] / math.sqrt(2.0))
+                out[resource, row, slot] = low[resource] + (high[resource] - low[resource]) * rank
+
+
+def _codes(*distributions: Distribution | None) -> list[FloatArray]:
+    return [(distribution or Constant(value=1.0)).encode() for distribution in distributions]
+
+
+def draw_arrivals(scenario: Scenario, seeds: NDArray[np.uint64]) -> tuple[IntArray, FloatArray]:
+    """Draw (count (E,), arrival_s (E, M)) for scenarios with synthetic arrivals."""
+    workload, horizon_s = scenario.workload, scenario.timing.episode_s
+    rate_rps = workload.arrival_rate_rps
+    if rate_rps is None:
+        raise ValueError(f"workload.arrivals: {workload.arrivals!r}; expected a synthetic process")
+    if workload.arrivals == "regular":
+        times = np.arange(math.ceil(horizon_s * rate_rps)) / rate_rps
+        return np.full(seeds.size, times.size), np.broadcast_to(times, (seeds.size, times.size)).copy()
+    bursts = workload.bursts
+    rates = np.array([rate_rps, bursts.rate_rps if bursts else rate_rps])
+    switches = np.array([1.0 / bursts.mean_calm_s, 1.0 / bursts.mean_burst_s]) if bursts else np.zeros(2)
+    # Room for the mean and six standard deviations; the rare episode that needs more is drawn again with what it needs.
+    room = math.ceil(rates.max() * horizon_s + 6.0 * math.sqrt(rates.max() * horizon_s) + 8.0) if not bursts else 64
+    while True:
+        arrival_s = np.full((seeds.size, room), np.inf)
+        count = _draw_all_arrivals(seeds, rates, switches, horizon_s, arrival_s)
+        if int(count.max(initial=0)) <= room:
+            return count, arrival_s[:, : max(1, int(count.max(initial=0)))]
+        room = int(count.max())
+
+
+def draw_lengths(scenario: Scenario, seeds: NDArray[np.uint64], count: IntArray, room: int) -> FloatArray:
+    """Draw (2, E, M) prompt and output tokens."""
+    lengths = np.ones((2, seeds.size, room))
+    prompt, output = _codes(scenario.workload.prompt_tokens, scenario.workload.output_tokens)
+    _draw_pairs(seeds, count, LENGTHS, prompt, output, lengths)
+    return lengths
+
+
+def draw_requirements(scenario: Scenario, seeds: NDArray[np.uint64], count: IntArray, room: int) -> FloatArray:
+    """Draw (3, E, M) latency requirement, accuracy requirement and attachment bits."""
+    workload = scenario.workload
+    requirements = np.ones((3, seeds.size, room))
+    codes = _codes(workload.latency_requirement_s, workload.accuracy_requirement, workload.attachment_bits)
+    _draw_requirements(seeds, count, *codes, requirements)
+    return requirements
+
+
+def draw_channel_gain(scenario: Scenario, seeds: NDArray[np.uint64], count: IntArray, room: int) -> FloatArray:
+    """Draw (E, M) linear channel gains: path gain at a random place in the ring, times fading."""
+    cell = scenario.radio
+    channel = np.ones((2, seeds.size, room))
+    _draw_channels(seeds, count, cell.ring_inner_m, cell.ring_outer_m, cell.fading == "rayleigh", channel)
+    return radio.path_gain(channel[0], cell.path_loss_intercept_db, cell.path_loss_slope_db) * channel[1]
+
+
+def draw_availability(scenario: Scenario, seeds: NDArray[np.uint64]) -> FloatArray:
+    """Draw (3, E, K) availability of compute, uplink and downlink in each slot."""
+    ranges = (scenario.availability.compute, scenario.availability.uplink, scenario.availability.downlink)
+    low, high = np.array([part.low for part in ranges]), np.array([part.high for part in ranges])
+    slots = scenario.timing.episode_slots
+    if np.array_equal(low, high):
+        return np.broadcast_to(low[:, None, None], (3, seeds.size, slots)).copy()
+    background = np.empty((3, seeds.size, slots))
+    _draw_background(seeds, slots, low, high, scenario.availability.correlation, background)
+    return background
+
+
+def draw_traces(scenario: Scenario, seeds: NDArray[np.uint64]) -> TraceBatch:
+    """Draw one trace per seed (E,) for a scenario with synthetic arrivals."""
+    count, arrival_s = draw_arrivals(scenario, seeds)
+    room = arrival_s.shape[1]
+    prompt_tokens, output_tokens = draw_lengths(scenario, seeds, count, room).astype(np.int64)
+    latency_s, accuracy, attachment_bits = draw_requirements(scenario, seeds, count, room)
+    compute, uplink, downlink = draw_availability(scenario, seeds)
+    return TraceBatch(
+        count=count,
+        arrival_s=arrival_s,
+        prompt_tokens=prompt_tokens,
+        output_tokens=output_tokens,
+        latency_requirement_s=latency_s,
+        accuracy_requirement=accuracy,
+        attachment_bits=attachment_bits,
+        channel_gain=draw_channel_gain(scenario, seeds, count, room),
+        compute_availability=compute,
+        uplink_availability=uplink,
+        downlink_availability=downlink,
+        source_start_s=np.zeros(seeds.size),
+    )

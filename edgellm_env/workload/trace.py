@@ -1,0 +1,157 @@
+"""Everything random in an episode, drawn beforehand: requests with their channels, and the background load."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from edgellm_env.arrays import FloatArray, IntArray
+
+REQUEST_FIELDS = (
+    "arrival_s",
+    "prompt_tokens",
+    "output_tokens",
+    "latency_requirement_s",
+    "accuracy_requirement",
+    "attachment_bits",
+    "channel_gain",
+)
+SLOT_FIELDS = ("compute_availability", "uplink_availability", "downlink_availability")
+
+
+@dataclass(frozen=True, eq=False)
+class RequestTrace:
+    """One episode's exogenous input: M requests in order of arrival, K slots.
+
+    Policies that meet the same trace meet the very same requests, whatever they decide.
+
+    Args:
+        arrival_s: (M,) seconds from the episode's start, ascending, >= 0.
+        prompt_tokens: (M,) >= 1.
+        output_tokens: (M,) >= 1.
+        latency_requirement_s: (M,) seconds from arrival to the last token's delivery, > 0.
+        accuracy_requirement: (M,) least model quality that the request accepts, in [0, 1].
+        attachment_bits: (M,) payload sent up beside the prompt, >= 0.
+        channel_gain: (M,) linear power gain between user and node (path gain x fading), > 0.
+        compute_availability: (K,) share of the node's compute that background load leaves, in (0, 1].
+        uplink_availability: (K,) the same for the uplink.
+        downlink_availability: (K,) the same for the downlink.
+        source_start_s: where in the source (a trace file) the episode begins; 0 for synthetic ones.
+
+    Raises:
+        ValueError: naming the field, the first offending value and what is allowed.
+    """
+
+    arrival_s: FloatArray
+    prompt_tokens: IntArray
+    output_tokens: IntArray
+    latency_requirement_s: FloatArray
+    accuracy_requirement: FloatArray
+    attachment_bits: FloatArray
+    channel_gain: FloatArray
+    compute_availability: FloatArray
+    uplink_availability: FloatArray
+    downlink_availability: FloatArray
+    source_start_s: float = field(default=0.0)
+
+    def __post_init__(self) -> None:
+        """Check lengths and ranges; make every array read-only."""
+        for names in (REQUEST_FIELDS, SLOT_FIELDS):
+            length = np.shape(getattr(self, names[0]))
+            for name in names:
+                array = np.array(getattr(self, name), dtype=np.int64 if name.endswith("_tokens") else np.float64)
+                if array.ndim != 1 or array.shape != length:
+                    raise ValueError(f"RequestTrace.{name}: shape {array.shape}; expected {length} as {names[0]}")
+                self._check_values(name, array)
+                array.setflags(write=False)
+                object.__setattr__(self, name, array)
+        descents = np.flatnonzero(np.diff(self.arrival_s) < 0)
+        if descents.size:
+            raise ValueError(f"RequestTrace.arrival_s[{descents[0] + 1}]: earlier than the one before; expected order")
+
+    @staticmethod
+    def _check_values(name: str, array: FloatArray | IntArray) -> None:
+        if name.endswith("_tokens"):
+            bad, allowed = array < 1, ">= 1"
+        elif name in ("arrival_s", "attachment_bits"):
+            bad, allowed = ~((array >= 0) & np.isfinite(array)), "finite and >= 0"
+        elif name in ("latency_requirement_s", "channel_gain"):
+            bad, allowed = ~((array > 0) & np.isfinite(array)), "finite and > 0"
+        elif name == "accuracy_requirement":
+            bad, allowed = ~((array >= 0) & (array <= 1)), "within [0, 1]"
+        else:
+            bad, allowed = ~((array > 0) & (array <= 1)), "within (0, 1]"
+        if bad.any():
+            index = int(np.argmax(bad))
+            raise ValueError(f"RequestTrace.{name}[{index}]: {array[index]}; expected {allowed}")
+
+    @property
+    def size(self) -> int:
+        """Number of requests M."""
+        return int(self.arrival_s.shape[0])
+
+    @property
+    def slots(self) -> int:
+        """Number of slots K."""
+        return int(self.compute_availability.shape[0])
+
+    def checksum(self) -> str:
+        """Hash of every array: equal if and only if two episodes have the very same input."""
+        digest = hashlib.sha256()
+        for name in (*REQUEST_FIELDS, *SLOT_FIELDS):
+            digest.update(np.ascontiguousarray(getattr(self, name)).tobytes())
+        return digest.hexdigest()[:16]
+
+
+@dataclass(frozen=True, eq=False)
+class TraceBatch:
+    """Traces of E episodes, padded to the longest: fields as in :class:`RequestTrace` with a leading axis E.
+
+    ``count`` (E,) says how many requests of each row are real; the rest of a row is padding.
+    """
+
+    count: IntArray
+    arrival_s: FloatArray
+    prompt_tokens: IntArray
+    output_tokens: IntArray
+    latency_requirement_s: FloatArray
+    accuracy_requirement: FloatArray
+    attachment_bits: FloatArray
+    channel_gain: FloatArray
+    compute_availability: FloatArray
+    uplink_availability: FloatArray
+    downlink_availability: FloatArray
+    source_start_s: FloatArray
+
+    @property
+    def size(self) -> int:
+        """Number of episodes E."""
+        return int(self.count.shape[0])
+
+    def trace(self, row: int) -> RequestTrace:
+        """Return row ``row`` as a trace of its own."""
+        real = int(self.count[row])
+        values = {name: getattr(self, name)[row, :real] for name in REQUEST_FIELDS}
+        values |= {name: getattr(self, name)[row] for name in SLOT_FIELDS}
+        return RequestTrace(**values, source_start_s=float(self.source_start_s[row]))
+
+
+def stack_traces(traces: Sequence[RequestTrace]) -> TraceBatch:
+    """Pad traces of equal slot count into one batch.
+
+    Raises:
+        ValueError: no traces, or different slot counts.
+    """
+    if not traces or len({trace.slots for trace in traces}) != 1:
+        raise ValueError(f"traces: slot counts {[trace.slots for trace in traces]}; expected at least one, all equal")
+    count = np.array([trace.size for trace in traces], dtype=np.int64)
+    columns: dict[str, FloatArray | IntArray] = {}
+    for name in REQUEST_FIELDS:
+        column = np.ones((len(traces), int(count.max())), dtype=getattr(traces[0], name).dtype)
+        for row, trace in enumerate(traces):
+            column[row, : trace.size] = getattr(trace, name)
+        columns[name] = column
+    columns |= {name: np.stack([getattr(trace, name) for trace in traces]) for name in SLOT_FIELDS}
+    starts = np.array([trace.source_start_s for trace in traces])
+    return TraceBatch(count=count, source_start_s=starts, **columns)  # type: ignore[arg-type]
