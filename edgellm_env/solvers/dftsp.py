@@ -1,0 +1,116 @@
+"""DFTSP: depth-first tree search with online pruning, and the same tree unpruned.
+
+After Zhang et al., "Edge Intelligence Optimization for Large Language Model Inference with Batching and Quantization"
+(arXiv 2405.07140). For each candidate batch size, from an upper bound downwards, and each deadline threshold (the
+batch's tightest slack), a tree is searched depth first: one level per class of requests with equal lengths, a node's
+branch says how many of the class are taken. Within a class only the radio shares differ; as both fall with the channel
+gain they order the class totally, so that the best members to take are a prefix. Where the shares do not order a class
+(attachments), it splits into chains that they do order; with arbitrary lengths a chain is a single request.
+
+Tie-break: among the largest batches the answer is the one found first: the loosest deadline threshold, then the most
+requests from the cheapest class, equal requests in queue order.
+"""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from edgellm_env.problem import SlotProblem
+from edgellm_env.solvers._dftsp_tree import search
+from edgellm_env.solvers._prepare import greedy, prepare
+from edgellm_env.solvers.checking import checked, checked_node_limit
+from edgellm_env.solvers.solution import Solution
+
+DEFAULT_NODE_LIMIT = 50_000_000
+"""Nodes after which a search gives up when no limit is given: seconds, not hours, on the largest queues."""
+
+
+@dataclass(frozen=True)
+class Pruning:
+    """Which rules cut the tree. Any choice gives the same batch size; only the number of visited nodes changes.
+
+    Args:
+        size_bound: start from an upper bound on the batch size (per resource, how many of the smallest requests fit),
+            not from the number of waiting requests.
+        counts: cut where too few requests are left to reach the batch size.
+        compute: cut where even the cheapest completion exceeds the node's time or the deadline threshold.
+        memory: the same for KV-cache bytes.
+        uplink: the same for the uplink share.
+        downlink: the same for the downlink share.
+        surrogate: the same for a weighted sum of all four resources, which also orders the levels. Ours, not the
+            paper's; it is what makes queues of arbitrary lengths tractable.
+    """
+
+    size_bound: bool = True
+    counts: bool = True
+    compute: bool = True
+    memory: bool = True
+    uplink: bool = True
+    downlink: bool = True
+    surrogate: bool = True
+
+    def as_flags(self) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+        """Return the rules as bools in the order of the fields."""
+        return np.array([getattr(self, rule.name) for rule in fields(self)], dtype=np.bool_)
+
+
+PUBLISHED_PRUNING = Pruning(surrogate=False)
+"""The published algorithm's rules."""
+
+NO_PRUNING = Pruning(**{rule.name: False for rule in fields(Pruning)})
+"""The whole tree."""
+
+
+def solve_dftsp(problem: SlotProblem, *, node_limit: int | None = None, pruning: Pruning | None = None) -> Solution:
+    """Solve one slot exactly by depth-first tree search with online pruning.
+
+    Args:
+        problem: the slot; arbitrary lengths, deadlines and attachments.
+        node_limit: most nodes to visit, :data:`DEFAULT_NODE_LIMIT` unless given. A node is a branch that was looked
+            at, whether or not it was cut there. Tables of suffix sums are charged to the limit too (a node for every
+            256 entries), so that huge queues also stop, but they are not reported as nodes.
+        pruning: which rules cut the tree, all unless given.
+
+    Returns:
+        A largest feasible batch; when the limit stopped the search, a greedy batch with ``optimal`` False.
+
+    Raises:
+        ValueError: a negative node limit.
+    """
+    return _solve(problem, node_limit, Pruning() if pruning is None else pruning)
+
+
+def solve_brute_force(problem: SlotProblem, *, node_limit: int | None = None) -> Solution:
+    """Search the same tree with no pruning: every size from n downwards, feasibility looked at in the leaves only.
+
+    Args:
+        problem: the slot.
+        node_limit: as in :func:`solve_dftsp`; nodes are counted the same way.
+
+    Returns:
+        A largest feasible batch; when the limit stopped the search, a greedy batch with ``optimal`` False.
+    """
+    return _solve(problem, node_limit, NO_PRUNING)
+
+
+def _solve(problem: SlotProblem, node_limit: int | None, pruning: Pruning) -> Solution:
+    limit = checked_node_limit(node_limit, DEFAULT_NODE_LIMIT)
+    weights, threshold, index = prepare(
+        problem.compute_s,
+        problem.kv_bytes,
+        problem.uplink_share,
+        problem.downlink_share,
+        problem.slack_s,
+        problem.admissible,
+        problem.compute_limit_s,
+        problem.memory_bytes,
+        problem.uplink_limit_share,
+        problem.downlink_limit_share,
+    )
+    chosen = np.zeros(index.size, dtype=np.bool_)
+    nodes, complete = search(weights, threshold, pruning.as_flags(), limit, chosen)
+    if not complete:
+        greedy(weights, threshold, weights.max(axis=1), chosen)
+    selection = np.zeros(problem.size, dtype=np.bool_)
+    selection[index[chosen]] = True
+    return checked(problem, selection, nodes=nodes, optimal=complete)
