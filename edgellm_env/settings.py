@@ -16,6 +16,9 @@ Share: TypeAlias = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 Decibel: TypeAlias = Annotated[float, Field(ge=-400, le=400, allow_inf_nan=False)]
 Count: TypeAlias = Annotated[int, Field(ge=1)]
 InfeasibleRule: TypeAlias = Literal["trim", "reject", "raise"]
+TraceFormat: TypeAlias = Literal["auto", "azure", "burstgpt", "mooncake", "splitwise"]
+OverLimitRule: TypeAlias = Literal["error", "cap", "reject"]
+ZeroTokensRule: TypeAlias = Literal["error", "drop"]
 
 
 class Part(BaseModel):
@@ -159,13 +162,17 @@ class Bursts(Part):
 
 
 class TraceFile(Part):
-    """Where recorded requests come from, and how they are mapped onto an episode."""
+    """Where recorded requests come from, and how they are mapped onto an episode.
+
+    Arrival times are multiplied by ``time_scale``: 0.5 replays at twice the recorded rate.
+    """
 
     path: str | None = None
-    format: Literal["auto", "azure", "burstgpt", "mooncake", "splitwise"] = "auto"
+    format: TraceFormat = "auto"
     time_scale: Positive = 1.0
     window: Literal["random", "first"] = "random"
-    over_limit: Literal["error", "cap", "reject"] = "error"
+    over_limit: OverLimitRule = "error"
+    zero_tokens: ZeroTokensRule = "error"
 
 
 class ExplicitRequest(Part):

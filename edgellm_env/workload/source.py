@@ -32,12 +32,15 @@ class TraceSource:
                     f"workload.trace.path: missing; scenario {scenario.name!r} replays a trace file that you give, "
                     "as trace=PATH or --trace PATH"
                 )
-            recorded = read_trace_file(settings.path, settings.format)
-            self._recorded = recorded.scaled(settings.time_scale).limited(
+            recorded = read_trace_file(settings.path, settings.format, settings.zero_tokens)
+            recorded = recorded.scaled(settings.time_scale).limited(
                 scenario.workload.prompt_limit_tokens, scenario.workload.output_limit_tokens, settings.over_limit
             )
+            if not recorded.size:
+                raise ValueError(f"{settings.path}: no requests left within the limits; expected at least one")
             if settings.window == "random" and recorded.duration_s <= 0:
                 raise ValueError(f"{settings.path}: spans {recorded.duration_s} s; expected more to draw windows from")
+            self._recorded = recorded
 
     def draw(self, seeds: Sequence[int] | NDArray[np.uint64]) -> TraceBatch:
         """Draw one episode's trace for each seed; equal seeds give bit-identical traces.

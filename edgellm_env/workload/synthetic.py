@@ -177,8 +177,10 @@ def draw_requirements(scenario: Scenario, seeds: NDArray[np.uint64], count: IntA
     """Draw (3, E, M) latency requirement, accuracy requirement and attachment bits."""
     workload = scenario.workload
     requirements = np.ones((3, seeds.size, room))
-    codes = _codes(workload.latency_requirement_s, workload.accuracy_requirement, workload.attachment_bits)
-    _draw_requirements(seeds, count, *codes, requirements)
+    latency, accuracy, attachment = _codes(
+        workload.latency_requirement_s, workload.accuracy_requirement, workload.attachment_bits
+    )
+    _draw_requirements(seeds, count, latency, accuracy, attachment, requirements)
     return requirements
 
 
@@ -187,7 +189,8 @@ def draw_channel_gain(scenario: Scenario, seeds: NDArray[np.uint64], count: IntA
     cell = scenario.radio
     channel = np.ones((2, seeds.size, room))
     _draw_channels(seeds, count, cell.ring_inner_m, cell.ring_outer_m, cell.fading == "rayleigh", channel)
-    return radio.path_gain(channel[0], cell.path_loss_intercept_db, cell.path_loss_slope_db) * channel[1]
+    gain: FloatArray = radio.path_gain(channel[0], cell.path_loss_intercept_db, cell.path_loss_slope_db) * channel[1]
+    return gain
 
 
 def draw_availability(scenario: Scenario, seeds: NDArray[np.uint64]) -> FloatArray:

@@ -60,7 +60,8 @@ class RequestTrace:
         for names in (REQUEST_FIELDS, SLOT_FIELDS):
             length = np.shape(getattr(self, names[0]))
             for name in names:
-                array = np.array(getattr(self, name), dtype=np.int64 if name.endswith("_tokens") else np.float64)
+                kind = np.int64 if name.endswith("_tokens") else np.float64
+                array: FloatArray | IntArray = np.array(getattr(self, name), dtype=kind)
                 if array.ndim != 1 or array.shape != length:
                     raise ValueError(f"RequestTrace.{name}: shape {array.shape}; expected {length} as {names[0]}")
                 self._check_values(name, array)
