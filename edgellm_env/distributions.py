@@ -14,6 +14,7 @@ from edgellm_env._compile import compiled
 from edgellm_env.arrays import FloatArray
 
 UNIFORM, LOG_UNIFORM, UNIFORM_INTEGER, CHOICE = 0, 1, 2, 3
+DISTRIBUTION_KINDS = ("constant", "uniform", "log-uniform", "uniform-integer", "choice")
 
 Number: TypeAlias = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -92,7 +93,7 @@ class LogUniform(_Range):
         return False
 
     def encode(self) -> FloatArray:
-        return np.array([LOG_UNIFORM, math.log(self.low), math.log(self.high)])
+        return np.array([LOG_UNIFORM, self.low, self.high])
 
 
 class UniformInteger(_Range):
@@ -144,7 +145,8 @@ def quantile(code: FloatArray, uniform: float) -> float:
     if kind == UNIFORM:
         return code[1] + (code[2] - code[1]) * uniform
     if kind == LOG_UNIFORM:
-        return math.exp(code[1] + (code[2] - code[1]) * uniform)
+        low, high = math.log(code[1]), math.log(code[2])
+        return min(max(math.exp(low + (high - low) * uniform), code[1]), code[2])
     if kind == UNIFORM_INTEGER:
         return code[1] + math.floor((code[2] - code[1] + 1.0) * uniform)
     return code[1 + int(math.floor((code.size - 1) * uniform))]

@@ -8,17 +8,19 @@ import functools
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any, Self, TypeAlias
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from edgellm_env.distributions import DISTRIBUTION_KINDS
 from edgellm_env.physics import quantization, transformer
 from edgellm_env.settings import Availability, Model, Node, Part, Queue, Radio, Scheme, Timing, Workload
 
 SCENARIO_FOLDER = Path(__file__).parent / "scenarios"
+
 
 class ScenarioError(ValueError):
     """A scenario that can't be used; the message names each field, its value and what is allowed."""
@@ -72,7 +74,7 @@ class Scenario(Part):
     def _check_provenance(self) -> None:
         known = set(_leaves(self.model_dump(exclude={"provenance"})))
         for path, tag in self.provenance.items():
-            if tag not in ("paper", "assumed") and not tag.startswith("source: "):
+            if tag not in ("paper", "assumed") and not re.match(r"source: \S", tag):
                 raise ValueError(f"provenance.{path}: {tag!r}; expected 'paper', 'assumed' or 'source: ...'")
             if path != "default" and not any(leaf == path or leaf.startswith(path + ".") for leaf in known):
                 raise ValueError(f"provenance.{path}: names no field of the scenario")
@@ -105,7 +107,7 @@ class Scenario(Part):
         Raises:
             ScenarioError: unknown path, or a value that the scenario does not allow.
         """
-        tree = self.model_dump()
+        tree = self.model_dump(mode="json")
         for path, value in values.items():
             _replace(tree, path, value)
             for stale in [key for key in tree["provenance"] if key == path or key.startswith(path + ".")]:
@@ -119,8 +121,9 @@ class Scenario(Part):
 
     @functools.cached_property
     def checksum(self) -> str:
-        """Hash over all settings except name, description and provenance: equal if and only if behaviour is."""
-        settings = self.model_dump(mode="json", exclude={"name", "description", "provenance"})
+        """Hash over all settings; names, description and provenance, which change no behaviour, are left out."""
+        labels = {"name": True, "description": True, "provenance": True, "model": {"name"}}
+        settings = self.model_dump(mode="json", exclude=labels)
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -158,12 +161,20 @@ def load_scenario(source: ScenarioLike) -> Scenario:
     try:
         return Scenario.model_validate(dict(tree))
     except ValidationError as error:
-        problems = "\n".join(f"  {_describe(problem)}" for problem in error.errors())
-        raise ScenarioError(f"{origin}: {error.error_count()} invalid setting(s)\n{problems}") from error
+        problems = _describe(error)
+        lines = "\n".join(f"  {problem}" for problem in problems)
+        raise ScenarioError(f"{origin}: {len(problems)} invalid setting(s)\n{lines}") from error
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2 numbers: PyYAML reads ``1e9``, without a dot, as text."""
+    """Mends two habits of PyYAML: ``1e9``, without a dot, is text to it, and the last of two equal keys wins."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        twice = [key for index, key in enumerate(keys) if key in keys[:index]]
+        if twice:
+            raise yaml.constructor.ConstructorError(None, None, f"{twice[0]!r} is given twice", node.start_mark)
+        return super().construct_mapping(node, deep)
 
 
 _Loader.add_implicit_resolver(
@@ -173,12 +184,30 @@ _Loader.add_implicit_resolver(
 )
 
 
-def _describe(problem: Any) -> str:
-    path = ".".join(str(part) for part in problem["loc"])
-    message = problem["msg"].removeprefix("Value error, ")
-    if problem["type"] == "value_error":
-        return f"{path}.{message}" if path else message
-    return f"{path}: {problem['input']!r}; {message}"
+def _describe(error: ValidationError) -> list[str]:
+    """One line a problem: the setting's dotted path, its value, and what is allowed."""
+    problems = error.errors(include_url=False)
+    lines = []
+    for problem in problems:
+        location = problem["loc"]
+        # A tuple with an invalid item is also reported as too short.
+        if problem["type"] == "too_short" and any(_inside(other["loc"], location) for other in problems):
+            continue
+        path = ".".join(str(part) for part in location if part not in DISTRIBUTION_KINDS)
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "value_error":
+            lines.append(f"{path}.{message}" if path else message)
+        elif problem["type"] == "missing":
+            lines.append(f"{path}: missing")
+        elif problem["type"] == "extra_forbidden":
+            lines.append(f"{path}: {problem['input']!r}; there is no such setting")
+        else:
+            lines.append(f"{path}: {problem['input']!r}; {message}")
+    return lines
+
+
+def _inside(location: tuple[int | str, ...], outer: tuple[int | str, ...]) -> bool:
+    return len(location) > len(outer) and location[: len(outer)] == outer
 
 
 def _leaves(tree: Any, prefix: str = "") -> dict[str, Any]:
@@ -196,15 +225,19 @@ def _leaves(tree: Any, prefix: str = "") -> dict[str, Any]:
 
 def _replace(tree: Any, path: str, value: Any) -> None:
     *parents, last = path.split(".")
-    branch = tree
-    for part in (*parents, last):
-        holder = branch
-        key: Any = int(part) if isinstance(holder, list | tuple) and part.isdigit() else part
-        inside = key < len(holder) if isinstance(key, int) and isinstance(holder, list | tuple) else (
-            isinstance(holder, Mapping) and key in holder
-        )
-        if not inside:
-            known = ", ".join(map(str, holder)) if isinstance(holder, Mapping) else f"0 to {len(holder) - 1}"
-            raise ScenarioError(f"{path}: no such setting; at {part!r} expected one of: {known}")
-        branch = holder[key]
-    holder[key] = value
+    holder = tree
+    for part in parents:
+        holder = holder[_key(holder, path, part)]
+    holder[_key(holder, path, last)] = value
+
+
+def _key(holder: Any, path: str, part: str) -> str | int:
+    """Return ``part`` of ``path`` as the key or index under which ``holder`` has it."""
+    known: list[Any] = list(holder) if isinstance(holder, dict) else []
+    if isinstance(holder, list):
+        known = list(range(len(holder)))
+    names = [str(key) for key in known]
+    if part not in names:
+        raise ScenarioError(f"{path}: no such setting; at {part!r} expected one of: {', '.join(names) or 'nothing'}")
+    key: str | int = known[names.index(part)]
+    return key

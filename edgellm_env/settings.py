@@ -223,7 +223,9 @@ class Workload(Part):
         self._check_range("output_tokens", 1, self.output_limit_tokens, "output_limit_tokens", whole=True)
         self._check_range("accuracy_requirement", 0, 1, "1")
         self._check_range("attachment_bits", 0, float("inf"), "inf")
-        self._check_range("latency_requirement_s", 0, float("inf"), "inf")
+        latency = self.latency_requirement_s
+        if latency is not None and latency.minimum <= 0:
+            raise ValueError(f"latency_requirement_s: values from {latency.minimum}; expected above 0")
         return self
 
     def _check_range(self, name: str, low: float, high: float, limit: str, whole: bool = False) -> None:

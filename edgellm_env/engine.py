@@ -1,0 +1,82 @@
+"""Composes scenario, traces, dynamics, observation and one way to act, for E environments at once.
+
+:class:`~edgellm_env.env.EdgeLLMEnv` is a view on an engine of one, the vector environment on an engine of many.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from edgellm_env.actions import ActionInterface
+from edgellm_env.arrays import BoolArray, FloatArray, IntArray
+from edgellm_env.dynamics import COUNTERS, Dynamics
+from edgellm_env.observation import Observation, ObservationEncoder
+from edgellm_env.scenario import Scenario, ScenarioLike, load_scenario
+from edgellm_env.workload.source import TraceSource
+
+UTILISATIONS = ("compute_utilisation", "memory_utilisation", "uplink_utilisation", "downlink_utilisation")
+INFO_KEYS = (*COUNTERS, *UTILISATIONS, "infeasible", "slot", "slot_served", "slot_latency_s", "episode_seed")
+
+
+class Engine:
+    """E environments of one scenario and one action interface, stepped together."""
+
+    def __init__(
+        self, scenario: ScenarioLike, interface: Callable[[Dynamics], ActionInterface], num_envs: int, trace: str | None
+    ) -> None:
+        self.scenario = with_trace(load_scenario(scenario), trace)
+        self.source = TraceSource(self.scenario)
+        self.dynamics = Dynamics(self.scenario, num_envs)
+        self.encoder = ObservationEncoder(self.scenario)
+        self.interface = interface(self.dynamics)
+        self.episode_seed = np.zeros(num_envs, dtype=np.uint64)
+
+    def observation_space(self) -> spaces.Dict:
+        """Observation space of one environment."""
+        return spaces.Dict({**self.encoder.space().spaces, **self.interface.observation_spaces()})
+
+    def begin(self, rows: IntArray, seeds: Sequence[int]) -> None:
+        """Begin an episode in each environment of ``rows``, on the trace that its seed stands for."""
+        self.dynamics.begin(rows, self.source.draw(seeds))
+        self.interface.begin(rows)
+        self.episode_seed[rows] = np.array([int(seed) for seed in seeds], dtype=np.uint64)
+
+    def execute(self, actions: NDArray[Any]) -> tuple[FloatArray, BoolArray]:
+        """Execute one action per environment; return rewards (E,) and whether each episode is over (E,)."""
+        closed = self.interface.execute(actions)
+        node = self.dynamics.node
+        rewards = np.where(closed, node["slot_served"], 0).astype(np.float64)
+        return rewards, node["slot"] >= self.scenario.timing.episode_slots
+
+    def observe(self) -> Observation:
+        """Encode every environment's state, (E, ...) arrays."""
+        observation = self.encoder.encode(self.dynamics)
+        self.interface.observe(observation)
+        return observation
+
+    def info(self) -> dict[str, NDArray[Any]]:
+        """Every info entry as an array with leading axis E."""
+        node = self.dynamics.node
+        info: dict[str, NDArray[Any]] = {name: node[name].copy() for name in INFO_KEYS if name != "episode_seed"}
+        info["episode_seed"] = self.episode_seed.copy()
+        mask = self.interface.action_mask()
+        if mask is not None:
+            info["action_mask"] = mask.astype(np.int8)
+        return info
+
+
+def with_trace(scenario: Scenario, trace: str | Path | None) -> Scenario:
+    """Return the scenario with its trace file set to ``trace``, if one is given.
+
+    Raises:
+        ValueError: the scenario does not replay a trace file.
+    """
+    if trace is None:
+        return scenario
+    if scenario.workload.trace is None:
+        raise ValueError(f"trace: {str(trace)!r}; scenario {scenario.name!r} draws its requests and replays no file")
+    return scenario.with_values({"workload.trace.path": str(trace)})

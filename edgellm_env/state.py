@@ -1,0 +1,161 @@
+"""The records that the dynamics work on: what a request costs, what a scheme does, what a node is going through.
+
+Compiled loops want plain numbers side by side in memory. A structured array keeps one request in one cache line and
+its fields readable by name.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgellm_env.physics import quantization, radio, transformer
+from edgellm_env.scenario import Scenario
+from edgellm_env.workload.trace import TraceBatch
+
+REQUEST = np.dtype(
+    [
+        ("arrival_s", np.float64),
+        ("deadline_s", np.float64),  # arrival + latency requirement
+        ("compute_s", np.float64),  # on the whole node at full availability, in FP16 (beta = 1)
+        ("kv_bytes", np.float64),  # in FP16
+        ("uplink_share", np.float64),  # at full availability
+        ("downlink_share", np.float64),
+        ("accuracy_requirement", np.float64),
+        ("prompt_tokens", np.int32),
+        ("output_tokens", np.int32),
+    ]
+)
+"""One request of an episode, as the node sees it: 64 bytes, one cache line."""
+
+SCHEME = np.dtype(
+    [
+        ("compute_factor", np.float64),  # beta
+        ("kv_factor", np.float64),  # alpha_kv
+        ("memory_bytes", np.float64),  # what the weights leave
+        ("quality", np.float64),
+        ("load_s", np.float64),  # to load these weights in place of others
+    ]
+)
+"""One quantization scheme on one node."""
+
+RULES = np.dtype(
+    [
+        ("slot_s", np.float64),
+        ("spill_s", np.float64),
+        ("radio_s", np.float64),  # T_U + T_D
+        ("best_compute_availability", np.float64),
+        ("best_uplink_availability", np.float64),
+        ("best_downlink_availability", np.float64),
+        ("carry_over", np.bool_),
+    ]
+)
+"""What never changes during an episode."""
+
+NODE = np.dtype(
+    [
+        # Where the episode is.
+        ("slot", np.int64),
+        ("next_request", np.int64),  # first request of the trace that has not arrived yet
+        ("waiting", np.int64),
+        ("scheme", np.int64),  # loaded now
+        # What this slot's batch may use.
+        ("backlog_s", np.float64),
+        ("compute_limit_s", np.float64),
+        ("memory_bytes", np.float64),
+        ("compute_availability", np.float64),
+        ("uplink_availability", np.float64),
+        ("downlink_availability", np.float64),
+        # Totals since the episode's start; arrived = served + expired + rejected + blocked + waiting.
+        ("arrived", np.int64),
+        ("served", np.int64),
+        ("expired", np.int64),
+        ("rejected", np.int64),
+        ("blocked", np.int64),
+        # The slot that has just ended.
+        ("slot_arrivals", np.int64),
+        ("slot_served", np.int64),
+        ("slot_latency_s", np.float64),  # sum over the served, arrival to delivery
+        ("compute_utilisation", np.float64),
+        ("memory_utilisation", np.float64),
+        ("uplink_utilisation", np.float64),
+        ("downlink_utilisation", np.float64),
+        ("infeasible", np.bool_),
+    ]
+)
+"""One environment's node."""
+
+WAITING = np.dtype(
+    [
+        ("request", np.int64),  # index into the episode's requests
+        ("compute_s", np.float64),
+        ("kv_bytes", np.float64),
+        ("uplink_share", np.float64),
+        ("downlink_share", np.float64),
+        ("slack_s", np.float64),
+        ("admissible", np.bool_),
+        ("last_chance", np.bool_),  # can't be served any more if this slot does not
+    ]
+)
+"""One waiting request under the loaded scheme and this slot's availability: a row of the SlotProblem."""
+
+
+def request_records(scenario: Scenario, traces: TraceBatch) -> NDArray[np.void]:
+    """Turn traces into (E, M) records of :data:`REQUEST`: the scenario's physics applied to each request."""
+    model, cell, timing, workload = scenario.model, scenario.radio, scenario.timing, scenario.workload
+    padded = workload.prompt_padding == "fixed"
+    prompt_tokens = np.full_like(traces.prompt_tokens, workload.prompt_limit_tokens) if padded else traces.prompt_tokens
+    flops = transformer.prefill_flops(model.layers, model.hidden_size, model.parameters_per_layer, prompt_tokens)
+    flops += transformer.decode_flops(
+        model.layers, model.hidden_size, model.parameters_per_layer, prompt_tokens, traces.output_tokens
+    )
+    records = np.zeros(traces.arrival_s.shape, dtype=REQUEST)
+    records["arrival_s"] = traces.arrival_s
+    records["deadline_s"] = traces.arrival_s + traces.latency_requirement_s
+    records["compute_s"] = transformer.compute_seconds(flops, 1.0, scenario.node.flops)
+    records["kv_bytes"] = transformer.kv_cache_bytes(
+        model.layers, model.kv_hidden_size, prompt_tokens, traces.output_tokens
+    )
+    records["uplink_share"] = radio.link_share(
+        traces.prompt_tokens * cell.bits_per_token + traces.attachment_bits,
+        timing.uplink_s,
+        cell.uplink_bandwidth_hz,
+        radio.spectral_efficiency(
+            cell.user_transmit_power_w, traces.channel_gain, cell.noise_w_per_hz, cell.uplink_bandwidth_hz
+        ),
+    )
+    records["downlink_share"] = radio.link_share(
+        traces.output_tokens * cell.bits_per_token,
+        timing.downlink_s,
+        cell.downlink_bandwidth_hz,
+        radio.spectral_efficiency(
+            cell.node_transmit_power_w, traces.channel_gain, cell.noise_w_per_hz, cell.downlink_bandwidth_hz
+        ),
+    )
+    records["accuracy_requirement"] = traces.accuracy_requirement
+    records["prompt_tokens"] = traces.prompt_tokens
+    records["output_tokens"] = traces.output_tokens
+    return records
+
+
+def scheme_records(scenario: Scenario) -> NDArray[np.void]:
+    """Turn the scenario's schemes into records of :data:`SCHEME`."""
+    records = np.zeros(len(scenario.schemes), dtype=SCHEME)
+    for record, scheme in zip(records, scenario.schemes, strict=True):
+        weights_bytes = scenario.weight_bytes(scheme)
+        record["compute_factor"] = scheme.compute_factor
+        record["kv_factor"] = quantization.weight_factor(scheme.kv_bits)
+        record["memory_bytes"] = scenario.node.memory_bytes - weights_bytes
+        record["quality"] = scheme.quality
+        record["load_s"] = weights_bytes / scenario.node.load_bandwidth_bytes_per_s
+    return records
+
+
+def rule_record(scenario: Scenario) -> NDArray[np.void]:
+    """Return the scenario's rules as one record of :data:`RULES`, shape (1,)."""
+    timing, availability = scenario.timing, scenario.availability
+    rules = np.zeros(1, dtype=RULES)
+    rules["slot_s"], rules["spill_s"], rules["radio_s"] = timing.slot_s, timing.spill_s, timing.radio_s
+    rules["best_compute_availability"] = availability.compute.high
+    rules["best_uplink_availability"] = availability.uplink.high
+    rules["best_downlink_availability"] = availability.downlink.high
+    rules["carry_over"] = scenario.queue.carry_over
+    return rules
