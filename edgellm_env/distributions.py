@@ -31,17 +31,21 @@ class Constant(_Base):
 
     @property
     def minimum(self) -> float:
+        """Least value that is drawn."""
         return self.value
 
     @property
     def maximum(self) -> float:
+        """Greatest value that is drawn."""
         return self.value
 
     @property
     def is_whole(self) -> bool:
+        """Whether only whole numbers are drawn."""
         return float(self.value).is_integer()
 
     def encode(self) -> FloatArray:
+        """Return the numbers that :func:`quantile` works on."""
         return np.array([CHOICE, self.value])
 
 
@@ -51,10 +55,12 @@ class _Range(_Base):
 
     @property
     def minimum(self) -> float:
+        """Least value that is drawn."""
         return self.low
 
     @property
     def maximum(self) -> float:
+        """Greatest value that is drawn."""
         return self.high
 
     @model_validator(mode="after")
@@ -71,9 +77,11 @@ class Uniform(_Range):
 
     @property
     def is_whole(self) -> bool:
+        """Whether only whole numbers are drawn."""
         return False
 
     def encode(self) -> FloatArray:
+        """Return the numbers that :func:`quantile` works on."""
         return np.array([UNIFORM, self.low, self.high])
 
 
@@ -90,9 +98,11 @@ class LogUniform(_Range):
 
     @property
     def is_whole(self) -> bool:
+        """Whether only whole numbers are drawn."""
         return False
 
     def encode(self) -> FloatArray:
+        """Return the numbers that :func:`quantile` works on."""
         return np.array([LOG_UNIFORM, self.low, self.high])
 
 
@@ -105,9 +115,11 @@ class UniformInteger(_Range):
 
     @property
     def is_whole(self) -> bool:
+        """Whether only whole numbers are drawn."""
         return True
 
     def encode(self) -> FloatArray:
+        """Return the numbers that :func:`quantile` works on."""
         return np.array([UNIFORM_INTEGER, self.low, self.high])
 
 
@@ -119,17 +131,21 @@ class Choice(_Base):
 
     @property
     def minimum(self) -> float:
+        """Least value that is drawn."""
         return min(self.values)
 
     @property
     def maximum(self) -> float:
+        """Greatest value that is drawn."""
         return max(self.values)
 
     @property
     def is_whole(self) -> bool:
+        """Whether only whole numbers are drawn."""
         return all(float(value).is_integer() for value in self.values)
 
     def encode(self) -> FloatArray:
+        """Return the numbers that :func:`quantile` works on."""
         return np.array([CHOICE, *self.values])
 
 
@@ -149,4 +165,4 @@ def quantile(code: FloatArray, uniform: float) -> float:
         return min(max(math.exp(low + (high - low) * uniform), code[1]), code[2])
     if kind == UNIFORM_INTEGER:
         return code[1] + math.floor((code[2] - code[1] + 1.0) * uniform)
-    return code[1 + int(math.floor((code.size - 1) * uniform))]
+    return code[1 + math.floor((code.size - 1) * uniform)]

@@ -122,8 +122,8 @@ class Scenario(Part):
     @functools.cached_property
     def checksum(self) -> str:
         """Hash over all settings; names, description and provenance, which change no behaviour, are left out."""
-        labels = {"name": True, "description": True, "provenance": True, "model": {"name"}}
-        settings = self.model_dump(mode="json", exclude=labels)
+        settings = self.model_dump(mode="json", exclude={"name", "description", "provenance"})
+        del settings["model"]["name"]
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -139,7 +139,7 @@ def load_scenario(source: ScenarioLike) -> Scenario:
     """Load a scenario by shipped name, YAML path, mapping, or return the object itself.
 
     Raises:
-        ScenarioError: unknown name or file, or a setting that is unknown, of the wrong type, out of range or unworkable.
+        ScenarioError: no such name or file; a setting that is unknown, of the wrong type, out of range or unworkable.
     """
     if isinstance(source, Scenario):
         return source

@@ -1,5 +1,6 @@
 """Where an environment gets its episodes from: one door to synthetic, explicit and recorded requests."""
 
+import operator
 from collections.abc import Sequence
 
 import numpy as np
@@ -47,11 +48,12 @@ class TraceSource:
 
         Raises:
             ValueError: a seed outside [0, 2**64 - 1].
+            TypeError: a seed that is no whole number.
         """
         for seed in seeds:
-            if not 0 <= int(seed) <= MAXIMUM_SEED:
+            if not 0 <= operator.index(seed) <= MAXIMUM_SEED:
                 raise ValueError(f"seed: {seed}; expected a whole number from 0 to 2**64 - 1")
-        keys = np.array([int(seed) for seed in seeds], dtype=np.uint64)
+        keys = np.array([operator.index(seed) for seed in seeds], dtype=np.uint64)
         if self._recorded is not None:
             return stack_traces([self._replay(self._recorded, keys[row : row + 1]) for row in range(keys.size)])
         if self.scenario.workload.requests:

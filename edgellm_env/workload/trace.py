@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from edgellm_env.arrays import FloatArray, IntArray
 
@@ -60,8 +61,7 @@ class RequestTrace:
         for names in (REQUEST_FIELDS, SLOT_FIELDS):
             length = np.shape(getattr(self, names[0]))
             for name in names:
-                kind = np.int64 if name.endswith("_tokens") else np.float64
-                array: FloatArray | IntArray = np.array(getattr(self, name), dtype=kind)
+                array = self._as_array(name, getattr(self, name))
                 if array.ndim != 1 or array.shape != length:
                     raise ValueError(f"RequestTrace.{name}: shape {array.shape}; expected {length} as {names[0]}")
                 self._check_values(name, array)
@@ -70,6 +70,15 @@ class RequestTrace:
         descents = np.flatnonzero(np.diff(self.arrival_s) < 0)
         if descents.size:
             raise ValueError(f"RequestTrace.arrival_s[{descents[0] + 1}]: earlier than the one before; expected order")
+
+    @staticmethod
+    def _as_array(name: str, values: ArrayLike) -> FloatArray | IntArray:
+        array = np.array(values)
+        if not name.endswith("_tokens"):
+            return array.astype(np.float64)
+        if array.size and not np.issubdtype(array.dtype, np.integer):
+            raise ValueError(f"RequestTrace.{name}: dtype {array.dtype}; expected whole numbers")
+        return array.astype(np.int64)
 
     @staticmethod
     def _check_values(name: str, array: FloatArray | IntArray) -> None:
@@ -149,7 +158,8 @@ def stack_traces(traces: Sequence[RequestTrace]) -> TraceBatch:
     count = np.array([trace.size for trace in traces], dtype=np.int64)
     columns: dict[str, FloatArray | IntArray] = {}
     for name in REQUEST_FIELDS:
-        column = np.ones((len(traces), int(count.max())), dtype=getattr(traces[0], name).dtype)
+        padding = np.inf if name == "arrival_s" else 1
+        column = np.full((len(traces), max(1, int(count.max()))), padding, dtype=getattr(traces[0], name).dtype)
         for row, trace in enumerate(traces):
             column[row, : trace.size] = getattr(trace, name)
         columns[name] = column
