@@ -1,0 +1,89 @@
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from edgellm_env.distributions import Choice, Constant, Distribution, LogUniform, Uniform, UniformInteger, quantile
+
+SMALLEST, LARGEST = 2.0**-53, 1.0 - 2.0**-53  # the ends of what the generator can draw
+
+
+def at(distribution: Distribution, uniform: float) -> float:
+    return quantile(distribution.encode(), uniform)
+
+
+def test_constant_ignores_the_uniform() -> None:
+    assert {at(Constant(value=7.5), u) for u in (SMALLEST, 0.5, LARGEST)} == {7.5}
+
+
+def test_uniform_is_linear() -> None:
+    # 2 + (10 - 2) * 0.25 = 4
+    assert at(Uniform(low=2.0, high=10.0), 0.25) == 4.0
+
+
+def test_log_uniform_is_linear_in_the_logarithm() -> None:
+    # halfway between 1 and 100 in the logarithm: 10
+    assert at(LogUniform(low=1.0, high=100.0), 0.5) == pytest.approx(10.0, rel=1e-14)
+
+
+@pytest.mark.parametrize("low", [0.1, 0.3, 1.7, 3.3, 1e-9, 123.456])
+def test_log_uniform_never_leaves_its_range(low: float) -> None:
+    distribution = LogUniform(low=low, high=7.7 * low)
+    assert distribution.low <= at(distribution, SMALLEST)
+    assert at(distribution, LARGEST) <= distribution.high
+    assert at(LogUniform(low=low, high=low), 0.5) == low
+
+
+def test_uniform_integer_covers_both_ends_with_equal_probability() -> None:
+    # three values, so a third of the unit interval each
+    die = UniformInteger(low=4, high=6)
+    assert [at(die, u) for u in (SMALLEST, 0.333, 0.334, 0.666, 0.667, LARGEST)] == [4, 4, 5, 5, 6, 6]
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 7, 481, 10**6, 2**40])
+def test_uniform_integer_never_exceeds_its_high_end(width: int) -> None:
+    assert at(UniformInteger(low=1, high=width), LARGEST) == width
+
+
+def test_choice_gives_each_value_an_equal_part() -> None:
+    lengths = Choice(values=(128, 256, 512))
+    assert [at(lengths, u) for u in (SMALLEST, 0.333, 0.334, 0.667, LARGEST)] == [128, 128, 256, 512, 512]
+
+
+@pytest.mark.parametrize(
+    ("distribution", "minimum", "maximum", "whole"),
+    [
+        (Constant(value=3), 3, 3, True),
+        (Constant(value=3.5), 3.5, 3.5, False),
+        (Uniform(low=1, high=2), 1, 2, False),
+        (LogUniform(low=1, high=2), 1, 2, False),
+        (UniformInteger(low=1, high=2), 1, 2, True),
+        (Choice(values=(5, 2, 9)), 2, 9, True),
+        (Choice(values=(5, 2.5)), 2.5, 5, False),
+    ],
+)
+def test_range_and_wholeness(distribution: Distribution, minimum: float, maximum: float, whole: bool) -> None:
+    assert (distribution.minimum, distribution.maximum, distribution.is_whole) == (minimum, maximum, whole)
+    draws = [at(distribution, u) for u in np.linspace(0.001, 0.999, 50)]
+    assert minimum <= min(draws) <= max(draws) <= maximum
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "message"),
+    [
+        (Uniform, {"low": 2, "high": 1}, r"high: 1\.0; expected at least low = 2\.0"),
+        (Uniform, {"low": float("nan"), "high": 1}, "finite"),
+        (Uniform, {"low": 0, "high": float("inf")}, "finite"),
+        (Uniform, {"low": 0}, "high"),
+        (Uniform, {"low": 0, "high": 1, "mean": 2}, "mean"),
+        (LogUniform, {"low": 0, "high": 1}, r"low: 0\.0; expected a number above 0"),
+        (UniformInteger, {"low": 1.5, "high": 4}, "integer"),
+        (UniformInteger, {"low": 1, "high": "4"}, "integer"),
+        (Choice, {"values": []}, "at least 1"),
+        (Choice, {"values": ["1"]}, "number"),
+        (Constant, {"value": "1"}, "number"),
+        (Constant, {"value": True}, "number"),
+    ],
+)
+def test_refusals(kind: type, settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        kind(**settings)
