@@ -95,11 +95,26 @@ class Dynamics:
             raise InfeasibleBatchError(f"environment {row}, slot {self.node['slot'][row]}: infeasible batch, {broken}")
         return self.admitted
 
-    def admit_ranked(self, scores: FloatArray, active: BoolArray | None = None) -> BoolArray:
+    def admit_ranked(self, scores: FloatArray | NDArray[np.float32], active: BoolArray | None = None) -> BoolArray:
         """Admit greedily by descending ``scores`` (E, N), ties in queue order, skipping what no longer fits."""
         active = self._all_active if active is None else active
         kernels.admit_ranked(active, self.node, self.waiting, scores, self.admitted)
         return self.admitted
+
+    def preview_ranked(self, scores: FloatArray | NDArray[np.float32], row: int) -> BoolArray:
+        """Return the batch (N,) that :meth:`admit_ranked` would admit in environment ``row``, without admitting it."""
+        admitted = np.zeros((1, self.capacity), dtype=np.bool_)
+        only = slice(row, row + 1)
+        kernels.admit_ranked(
+            self._all_active[only], self.node[only].copy(), self.waiting[only], scores[None], admitted
+        )
+        return admitted[0]
+
+    def view_under(self, scheme: IntArray) -> None:
+        """Show every environment's slot as it is under its ``scheme`` (E,), loading time included."""
+        kernels.view_all_under(
+            scheme, self.node, self.waiting, self.held, self.requests, self.schemes, self._rules
+        )
 
     def advance(self, admitted: BoolArray, scheme: IntArray | None = None, active: BoolArray | None = None) -> None:
         """Execute the admitted batches (E, N) and open the next slot in the active environments (all by default).

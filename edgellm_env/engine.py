@@ -16,10 +16,13 @@ from edgellm_env.arrays import BoolArray, FloatArray, IntArray
 from edgellm_env.dynamics import COUNTERS, Dynamics
 from edgellm_env.observation import Observation, ObservationEncoder
 from edgellm_env.scenario import Scenario, ScenarioLike, load_scenario
+from edgellm_env.state import NODE
+from edgellm_env.view import SlotView, view_slot
 from edgellm_env.workload.source import TraceSource
 
 UTILISATIONS = ("compute_utilisation", "memory_utilisation", "uplink_utilisation", "downlink_utilisation")
-INFO_KEYS = (*COUNTERS, *UTILISATIONS, "infeasible", "slot", "slot_served", "slot_latency_s", "episode_seed")
+NODE_INFO = (*COUNTERS, *UTILISATIONS, "infeasible", "slot", "slot_served", "slot_latency_s")
+_INFO_PLACES = {name: NODE.names.index(name) for name in NODE_INFO if NODE.names}
 
 
 class Engine:
@@ -61,12 +64,26 @@ class Engine:
     def info(self) -> dict[str, NDArray[Any]]:
         """Every info entry as an array with leading axis E."""
         node = self.dynamics.node
-        info: dict[str, NDArray[Any]] = {name: node[name].copy() for name in INFO_KEYS if name != "episode_seed"}
+        info: dict[str, NDArray[Any]] = {name: node[name].copy() for name in NODE_INFO}
         info["episode_seed"] = self.episode_seed.copy()
         mask = self.interface.action_mask()
         if mask is not None:
             info["action_mask"] = mask.astype(np.int8)
         return info
+
+    def info_of(self, row: int) -> dict[str, Any]:
+        """Every info entry of one environment, as plain Python numbers (and the action mask as an array)."""
+        values: tuple[Any, ...] = self.dynamics.node[row].item()
+        info: dict[str, Any] = {name: values[place] for name, place in _INFO_PLACES.items()}
+        info["episode_seed"] = int(self.episode_seed[row])
+        mask = self.interface.action_mask()
+        if mask is not None:
+            info["action_mask"] = mask[row].astype(np.int8)
+        return info
+
+    def view_of(self, row: int) -> SlotView:
+        """Return what a scheduler of environment ``row`` may know."""
+        return view_slot(self.dynamics, row, {name: array[row] for name, array in self.observe().items()})
 
 
 def with_trace(scenario: Scenario, trace: str | Path | None) -> Scenario:

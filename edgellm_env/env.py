@@ -1,47 +1,21 @@
 """The Gymnasium environments: one node each, as views on an engine of one."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
-from numpy.typing import NDArray
 
-from edgellm_env.actions import ActionInterface, BatchInterface
-from edgellm_env.arrays import FloatArray, IntArray
+from edgellm_env.actions import ActionInterface, BatchInterface, JointInterface, RankInterface, SelectInterface
+from edgellm_env.arrays import BoolArray
 from edgellm_env.dynamics import Dynamics
 from edgellm_env.engine import Engine
 from edgellm_env.observation import Observation
 from edgellm_env.problem import SelectionLike, SlotProblem
 from edgellm_env.scenario import Scenario, ScenarioLike, load_scenario
-from edgellm_env.workload.source import MAXIMUM_SEED
+from edgellm_env.view import SlotView, view_slot
+from edgellm_env.workload.source import checked_seed
 from edgellm_env.workload.trace import RequestTrace
-
-
-@dataclass(frozen=True, eq=False)
-class SlotView:
-    """What a scheduler may know when it decides: this slot, nothing of the future. Requests are oldest first.
-
-    Args:
-        problem: the slot's problem over n waiting requests.
-        observation: the same as agents see it (arrays of one environment).
-        prompt_tokens: (n,) before padding.
-        output_tokens: (n,).
-        waited_s: (n,) seconds since arrival.
-        last_chance: (n,) bool, requests that can't be served any more if this slot does not.
-        request: (n,) indices of the requests within the episode.
-        slot: index of the slot within the episode.
-    """
-
-    problem: SlotProblem
-    observation: Observation
-    prompt_tokens: IntArray
-    output_tokens: IntArray
-    waited_s: FloatArray
-    last_chance: NDArray[np.bool_]
-    request: IntArray
-    slot: int
 
 
 class EdgeLLMEnv(gym.Env[Observation, Any]):
@@ -85,9 +59,7 @@ class EdgeLLMEnv(gym.Env[Observation, Any]):
         """
         if options:
             raise ValueError(f"options: {sorted(options)}; expected none")
-        if seed is not None and not 0 <= seed <= MAXIMUM_SEED:
-            raise ValueError(f"seed: {seed}; expected a whole number from 0 to 2**64 - 1")
-        super().reset(seed=seed)
+        super().reset(seed=None if seed is None else checked_seed(seed))
         episode_seed = seed if seed is not None else int(self.np_random.integers(2**63))
         self._engine.begin(np.zeros(1, dtype=np.int64), [episode_seed])
         self._observation = self._observe()
@@ -104,6 +76,18 @@ class EdgeLLMEnv(gym.Env[Observation, Any]):
         self._observation = self._observe()
         return self._observation, float(rewards[0]), False, bool(truncated[0]), self._info()
 
+    def action_masks(self) -> BoolArray:
+        """Return which actions are legal now, (number of actions,) bool, as sb3-contrib asks for them.
+
+        Raises:
+            AttributeError: this way to act has no masks.
+        """
+        self._require_episode()
+        mask = self._engine.interface.action_mask()
+        if mask is None:
+            raise AttributeError(f"{type(self).__name__} has no action masks")
+        return mask[0]
+
     def slot_problem(self, scheme: int | None = None) -> SlotProblem:
         """Return the current slot's problem, under the loaded scheme or another."""
         self._require_episode()
@@ -111,25 +95,21 @@ class EdgeLLMEnv(gym.Env[Observation, Any]):
 
     def slot_view(self) -> SlotView:
         """Return what a scheduler may know now."""
-        observation = self._require_episode()
-        dynamics = self._engine.dynamics
-        slot = int(dynamics.node["slot"][0])
-        requests = dynamics.waiting_requests()
-        waiting = dynamics.waiting[0, : requests.size]
-        return SlotView(
-            problem=dynamics.slot_problem(0),
-            observation=observation,
-            prompt_tokens=requests["prompt_tokens"].astype(np.int64),
-            output_tokens=requests["output_tokens"].astype(np.int64),
-            waited_s=slot * self.scenario.timing.slot_s - requests["arrival_s"],
-            last_chance=waiting["last_chance"].copy(),
-            request=waiting["request"].copy(),
-            slot=slot,
-        )
+        return view_slot(self._engine.dynamics, 0, self._require_episode())
 
-    def to_action(self, selection: SelectionLike) -> Any:
-        """Return the action that executes ``selection`` of the current slot's requests (a mask or indices)."""
-        return self._engine.interface.express(self.slot_problem().as_mask(selection), 0)
+    def to_action(self, selection: SelectionLike, scheme: int | None = None) -> Any:
+        """Return the action that executes ``selection`` of the current slot's requests (a mask or indices).
+
+        For ``EdgeLLM/Select-v0`` it is the list of actions to take one after the other.
+
+        Args:
+            selection: a mask (n,) or indices of waiting requests.
+            scheme: for ``EdgeLLM/Joint-v0``, the scheme to run them under; the loaded one unless given.
+
+        Raises:
+            ValueError: not a selection of the waiting requests, or one that this way to act can't express.
+        """
+        return self._engine.interface.express(self.slot_problem().as_mask(selection), 0, scheme)
 
     def trace(self) -> RequestTrace:
         """Return the episode's trace. For analysis and bounds: a policy that reads it looks into the future."""
@@ -154,9 +134,7 @@ class EdgeLLMEnv(gym.Env[Observation, Any]):
         return {name: array[0] for name, array in self._engine.observe().items()}
 
     def _info(self) -> dict[str, Any]:
-        return {
-            name: array[0] if array.ndim > 1 else array[0].item() for name, array in self._engine.info().items()
-        }
+        return self._engine.info_of(0)
 
 
 class BatchEnv(EdgeLLMEnv):
@@ -256,3 +234,151 @@ class BatchEnv(EdgeLLMEnv):
     """
 
     interface = BatchInterface
+
+
+class RankEnv(EdgeLLMEnv):
+    """One edge node; every step ranks the waiting requests, and the node packs a batch by that ranking.
+
+    ## Description
+
+    The node of `EdgeLLM/Batch-v0`; only the way to act differs. Every action is feasible.
+
+    ## Action Space
+
+    `Box(-1, 1, (N,), float32)`: a score per place in the queue. The node goes through the waiting requests by descending
+    score, ties in queue order, and admits each that still fits. Scores at places where nobody waits mean nothing.
+    Scores outside [-1, 1] or NaN are an error. Since packing goes on to the end, a batch is never smaller than it must
+    be; to hold a request back for later, rank it below those that fill the slot.
+
+    ## Observation Space
+
+    As `EdgeLLM/Batch-v0`.
+
+    ## Rewards
+
+    As `EdgeLLM/Batch-v0`: the number of requests served in the slot.
+
+    ## Starting State
+
+    As `EdgeLLM/Batch-v0`.
+
+    ## Episode End
+
+    As `EdgeLLM/Batch-v0`.
+
+    ## Information
+
+    As `EdgeLLM/Batch-v0`; `infeasible` is always False.
+
+    ## Arguments
+
+    As `EdgeLLM/Batch-v0`.
+
+    ## Version History
+
+    * v0: first version.
+    """
+
+    interface = RankInterface
+
+
+class SelectEnv(EdgeLLMEnv):
+    """One edge node; a slot's batch is built one request a step, under exact action masks.
+
+    ## Description
+
+    The node of `EdgeLLM/Batch-v0`; a slot takes several steps: add a request, add another, commit.
+
+    ## Action Space
+
+    `Discrete(N + 1)`: i < N adds the request at place i to the batch, N commits the slot. Index i is legal if and only
+    if a request waits there, is not in the batch yet, and the batch stays feasible with it; N is always legal. The mask
+    is `info["action_mask"]` (N + 1,) int8, and `env.unwrapped.action_masks()` (N + 1,) bool for sb3-contrib. An illegal
+    index is treated by the scenario's `queue.infeasible`: `trim` adds nothing; `reject` ends the slot and serves none;
+    `raise` raises `InfeasibleBatchError`. A slot ends by itself after N + 1 steps.
+
+    ## Observation Space
+
+    As `EdgeLLM/Batch-v0`, and what the agent has chosen so far:
+
+    | key | shape, type | content |
+    | --- | --- | --- |
+    | `batch` | (N,) int8 | 1 where the request is in the batch |
+    | `used` | (4,) float32 | share of each limit that the batch uses: compute (of the tighter of the slot's limit and the batch's tightest slack), free memory, uplink, downlink |
+
+    ## Rewards
+
+    0 for every addition; the number of requests served when the slot ends. The sum over a slot is the reward of
+    `EdgeLLM/Batch-v0` for the same batch.
+
+    ## Starting State
+
+    As `EdgeLLM/Batch-v0`, with an empty batch.
+
+    ## Episode End
+
+    Truncation when the last of `timing.episode_slots` slots ends.
+
+    ## Information
+
+    As `EdgeLLM/Batch-v0`, and `action_mask`. Entries on the slot just ended keep their values until the next one ends;
+    `infeasible` tells of the slot under way until its first step.
+
+    ## Arguments
+
+    As `EdgeLLM/Batch-v0`.
+
+    ## Version History
+
+    * v0: first version.
+    """
+
+    interface = SelectInterface
+
+
+class JointEnv(EdgeLLMEnv):
+    """One edge node; every step chooses the quantization scheme together with the batch.
+
+    ## Description
+
+    The node of `EdgeLLM/Batch-v0`, on scenarios with several quantization schemes (`quantized`). A scheme changes
+    compute time (beta), memory left by the weights (alpha), and quality, hence which requests are admissible. Running a
+    batch under another scheme than the loaded one costs loading time, which takes from the slot's compute time and from
+    everybody's slack, and lands in the backlog. The first scheme is loaded when an episode begins.
+
+    ## Action Space
+
+    `MultiDiscrete([S, 2, ..., 2])`, 1 + N entries: the scheme, then a bit per place in the queue as in
+    `EdgeLLM/Batch-v0`. An infeasible batch (under the chosen scheme) is treated by `queue.infeasible`.
+
+    ## Observation Space
+
+    As `EdgeLLM/Batch-v0`. Compute, KV size and slack are those under the loaded scheme; `node` ends with a one-hot of it.
+
+    ## Rewards
+
+    As `EdgeLLM/Batch-v0`: the number of requests served in the slot.
+
+    ## Starting State
+
+    As `EdgeLLM/Batch-v0`.
+
+    ## Episode End
+
+    As `EdgeLLM/Batch-v0`.
+
+    ## Information
+
+    As `EdgeLLM/Batch-v0`.
+
+    ## Arguments
+
+    As `EdgeLLM/Batch-v0`; `scenario` is `"quantized"` unless given. `env.unwrapped.slot_problem(scheme=k)` is the slot's
+    problem under scheme k, `env.unwrapped.to_action(selection, scheme=k)` the action for it.
+
+    ## Version History
+
+    * v0: first version.
+    """
+
+    interface = JointInterface

@@ -288,3 +288,12 @@ def admit_ranked(active: BoolArray, node: Any, waiting: Any, scores: FloatArray,
             order = np.argsort(-scores[row, : node[row].waiting], kind="mergesort")
             admit_in_order(node[row], waiting[row], order, admitted[row])
             node[row].infeasible = False
+
+
+@compiled_parallel
+def view_all_under(
+    scheme: IntArray, node: Any, waiting: Any, held: FloatArray, requests: Any, schemes: Any, rules: Any
+) -> None:
+    """Write every environment's slot problem as it is under its ``scheme`` (E,)."""
+    for row in numba.prange(scheme.size):
+        view_under_scheme(node[row], waiting[row], held[row], requests[row], schemes, rules[0], scheme[row])

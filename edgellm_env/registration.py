@@ -1,20 +1,27 @@
 """Registers the environment ids with Gymnasium."""
 
+from typing import Any
+
 import gymnasium as gym
 
-_ENTRY_POINTS = {
-    "EdgeLLM/Batch-v0": "BatchEnv",
+_NAMES: dict[str, tuple[str, dict[str, Any]]] = {
+    "EdgeLLM/Batch-v0": ("Batch", {}),
+    "EdgeLLM/Select-v0": ("Select", {}),
+    "EdgeLLM/Rank-v0": ("Rank", {}),
+    "EdgeLLM/Joint-v0": ("Joint", {"scenario": "quantized"}),
 }
 
-ENVIRONMENT_IDS = tuple(_ENTRY_POINTS)
+ENVIRONMENT_IDS = tuple(_NAMES)
 """Every registered id."""
 
 
 def register_environments() -> None:
-    """Register every id once; importing the package twice under two names must not warn."""
-    for environment_id, name in _ENTRY_POINTS.items():
+    """Register every id with its single and its vector environment; registering twice does nothing."""
+    for environment_id, (name, arguments) in _NAMES.items():
         if environment_id not in gym.registry:
             gym.register(
                 environment_id,
-                entry_point=f"edgellm_env.env:{name}",
+                entry_point=f"edgellm_env.env:{name}Env",
+                vector_entry_point=f"edgellm_env.vector_env:{name}VectorEnv",
+                kwargs=arguments,
             )

@@ -2,6 +2,7 @@
 
 import operator
 from collections.abc import Sequence
+from typing import SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,18 @@ from edgellm_env.workload.philox import uniforms
 from edgellm_env.workload.trace import RequestTrace, TraceBatch, stack_traces
 
 MAXIMUM_SEED = 2**64 - 1
+
+
+def checked_seed(seed: SupportsIndex) -> int:
+    """Return ``seed`` as an int.
+
+    Raises:
+        ValueError: outside [0, 2**64 - 1].
+        TypeError: no whole number.
+    """
+    if not 0 <= operator.index(seed) <= MAXIMUM_SEED:
+        raise ValueError(f"seed: {seed}; expected a whole number from 0 to 2**64 - 1")
+    return operator.index(seed)
 
 
 class TraceSource:
@@ -50,10 +63,7 @@ class TraceSource:
             ValueError: a seed outside [0, 2**64 - 1].
             TypeError: a seed that is no whole number.
         """
-        for seed in seeds:
-            if not 0 <= operator.index(seed) <= MAXIMUM_SEED:
-                raise ValueError(f"seed: {seed}; expected a whole number from 0 to 2**64 - 1")
-        keys = np.array([operator.index(seed) for seed in seeds], dtype=np.uint64)
+        keys = np.array([checked_seed(seed) for seed in seeds], dtype=np.uint64)
         if self._recorded is not None:
             return stack_traces([self._replay(self._recorded, keys[row : row + 1]) for row in range(keys.size)])
         if self.scenario.workload.requests:
