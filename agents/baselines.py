@@ -1,0 +1,149 @@
+"""The batching benchmarks that the paper names, as we read them: static batching and no batching.
+
+The abstract of arXiv 2405.07140 names "batching benchmarks" without defining them; what follows is our reading, and
+where it was open we took the reading that serves more requests.
+"""
+
+import numpy as np
+
+from agents.policy import PolicyError
+from edgellm_env.arrays import BoolArray, FloatArray, IntArray
+from edgellm_env.env import SlotView
+from edgellm_env.packing import pack_in_order
+from edgellm_env.physics import quantization, transformer
+from edgellm_env.scenario import Scenario
+
+
+def request_seconds(
+    scenario: Scenario, prompt_tokens: IntArray, output_tokens: IntArray, flops_per_s: float, scheme: int = 0
+) -> FloatArray:
+    """Return (n,) compute seconds of requests of these lengths at ``flops_per_s``."""
+    model = scenario.model
+    shape = model.layers, model.hidden_size, model.parameters_per_layer
+    flops = transformer.prefill_flops(*shape, prompt_tokens)
+    flops = flops + transformer.decode_flops(*shape, prompt_tokens, output_tokens)
+    return transformer.compute_seconds(flops, scenario.schemes[scheme].compute_factor, flops_per_s)
+
+
+def longest_lengths(scenario: Scenario) -> tuple[int, int]:
+    """Prompt (padded as the node pads it) and output tokens of the longest request that the scenario can bring.
+
+    Recorded requests may be as long as the service's limits.
+    """
+    workload = scenario.workload
+    prompt, output = workload.prompt_limit_tokens, workload.output_limit_tokens
+    if workload.requests:
+        prompt = max(request.prompt_tokens for request in workload.requests)
+        output = max(request.output_tokens for request in workload.requests)
+    if workload.prompt_tokens is not None:
+        prompt = int(workload.prompt_tokens.maximum)
+    if workload.output_tokens is not None:
+        output = int(workload.output_tokens.maximum)
+    return (workload.prompt_limit_tokens if workload.prompt_padding == "fixed" else prompt), output
+
+
+def tightest_latency_requirement_s(scenario: Scenario) -> float:
+    """Latency requirement of the least patient request that the scenario can bring."""
+    workload = scenario.workload
+    if workload.latency_requirement_s is not None:
+        return workload.latency_requirement_s.minimum
+    return min(request.latency_requirement_s for request in workload.requests)
+
+
+def static_batch_size(scenario: Scenario) -> int:
+    """Return the largest batch that is safe however long its requests are; at least 1.
+
+    That many copies of the longest request fit the slot's compute limit, the memory beside the weights, and the
+    compute time that the tightest latency requirement leaves after both radio windows. Where that time is too short for
+    even one longest request (in ``paper`` it is nothing at all), no batch size is safe and deadlines say nothing
+    about it; they are then left to the check of each batch. The radio shares have no worst case (a channel can be
+    arbitrarily bad) and are always left to that check.
+    """
+    prompt_tokens, output_tokens = longest_lengths(scenario)
+    prompt, output = np.array([prompt_tokens]), np.array([output_tokens])
+    longest_s = float(request_seconds(scenario, prompt, output, scenario.node.flops)[0])
+    limit_s = scenario.timing.slot_s + scenario.timing.spill_s
+    deadline_s = tightest_latency_requirement_s(scenario) - scenario.timing.radio_s
+    if deadline_s >= longest_s:
+        limit_s = min(limit_s, deadline_s)
+    scheme, model = scenario.schemes[0], scenario.model
+    longest_bytes = float(
+        transformer.kv_cache_bytes(
+            model.layers, model.kv_hidden_size, prompt, output, quantization.weight_factor(scheme.kv_bits)
+        )[0]
+    )
+    free_bytes = scenario.node.memory_bytes - scenario.weight_bytes(scheme)
+    # The margin keeps 0.3 / 0.1 at 3.
+    most = min(limit_s / longest_s, free_bytes / longest_bytes) * (1.0 + 1e-9)
+    return max(1, int(most))
+
+
+class StaticBatching:
+    """Batches of a fixed size: first come, first served, up to :func:`static_batch_size` requests a slot.
+
+    It never waits for a batch to fill, and a request that the slot can't take (its own deadline, or the link) is
+    skipped, not waited for.
+    """
+
+    name = "static-batching"
+
+    def __init__(self) -> None:
+        self.batch_size = 0
+
+    def begin_episode(self, scenario: Scenario, rng: np.random.Generator) -> None:
+        """Work out the batch size."""
+        self.batch_size = static_batch_size(scenario)
+
+    def select(self, view: SlotView) -> BoolArray:
+        """Return the batch."""
+        return pack_in_order(view.problem, np.arange(view.problem.size), self.batch_size)
+
+
+class NoBatching:
+    """One request per device at a time, each at its device's speed; first come, first served.
+
+    A device is busy until its request ends, across slots; it may take its next request in the middle of a slot. A
+    request is started only if it will meet its deadline at its device's speed, and gets the device that is free first.
+    Alone on its device it needs no padding. What the devices start in a slot is also held to the slot's constraints,
+    since radio and memory are shared.
+    """
+
+    name = "no-batching"
+
+    def __init__(self) -> None:
+        self._scenario: Scenario | None = None
+        self._free_s = np.zeros(0)
+
+    def begin_episode(self, scenario: Scenario, rng: np.random.Generator) -> None:
+        """All devices are idle."""
+        self._scenario = scenario
+        self._free_s = np.zeros(scenario.node.devices)
+
+    def select(self, view: SlotView) -> BoolArray:
+        """Return the requests that devices start in this slot."""
+        if self._scenario is None:
+            raise PolicyError("no-batching: begin_episode() comes before select()")
+        scenario, problem = self._scenario, view.problem
+        slot_s = scenario.timing.slot_s
+        now_s = view.slot * slot_s
+        backlog_s = max(0.0, slot_s + scenario.timing.spill_s - problem.compute_limit_s)
+        # A device waits for its own request alone, not for the node's batch that still runs.
+        affordable_s = problem.slack_s + backlog_s
+        available = float(view.observation["node"][6])
+        seconds = request_seconds(
+            scenario, view.prompt_tokens, view.output_tokens, scenario.node.device_flops * available
+        )
+        batch = np.zeros(problem.size, dtype=np.bool_)
+        for place in range(problem.size):
+            device = int(np.argmin(self._free_s))
+            start_s = max(now_s, float(self._free_s[device]))
+            if start_s >= now_s + slot_s:
+                break
+            if start_s - now_s + seconds[place] > affordable_s[place]:
+                continue
+            batch[place] = True
+            if problem.is_feasible(batch):
+                self._free_s[device] = start_s + seconds[place]
+            else:
+                batch[place] = False
+        return batch

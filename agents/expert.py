@@ -1,0 +1,33 @@
+"""The expert: DFTSP, which solves every slot exactly and knows nothing of the next."""
+
+import numpy as np
+
+from edgellm_env.arrays import BoolArray
+from edgellm_env.env import SlotView
+from edgellm_env.scenario import Scenario
+from edgellm_env.solvers import solve_dftsp, solve_exact
+
+
+class Dftsp:
+    """Depth-first tree search with online pruning: a largest feasible batch in every slot.
+
+    Which of several largest batches it takes is the solver's tie-break, a function of the slot alone; no randomness.
+    """
+
+    name = "dftsp"
+
+    def begin_episode(self, scenario: Scenario, rng: np.random.Generator) -> None:
+        """Nothing to get ready."""
+
+    def select(self, view: SlotView) -> BoolArray:
+        """Return an optimum of the slot.
+
+        Raises:
+            RuntimeError: no solver could prove an optimum within its node limit.
+        """
+        solution = solve_dftsp(view.problem)
+        if not solution.optimal:
+            solution = solve_exact(view.problem)
+        if not solution.optimal:
+            raise RuntimeError(f"slot {view.slot}: {view.problem.size} requests; no optimum proven in the node limit")
+        return solution.selection

@@ -1,0 +1,28 @@
+"""``python -m experiments``: the command line."""
+
+import sys
+from typing import TypeAlias
+
+import tyro
+from rich.console import Console
+
+from experiments.compare import Compare
+
+Command: TypeAlias = Compare
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command that ``arguments`` (by default the command line's) name; return the exit status."""
+    command = tyro.cli(Command, args=arguments, prog="python -m experiments")
+    # A table of six columns needs more than the 80 that are assumed where there is no terminal.
+    console = Console() if sys.stdout.isatty() else Console(width=110)
+    try:
+        command.run(console)
+    except (ValueError, RuntimeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

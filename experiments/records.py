@@ -1,0 +1,100 @@
+"""Writes results where others find them: JSON with everything, CSV with the summary, and how they came about."""
+
+import csv
+import json
+import platform
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from edgellm_env.scenario import Scenario
+from experiments.evaluation import EpisodeResult
+from experiments.summary import PolicySummary
+
+PACKAGES = ("edgellm-env", "gymnasium", "numpy", "numba", "stable-baselines3", "torch")
+
+
+class OutputError(ValueError):
+    """A place to write to that can't be used."""
+
+
+def prepare_folder(path: Path) -> Path:
+    """Make sure that results can be written to ``path``, before any work is done.
+
+    Raises:
+        OutputError: it is a file, or can't be made or written to.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise OutputError(f"out: {str(path)!r} can't be used as a folder for results: {error.strerror}") from error
+    return path
+
+
+def package_versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that results depend on; those not installed are left out."""
+    versions = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return versions
+
+
+def command_line() -> str:
+    """Return the command that is running."""
+    return shlex.join(["python", "-m", "experiments", *sys.argv[1:]])
+
+
+def metadata(scenario: Scenario, command: str) -> dict[str, Any]:
+    """Return what a result needs to be understood and repeated."""
+    return {
+        "scenario": scenario.name,
+        "scenario_checksum": scenario.checksum,
+        "settings": scenario.model_dump(mode="json"),
+        "versions": package_versions(),
+        "command": command,
+    }
+
+
+def write_results(
+    path: Path,
+    about: dict[str, Any],
+    summaries: Sequence[PolicySummary],
+    rows: Sequence[EpisodeResult],
+) -> None:
+    """Write ``results.json``: ``metadata``, ``summary`` (one per policy) and ``episodes`` (one per policy and episode)."""
+    document = {
+        "metadata": about,
+        "summary": [asdict(summary) for summary in summaries],
+        "episodes": [asdict(row) for row in rows],
+    }
+    path.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def read_results(path: Path) -> tuple[dict[str, Any], list[EpisodeResult]]:
+    """Read back metadata and episodes of a ``results.json``."""
+    document = json.loads(path.read_text(encoding="utf-8"))
+    return document["metadata"], [EpisodeResult(**row) for row in document["episodes"]]
+
+
+def write_summary(path: Path, summaries: Sequence[PolicySummary]) -> None:
+    """Write ``summary.csv``, a row per policy."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        estimates = ("throughput_rps", "difference_rps")
+        plain = [name for name in asdict(summaries[0]) if name not in estimates]
+        parts = ("mean", "low", "high")
+        writer.writerow([*plain, *(f"{name}_{part}" for name in estimates for part in parts)])
+        for summary in summaries:
+            values = asdict(summary)
+            nested = [values[name] or dict.fromkeys(parts) for name in estimates]
+            writer.writerow([*(values[name] for name in plain), *(one[part] for one in nested for part in parts)])
