@@ -9,10 +9,9 @@ that needs no more of anything (exchanging the two would give a batch that is se
 import numpy as np
 
 from edgellm_env._compile import compiled
-from edgellm_env.problem import BoolArray, FloatArray
+from edgellm_env.arrays import BoolArray, FloatArray, IntArray
 from edgellm_env.solvers._prepare import RESOURCES
-from edgellm_env.solvers._surrogate import MARGIN
-from edgellm_env.solvers._types import IntArray
+from edgellm_env.solvers._surrogate import EXHAUSTED, FOUND, MARGIN, STOPPED
 
 TABLE_ENTRIES = 1_000_000
 """Largest table of suffix sums; longer sums are bounded by their tabulated part."""
@@ -100,14 +99,15 @@ def dominated_sets(weights: FloatArray) -> np.ndarray:
 @compiled
 def search_core(
     weights: FloatArray, caps: FloatArray, need: int, node_budget: int, picked: IntArray
-) -> tuple[bool, int]:
-    """Fill ``picked`` (need,) with positions of a batch of ``need`` within ``caps``; return (found, nodes).
+) -> tuple[int, int]:
+    """Fill ``picked`` (need,) with positions of a batch of ``need`` within ``caps``; return the end and the nodes.
 
     Args:
         weights: (k, c) column 0 rising: the combined weight; then the resources.
         caps: (c,) limits.
         need: requests to take, 1 <= need <= k.
-        node_budget: nodes after which to stop; nodes >= node_budget on return means that it stopped.
+        node_budget: nodes after which to stop.
+        picked: (need,) filled.
     """
     k, columns = weights.shape
     depth_of_table = max(1, min(need, TABLE_ENTRIES // (columns * (k + 1)) - 1))
@@ -144,7 +144,7 @@ def search_core(
         if use_dominance and (excluded[depth, i >> 6] >> np.uint64(i & 63)) & one:
             continue
         if nodes >= node_budget:
-            return False, nodes
+            return STOPPED, nodes
         nodes += 1
         tabulated = min(left - 1, depth_of_table)
         fits = True
@@ -156,7 +156,7 @@ def search_core(
         if fits:
             picked[depth] = i
             if left == 1:
-                return True, nodes
+                return FOUND, nodes
             used[depth + 1, 0] = used[depth, 0] + weights[i, 0]
             following[depth + 1] = i + 1
             if use_dominance:
@@ -169,7 +169,7 @@ def search_core(
         elif use_dominance:
             for word in range(words):
                 excluded[depth, word] |= dominated[i, word]
-    return False, nodes
+    return EXHAUSTED, nodes
 
 
 @compiled
@@ -183,17 +183,19 @@ def search_one_more(
     need: int,
     node_budget: int,
     chosen: BoolArray,
-) -> tuple[bool, int]:
-    """Fill ``chosen`` (m,) with a batch of ``need`` among the requests before ``end``; return (found, nodes).
+) -> tuple[int, int]:
+    """Fill ``chosen`` (m,) with a batch of ``need`` among the requests before ``end``; return the end and the nodes.
 
     Args:
         weights: (m, 4).
-        order: (m,) requests by rising combined weight under ``multipliers`` (4,).
+        order: (m,) requests by rising combined weight.
+        multipliers: (4,) the weights in that combination.
         end: requests from this position on cannot afford the deadline threshold.
         caps: (4,) limits.
         active: (4,) resources that can bind at all.
         need: requests to take, 1 <= need <= end.
         node_budget: nodes after which to stop.
+        chosen: (m,) filled when found.
     """
     members = np.empty(end, dtype=np.int64)
     combined_sorted = np.empty(end)
@@ -232,17 +234,17 @@ def search_one_more(
             column += 1
     for column in range(columns):
         if core_caps[column] < 0.0:
-            return False, 0
-    found, nodes = True, 0
+            return EXHAUSTED, 0
+    ended, nodes = FOUND, 0
     picked = np.empty(need - low, dtype=np.int64)
     if need > low:
         if high - low < need - low:
-            return False, 0
-        found, nodes = search_core(core, core_caps, need - low, node_budget, picked)
-    if found:
+            return EXHAUSTED, 0
+        ended, nodes = search_core(core, core_caps, need - low, node_budget, picked)
+    if ended == FOUND:
         chosen[:] = False
         for i in range(low):
             chosen[members[i]] = True
         for i in picked:
             chosen[members[low + i]] = True
-    return found, nodes
+    return ended, nodes

@@ -3,14 +3,26 @@
 import numpy as np
 
 from edgellm_env._compile import compiled
-from edgellm_env.problem import RELATIVE_TOLERANCE, BoolArray, FloatArray
-from edgellm_env.solvers._types import IntArray
+from edgellm_env.arrays import BoolArray, FloatArray, IntArray
+from edgellm_env.problem import RELATIVE_TOLERANCE, SlotProblem
+from edgellm_env.solvers._sorting import rising_order
 
 SOLVER_TOLERANCE = 0.999 * RELATIVE_TOLERANCE
 """Solvers stop a hair short of the check's own tolerance, so that a sum rounded in another order still passes it."""
 
 RESOURCES = 4
 """Columns of a weight table: compute, memory, uplink, downlink. Only compute's limit depends on the deadlines."""
+
+
+def tables(problem: SlotProblem) -> tuple[FloatArray, BoolArray, FloatArray]:
+    """Return ``problem`` as ``prepare`` takes it: (5, n) requests, (n,) admissible, (4,) limits."""
+    requests = np.array(
+        (problem.compute_s, problem.kv_bytes, problem.uplink_share, problem.downlink_share, problem.slack_s)
+    )
+    limits = np.array(
+        (problem.compute_limit_s, problem.memory_bytes, problem.uplink_limit_share, problem.downlink_limit_share)
+    )
+    return requests, problem.admissible.copy(), limits
 
 
 @compiled
@@ -30,107 +42,57 @@ def scaled(amount: float, limit: float) -> float:
 
 
 @compiled
-def prepare(
-    compute_s: FloatArray,
-    kv_bytes: FloatArray,
-    uplink_share: FloatArray,
-    downlink_share: FloatArray,
-    slack_s: FloatArray,
-    valid: BoolArray,
-    compute_limit_s: float,
-    memory_bytes: float,
-    uplink_limit_share: float,
-    downlink_limit_share: float,
-) -> tuple[FloatArray, FloatArray, IntArray]:
+def prepare(requests: FloatArray, valid: BoolArray, limits: FloatArray) -> tuple[FloatArray, FloatArray, IntArray]:
     """Keep the requests that fit alone, in the order of falling deadline threshold (ties: the earlier in the queue).
 
     Args:
-        compute_s: (n,) and so on: as in SlotProblem.
-        valid: (n,) bool, admissible and present.
+        requests: (5, n) compute seconds, KV bytes, uplink share, downlink share, slack seconds.
+        valid: (n,) bool, admissible and present; the other columns may hold anything.
+        limits: (4,) compute seconds, bytes, uplink share, downlink share.
 
     Returns:
         ``weights`` (m, 4): each kept request's share of each limit, compute as a share of one common scale;
         ``threshold`` (m,): min(compute limit, slack) on that scale, falling, all >= 0;
         ``index`` (m,): where each kept request stands in the problem.
     """
-    n = compute_s.shape[0]
-    compute_cap = relaxed(compute_limit_s)
-    memory_cap = relaxed(memory_bytes)
-    uplink_cap = relaxed(uplink_limit_share)
-    downlink_cap = relaxed(downlink_limit_share)
+    n = requests.shape[1]
+    compute_cap = relaxed(limits[0])
     scale = compute_cap
     if compute_cap == np.inf:
         scale = 0.0
         for i in range(n):
             if valid[i]:
-                scale = max(scale, compute_s[i])
-                if slack_s[i] < np.inf:
-                    scale = max(scale, relaxed(slack_s[i]))
+                scale = max(scale, requests[0, i])
+                if requests[4, i] < np.inf:
+                    scale = max(scale, relaxed(requests[4, i]))
     if scale == 0.0:
         scale = 1.0
 
-    weights = np.empty((n, RESOURCES))
-    threshold = np.empty(n)
-    index = np.empty(n, dtype=np.int64)
+    kept = np.empty(n, dtype=np.int64)
+    falling = np.empty(n)
     m = 0
     for i in range(n):
         if not valid[i]:
             continue
-        cap = min(compute_cap, relaxed(slack_s[i]))
-        if not compute_s[i] <= cap:
-            continue
-        kv = scaled(kv_bytes[i], memory_cap)
-        up = scaled(uplink_share[i], uplink_cap)
-        down = scaled(downlink_share[i], downlink_cap)
-        if kv > 1.0 or up > 1.0 or down > 1.0:
-            continue
-        weights[m, 0] = compute_s[i] / scale
-        weights[m, 1] = kv
-        weights[m, 2] = up
-        weights[m, 3] = down
-        # Every weight is at most 1 here, so a threshold of n + 1 never binds: it stands for infinity.
-        threshold[m] = min(cap / scale, n + 1.0)
-        index[m] = i
-        m += 1
+        cap = min(compute_cap, relaxed(requests[4, i]))
+        fits = requests[0, i] <= cap
+        for r in range(1, RESOURCES):
+            fits = fits and scaled(requests[r, i], relaxed(limits[r])) <= 1.0
+        if fits:
+            # Every weight is at most 1 here, so a threshold of n + 1 never binds: it stands for infinity.
+            falling[m] = -min(cap / scale, n + 1.0)
+            kept[m] = i
+            m += 1
 
-    order = np.argsort(-threshold[:m], kind="mergesort")
-    return weights[order], threshold[order], index[order]
-
-
-@compiled
-def greedy(weights: FloatArray, threshold: FloatArray, keys: FloatArray, chosen: BoolArray) -> int:
-    """Fill ``chosen`` (m,) with the best greedy batch over all deadline thresholds; return its size.
-
-    For each threshold the requests that can afford it are taken by rising ``keys`` (m,), skipping what no longer fits.
-    """
-    m = threshold.shape[0]
-    order = np.argsort(keys, kind="mergesort")
-    best = 0
-    trial = np.zeros(m, dtype=np.bool_)
-    end = 0
-    while end < m:
-        cap = threshold[end]
-        while end < m and threshold[end] == cap:
-            end += 1
-        trial[:] = False
-        count = 0
-        compute, kv, up, down = 0.0, 0.0, 0.0, 0.0
-        for i in order:
-            if i >= end:
-                continue
-            if (
-                compute + weights[i, 0] <= cap
-                and kv + weights[i, 1] <= 1.0
-                and up + weights[i, 2] <= 1.0
-                and down + weights[i, 3] <= 1.0
-            ):
-                compute += weights[i, 0]
-                kv += weights[i, 1]
-                up += weights[i, 2]
-                down += weights[i, 3]
-                trial[i] = True
-                count += 1
-        if count > best:
-            best = count
-            chosen[:] = trial
-    return best
+    order = rising_order(falling[:m])
+    weights = np.empty((m, RESOURCES))
+    threshold = np.empty(m)
+    index = np.empty(m, dtype=np.int64)
+    for k in range(m):
+        i = kept[order[k]]
+        index[k] = i
+        threshold[k] = -falling[order[k]]
+        weights[k, 0] = requests[0, i] / scale
+        for r in range(1, RESOURCES):
+            weights[k, r] = scaled(requests[r, i], relaxed(limits[r]))
+    return weights, threshold, index

@@ -1,51 +1,168 @@
-"""Surrogate relaxation: one weighted sum of the resources instead of all of them, and the multipliers that bind most.
+"""Surrogate relaxation: one weighted sum of the resources instead of all of them.
 
-With multipliers ``l >= 0`` summing to 1, every feasible batch keeps ``sum over r of l[r] * use[r] <= l . caps``. So when
-even the K requests with the smallest combined weights exceed that, no batch of K exists. The multipliers of the best
-such bound are searched along lines between the bound's own and the most violated resource (in the two-resource case
-this finds the optimum); each one tried leaves its sorted order in a pool, which later thresholds and sizes look at first.
+With multipliers ``l >= 0`` summing to 1 every feasible batch keeps ``l . use <= l . caps``, one knapsack whose optimum
+is a prefix of a sorted order. Multipliers that were tried stay in a pool with their orders: later thresholds and sizes
+look there before they try new ones.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 
 from edgellm_env._compile import compiled
-from edgellm_env.problem import FloatArray
+from edgellm_env.arrays import BoolArray, FloatArray, IntArray
 from edgellm_env.solvers._prepare import RESOURCES
-from edgellm_env.solvers._types import IntArray
 
 MARGIN = 1e-12
 """Rounding allowance of bounds: they are sums in another order than the batches that they bound."""
 
+POOL = 24
+"""Multipliers kept; new ones replace the oldest, except the single resources' own, which come first."""
+
+SORT_BUDGET = 2_000_000
+"""Requests sorted in all before new multipliers are no longer tried: only queues of thousands reach it."""
+
+LINE_STEPS, LINES = 8, 3
+"""Multipliers tried along a line, and lines tried, for one bound."""
+
+OPEN, REFUTED, IMPROVED = 0, 1, 2
+"""What the bounds and greedy batches of a threshold can say about a better batch."""
+
+SIZE, NEXT, RESERVED, SORTS_LEFT = 0, 1, 2, 3
+"""Places in a pool's state."""
+
+
+FOUND, EXHAUSTED, STOPPED = 0, 1, 2
+"""How a search ended: with what it looked for, with the whole tree seen, or at the node limit."""
+
+
+class Pool(NamedTuple):
+    """Multipliers with the orders that they sort the m requests into."""
+
+    multipliers: FloatArray  # (POOL, 4) each row >= 0, sum 1
+    orders: IntArray  # (POOL, m)
+    use: FloatArray  # (POOL, 4) what the optimum of the bound last looked at uses
+    state: IntArray  # (4,) places filled, next place, places never replaced, requests that may still be sorted
+
 
 @compiled
-def combined(weights: FloatArray, multipliers: FloatArray, out: FloatArray) -> None:
-    """Fill ``out`` (m,) with each request's combined weight."""
+def new_pool(m: int, active: BoolArray) -> Pool:
+    """Return a pool whose first places hold each active resource alone; their orders are left to the caller."""
+    pool = Pool(
+        np.zeros((POOL, RESOURCES)),
+        np.empty((POOL, m), dtype=np.int64),
+        np.zeros((POOL, RESOURCES)),
+        np.zeros(4, dtype=np.int64),
+    )
+    held = 0
+    for r in range(RESOURCES):
+        if active[r]:
+            pool.multipliers[held, r] = 1.0
+            held += 1
+    pool.state[SIZE] = held
+    pool.state[NEXT] = held
+    pool.state[RESERVED] = held
+    pool.state[SORTS_LEFT] = max(SORT_BUDGET, 8 * m)
+    return pool
+
+
+@compiled
+def new_place(pool: Pool, keep: int) -> int:
+    """Return the place for new multipliers, which is not ``keep``."""
+    place = int(pool.state[NEXT])
+    if place == keep:
+        place = place + 1 if place + 1 < POOL else int(pool.state[RESERVED])
+    pool.state[NEXT] = place + 1 if place + 1 < POOL else pool.state[RESERVED]
+    pool.state[SIZE] = max(pool.state[SIZE], place + 1)
+    pool.state[SORTS_LEFT] -= pool.orders.shape[1]
+    return place
+
+
+@compiled
+def most_exceeded(pool: Pool, use: FloatArray, caps: FloatArray) -> int:
+    """Return the place of the single resource that ``use`` (4,) exceeds most (or keeps to least)."""
+    worst = 0
+    worst_over = -np.inf
+    for place in range(pool.state[RESERVED]):
+        over = 0.0
+        for r in range(RESOURCES):
+            if pool.multipliers[place, r] == 1.0:
+                over = use[r] - caps[r]
+        if over > worst_over:
+            worst, worst_over = place, over
+    return worst
+
+
+@compiled
+def excess(multipliers: FloatArray, use: FloatArray, caps: FloatArray) -> float:
+    """Return by how much ``use`` exceeds ``caps`` in the combined sum."""
+    total = 0.0
+    for r in range(RESOURCES):
+        total += multipliers[r] * (use[r] - caps[r])
+    return total
+
+
+@compiled
+def combined(weights: FloatArray, multipliers: FloatArray) -> FloatArray:
+    """Return (m,) each request's combined weight."""
+    out = np.empty(weights.shape[0])
     for i in range(weights.shape[0]):
         total = 0.0
         for r in range(RESOURCES):
             total += multipliers[r] * weights[i, r]
         out[i] = total
+    return out
 
 
 @compiled
-def smallest_use(weights: FloatArray, order: IntArray, end: int, size: int, use: FloatArray) -> None:
-    """Fill ``use`` (4,) with what the first ``size`` requests of ``order`` before position ``end`` use together."""
-    use[:] = 0.0
-    held = 0
-    k = 0
-    while held < size:
-        i = order[k]
-        k += 1
-        if i < end:
-            held += 1
-            for r in range(RESOURCES):
-                use[r] += weights[i, r]
-
-
-@compiled
-def excess(multipliers: FloatArray, use: FloatArray, caps: FloatArray) -> float:
-    """Return by how much ``use`` exceeds ``caps`` in the combined sum; above 0 proves that the size is impossible."""
-    total = 0.0
+def find_active(weights: FloatArray, tightest: float) -> BoolArray:
+    """Return (4,) whether each resource can bind at all; one that holds all requests at once cannot."""
+    active = np.empty(RESOURCES, dtype=np.bool_)
     for r in range(RESOURCES):
-        total += multipliers[r] * (use[r] - caps[r])
-    return total
+        total = 0.0
+        for i in range(weights.shape[0]):
+            total += weights[i, r]
+        active[r] = total > (tightest if r == 0 else 1.0)
+    return active
+
+
+@compiled
+def fill(weights: FloatArray, order: IntArray, end: int, caps: FloatArray, trial: BoolArray) -> int:
+    """Fill ``trial`` (m,) greedily in ``order``, skipping what no longer fits; return how many were taken."""
+    trial[:] = False
+    left0, left1, left2, left3 = caps[0], caps[1], caps[2], caps[3]
+    count = 0
+    for k in range(order.shape[0]):
+        i = order[k]
+        if i < end:
+            after0 = left0 - weights[i, 0]
+            after1 = left1 - weights[i, 1]
+            after2 = left2 - weights[i, 2]
+            after3 = left3 - weights[i, 3]
+            if after0 >= 0.0 and after1 >= 0.0 and after2 >= 0.0 and after3 >= 0.0:
+                left0, left1, left2, left3 = after0, after1, after2, after3
+                trial[i] = True
+                count += 1
+    return count
+
+
+@compiled
+def threshold_group(weights: FloatArray, threshold: FloatArray, start: int, caps: FloatArray) -> tuple[int, int, int]:
+    """Describe the batches whose tightest deadline is that of the request at ``start``, and fill ``caps`` (4,).
+
+    A batch that no looser threshold covers holds a request of this group; when the group is a single request, that
+    one is forced: it is held for sure, and ``caps`` is what it leaves.
+
+    Returns:
+        The forced request or -1; the end of the requests to choose from; the end of the group.
+    """
+    end = start
+    while end < threshold.shape[0] and threshold[end] == threshold[start]:
+        end += 1
+    caps[:] = 1.0
+    caps[0] = threshold[start]
+    if start == 0 or end > start + 1:
+        return -1, end, end
+    for r in range(RESOURCES):
+        caps[r] -= weights[start, r]
+    return start, start, end

@@ -1,8 +1,10 @@
 """The last step of every solver: build the Solution, and check it with the one feasibility check."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from edgellm_env.problem import BoolArray, FloatArray, SlotProblem
+from edgellm_env.arrays import BoolArray, FloatArray
+from edgellm_env.problem import SlotProblem
 from edgellm_env.solvers.solution import Solution
 
 
@@ -40,3 +42,22 @@ def checked_node_limit(node_limit: int | None, default: int) -> int:
     if node_limit < 0:
         raise ValueError(f"node_limit: {node_limit}; expected None or a number >= 0")
     return int(node_limit)
+
+
+def checked_values(values: ArrayLike, shape: tuple[int, ...]) -> FloatArray:
+    """Return ``values`` as float64 of ``shape``.
+
+    Raises:
+        ValueError: another shape, not numbers, negative or not finite.
+    """
+    try:
+        array = np.array(values, dtype=np.float64, order="C")
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"values: {values!r}; expected numbers") from error
+    if array.shape != shape:
+        raise ValueError(f"values: shape {array.shape}; expected {shape}")
+    bad = ~((array >= 0.0) & (array < np.inf))
+    if bad.any():
+        at = int(np.argmax(bad))
+        raise ValueError(f"values[{at}]: {array[at]}; expected a finite number >= 0")
+    return array

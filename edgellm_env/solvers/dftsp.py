@@ -17,7 +17,7 @@ import numpy as np
 
 from edgellm_env.problem import SlotProblem
 from edgellm_env.solvers._dftsp_tree import search
-from edgellm_env.solvers._prepare import greedy, prepare
+from edgellm_env.solvers._prepare import prepare, tables
 from edgellm_env.solvers.checking import checked, checked_node_limit
 from edgellm_env.solvers.solution import Solution
 
@@ -37,8 +37,6 @@ class Pruning:
         memory: the same for KV-cache bytes.
         uplink: the same for the uplink share.
         downlink: the same for the downlink share.
-        surrogate: the same for a weighted sum of all four resources, which also orders the levels. Ours, not the
-            paper's; it is what makes queues of arbitrary lengths tractable.
     """
 
     size_bound: bool = True
@@ -47,15 +45,11 @@ class Pruning:
     memory: bool = True
     uplink: bool = True
     downlink: bool = True
-    surrogate: bool = True
 
     def as_flags(self) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
         """Return the rules as bools in the order of the fields."""
         return np.array([getattr(self, rule.name) for rule in fields(self)], dtype=np.bool_)
 
-
-PUBLISHED_PRUNING = Pruning(surrogate=False)
-"""The published algorithm's rules."""
 
 NO_PRUNING = Pruning(**{rule.name: False for rule in fields(Pruning)})
 """The whole tree."""
@@ -95,22 +89,9 @@ def solve_brute_force(problem: SlotProblem, *, node_limit: int | None = None) ->
 
 def _solve(problem: SlotProblem, node_limit: int | None, pruning: Pruning) -> Solution:
     limit = checked_node_limit(node_limit, DEFAULT_NODE_LIMIT)
-    weights, threshold, index = prepare(
-        problem.compute_s,
-        problem.kv_bytes,
-        problem.uplink_share,
-        problem.downlink_share,
-        problem.slack_s,
-        problem.admissible,
-        problem.compute_limit_s,
-        problem.memory_bytes,
-        problem.uplink_limit_share,
-        problem.downlink_limit_share,
-    )
+    weights, threshold, index = prepare(*tables(problem))
     chosen = np.zeros(index.size, dtype=np.bool_)
     nodes, complete = search(weights, threshold, pruning.as_flags(), limit, chosen)
-    if not complete:
-        greedy(weights, threshold, weights.max(axis=1), chosen)
     selection = np.zeros(problem.size, dtype=np.bool_)
     selection[index[chosen]] = True
     return checked(problem, selection, nodes=nodes, optimal=complete)

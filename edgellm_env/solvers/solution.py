@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from edgellm_env.problem import BoolArray
+from edgellm_env.arrays import BoolArray
 
 
 @dataclass(frozen=True, eq=False)
