@@ -26,6 +26,8 @@ RELATIVE_TOLERANCE = 1e-9
 """A limit counts as kept when exceeded by at most this fraction of itself: sums of floats that are equal on paper
 (ten times 0.1 against 1.0) differ in their last bits by the order of summation, and every solver sums in its own."""
 
+_EVERYONE: BoolArray = np.ones(0, dtype=np.bool_)  # stands for "not given" until the number of requests is known
+
 
 @compiled
 def within(used: float, limit: float) -> bool:
@@ -96,14 +98,14 @@ class SlotProblem:
     memory_bytes: float
     uplink_limit_share: float = 1.0
     downlink_limit_share: float = 1.0
-    admissible: BoolArray = field(default_factory=lambda: np.ones(0, dtype=np.bool_))
+    admissible: BoolArray = field(default_factory=lambda: _EVERYONE)
 
     def __post_init__(self) -> None:
         """Check every field and turn arrays into read-only float64."""
         size = np.shape(self.compute_s)
         if len(size) != 1:
             raise ValueError(f"SlotProblem.compute_s: shape {size}; expected one dimension, (n,)")
-        if np.shape(self.admissible) == (0,):
+        if self.admissible is _EVERYONE:
             object.__setattr__(self, "admissible", np.ones(size, dtype=np.bool_))
         for entry in fields(self):
             value = getattr(self, entry.name)

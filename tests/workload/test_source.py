@@ -1,0 +1,170 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgellm_env.scenario import Scenario, load_scenario
+from edgellm_env.workload.files import TraceFileError, read_trace_file
+from edgellm_env.workload.source import TraceSource
+
+SAMPLE = Path(__file__).parents[1] / "data/azure_sample.csv"
+
+
+def replayed(**values: object) -> Scenario:
+    changes: dict[str, object] = {"workload.trace.path": str(SAMPLE)}
+    changes |= {path.replace("__", "."): value for path, value in values.items()}
+    return load_scenario("azure-conv").with_values(changes)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**64, 2**70])
+def test_seeds_outside_64_bits(seed: int) -> None:
+    with pytest.raises(ValueError, match=rf"seed: {seed}; expected a whole number from 0 to 2\*\*64 - 1"):
+        TraceSource(load_scenario("balanced")).draw([seed])
+
+
+def test_fractional_seeds() -> None:
+    with pytest.raises(TypeError):
+        TraceSource(load_scenario("balanced")).draw([1.5])  # type: ignore[list-item]
+
+
+def test_the_ends_of_the_seed_range_differ() -> None:
+    batch = TraceSource(load_scenario("balanced")).draw([0, 2**64 - 1, 2**63])
+    assert len({batch.trace(row).checksum() for row in range(3)}) == 3
+
+
+@pytest.mark.parametrize("name", ["balanced", "bursty", "azure-conv"])
+def test_an_episode_is_the_same_alone_and_in_a_batch_and_again(name: str) -> None:
+    scenario = replayed() if name == "azure-conv" else load_scenario(name)
+    seeds = [5, 17, 5]
+    batch = TraceSource(scenario).draw(seeds)
+    for row, seed in enumerate(seeds):
+        alone = TraceSource(scenario).draw([seed]).trace(0)
+        assert batch.trace(row).checksum() == alone.checksum()
+    assert batch.trace(0).checksum() != batch.trace(1).checksum()
+
+
+def test_another_process_draws_the_same() -> None:
+    code = (
+        "from edgellm_env.scenario import load_scenario; from edgellm_env.workload.source import TraceSource;"
+        "print(TraceSource(load_scenario('bursty')).draw([11]).trace(0).checksum())"
+    )
+    here = TraceSource(load_scenario("bursty")).draw([11]).trace(0).checksum()
+    there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    assert here == there
+
+
+# --- Explicit requests ---------------------------------------------------------------------------------------------
+
+
+def explicit() -> Scenario:
+    tree = load_scenario("balanced").model_dump()
+    limits = {name: tree["workload"][name] for name in ("prompt_limit_tokens", "output_limit_tokens")}
+    late = {"arrival_s": 1.25, "prompt_tokens": 10, "output_tokens": 20, "latency_requirement_s": 2.0}
+    early = late | {"arrival_s": 0.25, "prompt_tokens": 11, "accuracy_requirement": 0.5, "attachment_bits": 1e6}
+    tree["workload"] = {"arrivals": "explicit", "requests": [late, early], **limits}
+    return load_scenario(tree)
+
+
+def test_explicit_requests_come_as_written_in_order_of_arrival() -> None:
+    trace = TraceSource(explicit()).draw([0]).trace(0)
+    assert trace.arrival_s.tolist() == [0.25, 1.25]
+    assert trace.prompt_tokens.tolist() == [11, 10]
+    assert trace.output_tokens.tolist() == [20, 20]
+    assert trace.latency_requirement_s.tolist() == [2.0, 2.0]
+    assert trace.accuracy_requirement.tolist() == [0.5, 0.0]
+    assert trace.attachment_bits.tolist() == [1e6, 0.0]
+    assert trace.slots == 200
+
+
+# --- Trace files ---------------------------------------------------------------------------------------------------
+
+
+def test_a_window_is_a_cut_of_the_file() -> None:
+    recorded = read_trace_file(SAMPLE)
+    batch = TraceSource(replayed()).draw(list(range(20)))
+    for row in range(20):
+        trace, start_s = batch.trace(row), float(batch.source_start_s[row])
+        assert 0.0 <= start_s <= recorded.duration_s - 100.0
+        inside = (recorded.arrival_s >= start_s) & (recorded.arrival_s < start_s + 100.0)
+        np.testing.assert_array_equal(trace.arrival_s, recorded.arrival_s[inside] - start_s)
+        np.testing.assert_array_equal(trace.prompt_tokens, recorded.prompt_tokens[inside])
+        np.testing.assert_array_equal(trace.output_tokens, recorded.output_tokens[inside])
+        assert trace.latency_requirement_s.min() >= 2.0
+        assert trace.latency_requirement_s.max() <= 10.0
+        assert trace.source_start_s == start_s
+    assert np.unique(batch.source_start_s).size == 20
+
+
+def test_random_windows_spread_over_the_file() -> None:
+    starts = TraceSource(replayed()).draw(list(range(300))).source_start_s
+    latest = read_trace_file(SAMPLE).duration_s - 100.0
+    # uniform over [0, latest]: the mean's standard error is latest * 0.2887 / sqrt(300) = latest / 60
+    assert starts.mean() == pytest.approx(latest / 2, abs=5 * latest / 60)
+    assert starts.min() < 0.05 * latest
+    assert starts.max() > 0.95 * latest
+
+
+def test_the_first_window_starts_with_the_file_whatever_the_seed() -> None:
+    batch = TraceSource(replayed(workload__trace__window="first")).draw([0, 1])
+    assert batch.source_start_s.tolist() == [0.0, 0.0]
+    np.testing.assert_array_equal(batch.trace(0).arrival_s, batch.trace(1).arrival_s)
+    # what the file does not say is drawn
+    assert not np.array_equal(batch.trace(0).channel_gain, batch.trace(1).channel_gain)
+    assert not np.array_equal(batch.trace(0).latency_requirement_s, batch.trace(1).latency_requirement_s)
+
+
+def test_time_scale_halves_the_times() -> None:
+    plain = TraceSource(replayed(workload__trace__window="first")).draw([0]).trace(0)
+    fast = TraceSource(replayed(workload__trace__window="first", workload__trace__time_scale=0.5)).draw([0]).trace(0)
+    np.testing.assert_array_equal(fast.arrival_s[: plain.size], plain.arrival_s / 2)
+    assert fast.size > 1.4 * plain.size
+
+
+def test_an_episode_longer_than_the_file_plays_all_of_it() -> None:
+    recorded = read_trace_file(SAMPLE)
+    trace = TraceSource(replayed(timing__episode_slots=1000)).draw([3]).trace(0)
+    np.testing.assert_array_equal(trace.arrival_s, recorded.arrival_s)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"workload__trace__path": None}, r"workload\.trace\.path: missing; scenario 'azure-conv'"),
+        ({"workload__trace__path": "nowhere.csv"}, r"nowhere\.csv: can't be read"),
+        ({"workload__trace__format": "splitwise"}, r"azure_sample\.csv:1: columns"),
+        ({"workload__prompt_limit_tokens": 50, "workload__trace__over_limit": "reject"}, "no requests left"),
+    ],
+)
+def test_unusable_files(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TraceSource(replayed(**settings))
+
+
+def test_limits_follow_the_scenarios_rule() -> None:
+    limit = {"workload__prompt_limit_tokens": 1000, "workload__trace__window": "first"}
+    with pytest.raises(TraceFileError, match=r"azure_sample\.csv:2: 2000 prompt tokens; .*prompt_limit_tokens = 1000"):
+        TraceSource(replayed(**limit))
+    everything = TraceSource(replayed(workload__trace__window="first")).draw([0]).trace(0)
+    capped = TraceSource(replayed(**limit, workload__trace__over_limit="cap")).draw([0]).trace(0)
+    np.testing.assert_array_equal(capped.prompt_tokens, np.minimum(everything.prompt_tokens, 1000))
+    kept = TraceSource(replayed(**limit, workload__trace__over_limit="reject")).draw([0]).trace(0)
+    np.testing.assert_array_equal(kept.arrival_s, everything.arrival_s[everything.prompt_tokens <= 1000])
+
+
+def test_rows_without_tokens_follow_the_scenarios_rule() -> None:
+    failed = {"workload__trace__path": str(SAMPLE.with_name("burstgpt_failed_sample.csv"))}
+    failed |= {"workload__trace__format": "burstgpt", "workload__trace__window": "first"}
+    with pytest.raises(TraceFileError, match="zero_tokens"):
+        TraceSource(replayed(**failed))
+    trace = TraceSource(replayed(**failed, workload__trace__zero_tokens="drop")).draw([0]).trace(0)
+    assert trace.prompt_tokens.tolist() == [1087]
+
+
+def test_a_file_of_one_moment_has_no_random_window(tmp_path: Path) -> None:
+    path = tmp_path / "moment.csv"
+    path.write_text("TIMESTAMP,ContextTokens,GeneratedTokens\n2000-01-01 00:00:00,5,6\n")
+    with pytest.raises(ValueError, match=r"moment\.csv: spans 0\.0 s"):
+        TraceSource(replayed(workload__trace__path=str(path)))
+    assert TraceSource(replayed(workload__trace__path=str(path), workload__trace__window="first")).draw([0]).count == 1
