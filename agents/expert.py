@@ -3,7 +3,7 @@
 import numpy as np
 
 from edgellm_env.arrays import BoolArray
-from edgellm_env.env import SlotView
+from edgellm_env.view import SlotView
 from edgellm_env.scenario import Scenario
 from edgellm_env.solvers import solve_dftsp, solve_exact
 

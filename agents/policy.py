@@ -5,7 +5,7 @@ from typing import Protocol
 import numpy as np
 
 from edgellm_env.arrays import BoolArray
-from edgellm_env.env import SlotView
+from edgellm_env.view import SlotView
 from edgellm_env.scenario import Scenario
 
 

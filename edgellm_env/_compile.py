@@ -1,15 +1,16 @@
 """The one place that says how numeric kernels are compiled."""
 
 import functools
-import types
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar, cast
 
 import numba
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-_FEW_ROWS = 8
+_FEW_ROWS = 128
 
 
 def compiled(function: Function) -> Function:
@@ -22,20 +23,33 @@ def compiled(function: Function) -> Function:
 
 
 def compiled_parallel(function: Function) -> Function:
-    """As :func:`compiled`, with ``numba.prange`` loops over the first argument's leading axis spread over threads.
+    """As :func:`compiled`, with the rows of the first argument's leading axis spread over threads.
 
-    Up to a few rows the same loop runs in the calling thread: starting threads would cost more than it saves, and a
-    process that only steps single environments stays free of threads, so that it may fork.
+    ``function`` ends in the parameters ``first: int = 0, last: int = 0`` and works on rows ``first`` to ``last`` - 1;
+    callers leave them out. Few rows run in the calling thread. Threads that wait sleep: numba's own parallel loops spin
+    instead, and lose an order of magnitude wherever something else wants the processor (torch, another experiment).
+    ``NUMBA_NUM_THREADS`` sets the number of threads.
     """
-    # A name of its own, since numba's disk cache tells functions apart by name and not by options.
-    serial_name = f"{function.__name__}_serial"
-    alone = types.FunctionType(function.__code__, function.__globals__, serial_name)  # type: ignore[attr-defined]
-    alone.__qualname__ = serial_name
-    serial = numba.njit(cache=True, nogil=True)(alone)
-    parallel = numba.njit(cache=True, nogil=True, parallel=True)(function)
+    kernel = numba.njit(cache=True, nogil=True)(function)
 
     @functools.wraps(function)
-    def over_rows(rows: Any, *others: Any) -> Any:
-        return (serial if rows.shape[0] <= _FEW_ROWS else parallel)(rows, *others)
+    def over_rows(rows: Any, *others: Any) -> None:
+        size = rows.shape[0]
+        threads = 1 if size < _FEW_ROWS else numba.get_num_threads()
+        if threads == 1:
+            kernel(rows, *others, 0, size)
+            return
+        bounds = [size * part // threads for part in range(threads + 1)]
+        pool = _threads(os.getpid(), threads - 1)
+        waiting = [pool.submit(kernel, rows, *others, *bounds[part : part + 2]) for part in range(1, threads)]
+        kernel(rows, *others, *bounds[:2])
+        for part in waiting:
+            part.result()
 
     return cast(Function, over_rows)
+
+
+@functools.cache
+def _threads(process: int, count: int) -> ThreadPoolExecutor:
+    """Return the threads of this process: a forked child has none of its parent's and gets its own."""
+    return ThreadPoolExecutor(count, thread_name_prefix=f"edgellm_env-{process}")

@@ -155,7 +155,7 @@ class SelectInterface(ActionInterface):
         rule = self.dynamics.scenario.queue.infeasible
         if rule == "raise":
             self._refuse_illegal(picks)
-        selecting.pick(picks, *self._state(), rule == "reject", self._closed)
+        selecting.pick(picks, self._closed, rule == "reject", *self._state())
         if self._closed.any():
             self.dynamics.advance(self._partial, active=self._closed)
         selecting.refresh_selecting(self._closed, *self._state())

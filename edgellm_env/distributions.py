@@ -159,10 +159,10 @@ def quantile(code: FloatArray, uniform: float) -> float:
     """Value of the encoded distribution at ``uniform`` in (0, 1)."""
     kind = int(code[0])
     if kind == UNIFORM:
-        return code[1] + (code[2] - code[1]) * uniform
+        return float(code[1] + (code[2] - code[1]) * uniform)
     if kind == LOG_UNIFORM:
         low, high = math.log(code[1]), math.log(code[2])
-        return min(max(math.exp(low + (high - low) * uniform), code[1]), code[2])
+        return float(min(max(math.exp(low + (high - low) * uniform), code[1]), code[2]))
     if kind == UNIFORM_INTEGER:
-        return code[1] + math.floor((code[2] - code[1] + 1.0) * uniform)
-    return code[1 + math.floor((code.size - 1) * uniform)]
+        return float(code[1] + math.floor((code[2] - code[1] + 1.0) * uniform))
+    return float(code[1 + math.floor((code.size - 1) * uniform)])

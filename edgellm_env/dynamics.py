@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgellm_env import kernels
-from edgellm_env.arrays import BoolArray, FloatArray, IntArray
+from edgellm_env.arrays import BoolArray, IntArray
 from edgellm_env.problem import SlotProblem
 from edgellm_env.scenario import Scenario
 from edgellm_env.state import NODE, REQUEST, WAITING, request_records, rule_record, scheme_records
@@ -55,7 +55,8 @@ class Dynamics:
         records = request_records(self.scenario, traces)
         room = records.shape[1]
         if room > self.requests.shape[1]:
-            grown = np.zeros((self.num_envs, room), dtype=REQUEST)
+            # Some headroom, or every batch of episodes with a few requests more would move them all.
+            grown = np.zeros((self.num_envs, room + room // 8), dtype=REQUEST)
             grown[:, : self.requests.shape[1]] = self.requests
             self.requests = grown
         self.requests[rows, :room] = records
@@ -95,26 +96,23 @@ class Dynamics:
             raise InfeasibleBatchError(f"environment {row}, slot {self.node['slot'][row]}: infeasible batch, {broken}")
         return self.admitted
 
-    def admit_ranked(self, scores: FloatArray | NDArray[np.float32], active: BoolArray | None = None) -> BoolArray:
+    def admit_ranked(self, scores: NDArray[np.floating[Any]], active: BoolArray | None = None) -> BoolArray:
         """Admit greedily by descending ``scores`` (E, N), ties in queue order, skipping what no longer fits."""
         active = self._all_active if active is None else active
         kernels.admit_ranked(active, self.node, self.waiting, scores, self.admitted)
         return self.admitted
 
-    def preview_ranked(self, scores: FloatArray | NDArray[np.float32], row: int) -> BoolArray:
+    def preview_ranked(self, scores: NDArray[np.floating[Any]], row: int) -> BoolArray:
         """Return the batch (N,) that :meth:`admit_ranked` would admit in environment ``row``, without admitting it."""
         admitted = np.zeros((1, self.capacity), dtype=np.bool_)
         only = slice(row, row + 1)
-        kernels.admit_ranked(
-            self._all_active[only], self.node[only].copy(), self.waiting[only], scores[None], admitted
-        )
-        return admitted[0]
+        kernels.admit_ranked(self._all_active[only], self.node[only].copy(), self.waiting[only], scores[None], admitted)
+        batch: BoolArray = admitted[0]
+        return batch
 
     def view_under(self, scheme: IntArray) -> None:
         """Show every environment's slot as it is under its ``scheme`` (E,), loading time included."""
-        kernels.view_all_under(
-            scheme, self.node, self.waiting, self.held, self.requests, self.schemes, self._rules
-        )
+        kernels.view_all_under(scheme, self.node, self.waiting, self.held, self.requests, self.schemes, self._rules)
 
     def advance(self, admitted: BoolArray, scheme: IntArray | None = None, active: BoolArray | None = None) -> None:
         """Execute the admitted batches (E, N) and open the next slot in the active environments (all by default).

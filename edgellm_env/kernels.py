@@ -7,7 +7,6 @@ Arrays, for E environments with queues of N and episodes of at most M requests a
 
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -46,10 +45,10 @@ def view_under_scheme(
 
 @compiled
 def _has_a_scheme(request: Any, schemes: Any) -> bool:
+    best = 0.0
     for scheme in range(schemes.size):
-        if schemes[scheme].quality >= request.accuracy_requirement:
-            return True
-    return False
+        best = max(best, schemes[scheme].quality)
+    return bool(best >= request.accuracy_requirement)
 
 
 @compiled
@@ -194,13 +193,13 @@ def begin_episodes(
     availability: FloatArray,
     schemes: Any,
     rules: Any,
+    first: int = 0,
+    last: int = 0,
 ) -> None:
     """Open slot 0 in the given environments, whose node records are fresh."""
-    for index in numba.prange(rows.size):
+    for index in range(first, last):
         row = rows[index]
-        _open_slot(
-            node[row], waiting[row], held[row], requests[row], count[row], availability[row], schemes, rules[0]
-        )
+        _open_slot(node[row], waiting[row], held[row], requests[row], count[row], availability[row], schemes, rules[0])
 
 
 @compiled_parallel
@@ -216,9 +215,11 @@ def advance_slots(
     availability: FloatArray,
     schemes: Any,
     rules: Any,
+    first: int = 0,
+    last: int = 0,
 ) -> None:
     """Execute the admitted batches (E, N) in the active environments and open their next slot."""
-    for row in numba.prange(active.size):
+    for row in range(first, last):
         if active[row]:
             _close_slot(
                 node[row], waiting[row], held[row], requests[row], schemes, rules[0], scheme[row], admitted[row]
@@ -263,13 +264,20 @@ def admit_in_order(node: Any, waiting: Any, order: IntArray, admitted: BoolArray
 
 @compiled_parallel
 def admit_selected(
-    active: BoolArray, node: Any, waiting: Any, asked: NDArray[np.int8], serve_none: bool, admitted: BoolArray
+    active: BoolArray,
+    node: Any,
+    waiting: Any,
+    asked: NDArray[np.int8],
+    serve_none: bool,
+    admitted: BoolArray,
+    first: int = 0,
+    last: int = 0,
 ) -> None:
     """Admit what ``asked`` (E, N) marks, in queue order, skipping what no longer fits; note whether any was skipped.
 
     With ``serve_none`` an infeasible batch is not served at all. Marks beyond the waiting requests mean nothing.
     """
-    for row in numba.prange(active.size):
+    for row in range(first, last):
         admitted[row] = False
         if active[row]:
             order = np.flatnonzero(asked[row, : node[row].waiting])
@@ -280,9 +288,17 @@ def admit_selected(
 
 
 @compiled_parallel
-def admit_ranked(active: BoolArray, node: Any, waiting: Any, scores: FloatArray, admitted: BoolArray) -> None:
+def admit_ranked(
+    active: BoolArray,
+    node: Any,
+    waiting: Any,
+    scores: NDArray[np.floating[Any]],
+    admitted: BoolArray,
+    first: int = 0,
+    last: int = 0,
+) -> None:
     """Admit greedily by descending ``scores`` (E, N), ties in queue order, skipping what no longer fits."""
-    for row in numba.prange(active.size):
+    for row in range(first, last):
         admitted[row] = False
         if active[row]:
             order = np.argsort(-scores[row, : node[row].waiting], kind="mergesort")
@@ -292,8 +308,16 @@ def admit_ranked(active: BoolArray, node: Any, waiting: Any, scores: FloatArray,
 
 @compiled_parallel
 def view_all_under(
-    scheme: IntArray, node: Any, waiting: Any, held: FloatArray, requests: Any, schemes: Any, rules: Any
+    scheme: IntArray,
+    node: Any,
+    waiting: Any,
+    held: FloatArray,
+    requests: Any,
+    schemes: Any,
+    rules: Any,
+    first: int = 0,
+    last: int = 0,
 ) -> None:
     """Write every environment's slot problem as it is under its ``scheme`` (E,)."""
-    for row in numba.prange(scheme.size):
+    for row in range(first, last):
         view_under_scheme(node[row], waiting[row], held[row], requests[row], schemes, rules[0], scheme[row])

@@ -5,7 +5,6 @@ There is one encoder. Everything that defines the slot's problem is in it, at fl
 
 from typing import Any
 
-import numba
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
@@ -97,8 +96,9 @@ class ObservationEncoder:
         request_high, node_high = (np.array(bounds) for bounds in self._bounds)
         node_high = np.concatenate([node_high, np.ones(self.node_size - len(NODE_FEATURES))])
         # Room for float32's rounding and the feasibility check's tolerance.
-        request_high, node_high = request_high * (1.0 + 1e-6), np.minimum(
-            node_high * (1.0 + 1e-6), np.finfo(np.float32).max
+        request_high, node_high = (
+            request_high * (1.0 + 1e-6),
+            np.minimum(node_high * (1.0 + 1e-6), np.finfo(np.float32).max),
         )
         return spaces.Dict(
             {
@@ -129,9 +129,11 @@ def _encode(
     requests_out: NDArray[np.float32],
     valid_out: NDArray[np.int8],
     node_out: NDArray[np.float32],
+    first: int = 0,
+    last: int = 0,
 ) -> None:
     per_slot_s, per_memory, per_prompt, per_output, per_episode, per_queue, slot_s = scales
-    for row in numba.prange(node.size):
+    for row in range(first, last):
         state = node[row]
         now_s = state.slot * slot_s
         for place in range(state.waiting):

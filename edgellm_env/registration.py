@@ -21,7 +21,7 @@ def register_environments() -> None:
         if environment_id not in gym.registry:
             gym.register(
                 environment_id,
-                entry_point=f"edgellm_env.env:{name}Env",
+                entry_point=f"edgellm_env.environments:{name}Env",
                 vector_entry_point=f"edgellm_env.vector_env:{name}VectorEnv",
                 kwargs=arguments,
             )

@@ -6,7 +6,6 @@ kv_bytes, uplink and downlink share, tightest slack_s), ``picks`` (E,) actions t
 
 from typing import Any
 
-import numba
 import numpy as np
 
 from edgellm_env._compile import compiled, compiled_parallel
@@ -54,9 +53,11 @@ def start_selecting(
     totals: FloatArray,
     picks: IntArray,
     legal: BoolArray,
+    first: int = 0,
+    last: int = 0,
 ) -> None:
     """Begin a slot with an empty batch in the given environments."""
-    for index in numba.prange(rows.size):
+    for index in range(first, last):
         row = rows[index]
         _start(partial[row], totals[row])
         picks[row] = 0
@@ -66,21 +67,23 @@ def start_selecting(
 @compiled_parallel
 def pick(
     actions: IntArray,
+    closed: BoolArray,
+    serve_none: bool,
     node: Any,
     waiting: Any,
     partial: BoolArray,
     totals: FloatArray,
     picks: IntArray,
     legal: BoolArray,
-    serve_none: bool,
-    closed: BoolArray,
+    first: int = 0,
+    last: int = 0,
 ) -> None:
     """Add the request at place ``actions[row]``, or commit; mark in ``closed`` whose slot ends with it.
 
     An illegal pick adds nothing; with ``serve_none`` it ends the slot with an empty batch. A slot ends by itself after
     N + 1 picks, so that a policy that insists on an illegal request can't stop time.
     """
-    for row in numba.prange(actions.size):
+    for row in range(first, last):
         place = actions[row]
         if picks[row] == 0:
             node[row].infeasible = False
@@ -110,9 +113,11 @@ def refresh_selecting(
     totals: FloatArray,
     picks: IntArray,
     legal: BoolArray,
+    first: int = 0,
+    last: int = 0,
 ) -> None:
     """Start anew where a slot has closed, and mark what is legal everywhere."""
-    for row in numba.prange(closed.size):
+    for row in range(first, last):
         if closed[row]:
             _start(partial[row], totals[row])
             picks[row] = 0

@@ -1,7 +1,8 @@
 """The vector environments: an engine of many, for ``gym.make_vec``; no loop over environments in ``step``."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+import operator
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, SupportsIndex
 
 import gymnasium as gym
 import numpy as np
@@ -35,12 +36,12 @@ class EdgeLLMVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         render_mode: ``"ansi"``: ``render()`` returns a tuple of texts, one per environment.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
+    metadata: dict[str, Any] = {  # noqa: RUF012 - as Gymnasium types it
         "render_modes": ["ansi"],
         "render_fps": 2,
         "autoreset_mode": AutoresetMode.SAME_STEP,
     }
-    interface: ClassVar[Callable[[Dynamics], ActionInterface]]
+    interface: ClassVar[type[ActionInterface]]
 
     def __init__(
         self,
@@ -84,7 +85,7 @@ class EdgeLLMVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         """Observations (E, ...) before the last step's autoreset, None if that step ended no episode."""
         return self._final_observation
 
-    def reset(  # type: ignore[override]
+    def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
         """Begin an episode in every environment.
@@ -127,12 +128,10 @@ class EdgeLLMVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
             raise ValueError(f"options['reset_mask']: {mask!r}; expected ({self.num_envs},) bool with a True")
         return np.flatnonzero(mask)
 
-    def _next_seed(self, row: int) -> int:
-        return int(self._generators[row].integers(2**63))
+    def _next_seed(self, row: SupportsIndex) -> int:
+        return int(self._generators[operator.index(row)].integers(2**63))
 
-    def step(
-        self, actions: NDArray[Any]
-    ) -> tuple[Observation, FloatArray, BoolArray, BoolArray, dict[str, Any]]:
+    def step(self, actions: NDArray[Any]) -> tuple[Observation, FloatArray, BoolArray, BoolArray, dict[str, Any]]:
         """Execute one action per environment, (E, ...); ended episodes begin anew in the same step.
 
         Returns:
@@ -186,7 +185,7 @@ class EdgeLLMVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
             raise AttributeError(f"{type(self).__name__} has no action masks")
         return mask
 
-    def render(self) -> tuple[str, ...] | None:  # type: ignore[override]
+    def render(self) -> tuple[str, ...] | None:
         """Return every environment's slot as text under ``render_mode="ansi"``."""
         if self.render_mode is None:
             gym.logger.warn('render() was called without a render mode; pass render_mode="ansi" to gym.make_vec')
@@ -200,24 +199,24 @@ class EdgeLLMVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
 
 
 class BatchVectorEnv(EdgeLLMVectorEnv):
-    """Many of ``EdgeLLM/Batch-v0``; see :class:`edgellm_env.env.BatchEnv` for everything else."""
+    """Many of ``EdgeLLM/Batch-v0``; see :class:`edgellm_env.environments.BatchEnv` for everything else."""
 
     interface = BatchInterface
 
 
 class RankVectorEnv(EdgeLLMVectorEnv):
-    """Many of ``EdgeLLM/Rank-v0``; see :class:`edgellm_env.env.RankEnv` for everything else."""
+    """Many of ``EdgeLLM/Rank-v0``; see :class:`edgellm_env.environments.RankEnv` for everything else."""
 
     interface = RankInterface
 
 
 class SelectVectorEnv(EdgeLLMVectorEnv):
-    """Many of ``EdgeLLM/Select-v0``; see :class:`edgellm_env.env.SelectEnv` for everything else."""
+    """Many of ``EdgeLLM/Select-v0``; see :class:`edgellm_env.environments.SelectEnv` for everything else."""
 
     interface = SelectInterface
 
 
 class JointVectorEnv(EdgeLLMVectorEnv):
-    """Many of ``EdgeLLM/Joint-v0``; see :class:`edgellm_env.env.JointEnv` for everything else."""
+    """Many of ``EdgeLLM/Joint-v0``; see :class:`edgellm_env.environments.JointEnv` for everything else."""
 
     interface = JointInterface

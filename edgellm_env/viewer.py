@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgellm_env.env import SlotView
     from edgellm_env.scenario import Scenario
+    from edgellm_env.view import SlotView
 
 _BAR_WIDTH = 24
 _ROWS = 20

@@ -9,7 +9,7 @@ import numpy as np
 
 from agents.policy import Policy
 from edgellm_env.arrays import BoolArray
-from edgellm_env.env import BatchEnv
+from edgellm_env.environments import BatchEnv
 from edgellm_env.scenario import Scenario
 
 ENVIRONMENT_ID = "EdgeLLM/Batch-v0"

@@ -8,7 +8,6 @@ bit-identical, and an episode is the same alone or among a thousand.
 import math
 from typing import Final
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -64,23 +63,31 @@ def _draw_all_arrivals(
     switch_rates_per_s: FloatArray,
     horizon_s: float,
     arrival_s: FloatArray,
-) -> IntArray:
-    count = np.empty(seeds.size, dtype=np.int64)
-    for row in numba.prange(seeds.size):
+    count: IntArray,
+    first: int = 0,
+    last: int = 0,
+) -> None:
+    for row in range(first, last):
         count[row] = _draw_arrivals(seeds[row], rates_rps, switch_rates_per_s, horizon_s, arrival_s[row])
-    return count
 
 
 @compiled_parallel
 def _draw_pairs(
-    seeds: NDArray[np.uint64], count: IntArray, stream: int, code_0: FloatArray, code_1: FloatArray, out: FloatArray
+    seeds: NDArray[np.uint64],
+    count: IntArray,
+    stream: int,
+    code_0: FloatArray,
+    code_1: FloatArray,
+    out: FloatArray,
+    first: int = 0,
+    last: int = 0,
 ) -> None:
     """Fill ``out`` (2, E, M) with two quantities of each request from one stream."""
-    for row in numba.prange(seeds.size):
+    for row in range(first, last):
         for index in range(count[row]):
-            first, second, _, _ = uniforms(seeds[row], stream, index)
-            out[0, row, index] = quantile(code_0, first)
-            out[1, row, index] = quantile(code_1, second)
+            u0, u1, _, _ = uniforms(seeds[row], stream, index)
+            out[0, row, index] = quantile(code_0, u0)
+            out[1, row, index] = quantile(code_1, u1)
 
 
 @compiled_parallel
@@ -91,31 +98,47 @@ def _draw_requirements(
     accuracy: FloatArray,
     attachment: FloatArray,
     out: FloatArray,
+    first: int = 0,
+    last: int = 0,
 ) -> None:
     """Fill ``out`` (3, E, M) with latency requirement, accuracy requirement and attachment bits."""
-    for row in numba.prange(seeds.size):
+    for row in range(first, last):
         for index in range(count[row]):
-            first, second, third, _ = uniforms(seeds[row], REQUIREMENTS, index)
-            out[0, row, index] = quantile(latency, first)
-            out[1, row, index] = quantile(accuracy, second)
-            out[2, row, index] = quantile(attachment, third)
+            u0, u1, u2, _ = uniforms(seeds[row], REQUIREMENTS, index)
+            out[0, row, index] = quantile(latency, u0)
+            out[1, row, index] = quantile(accuracy, u1)
+            out[2, row, index] = quantile(attachment, u2)
 
 
 @compiled_parallel
 def _draw_channels(
-    seeds: NDArray[np.uint64], count: IntArray, inner_m: float, outer_m: float, fading: bool, out: FloatArray
+    seeds: NDArray[np.uint64],
+    count: IntArray,
+    inner_m: float,
+    outer_m: float,
+    fading: bool,
+    out: FloatArray,
+    first: int = 0,
+    last: int = 0,
 ) -> None:
     """Fill ``out`` (2, E, M) with distance (uniform over the ring's area) and fading power gain (mean 1)."""
-    for row in numba.prange(seeds.size):
+    for row in range(first, last):
         for index in range(count[row]):
             place, fade, _, _ = uniforms(seeds[row], RADIO, index)
             out[0, row, index] = math.sqrt(inner_m**2 + (outer_m**2 - inner_m**2) * place)
             out[1, row, index] = -math.log(fade) if fading else 1.0
 
 
-@compiled
+@compiled_parallel
 def _draw_background(
-    seeds: NDArray[np.uint64], slots: int, low: FloatArray, high: FloatArray, correlation: float, out: FloatArray
+    seeds: NDArray[np.uint64],
+    slots: int,
+    low: FloatArray,
+    high: FloatArray,
+    correlation: float,
+    out: FloatArray,
+    first: int = 0,
+    last: int = 0,
 ) -> None:
     """Fill ``out`` (3, E, K): a stationary Gaussian AR(1) per resource, mapped to [low, high] by the normal CDF.
 
@@ -123,7 +146,7 @@ def _draw_background(
     """
     innovation = math.sqrt(1.0 - correlation**2)
     normals = np.empty(4)
-    for row in range(seeds.size):
+    for row in range(first, last):
         state = np.zeros(3)
         for slot in range(slots):
             u0, u1, u2, u3 = uniforms(seeds[row], BACKGROUND, slot)
@@ -157,9 +180,10 @@ def draw_arrivals(scenario: Scenario, seeds: NDArray[np.uint64]) -> tuple[IntArr
     switches = np.array([1.0 / bursts.mean_calm_s, 1.0 / bursts.mean_burst_s]) if bursts else np.zeros(2)
     # Room for the mean and six standard deviations; the rare episode that needs more is drawn again with what it needs.
     room = math.ceil(rates.max() * horizon_s + 6.0 * math.sqrt(rates.max() * horizon_s) + 8.0) if not bursts else 64
+    count = np.empty(seeds.size, dtype=np.int64)
     while True:
         arrival_s = np.full((seeds.size, room), np.inf)
-        count = _draw_all_arrivals(seeds, rates, switches, horizon_s, arrival_s)
+        _draw_all_arrivals(seeds, rates, switches, horizon_s, arrival_s, count)
         if int(count.max(initial=0)) <= room:
             return count, arrival_s[:, : max(1, int(count.max(initial=0)))]
         room = int(count.max())
