@@ -1,5 +1,6 @@
 """A scenario loads as written, refuses what can't work, and never changes."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,11 @@ def test_provenance_is_that_of_the_longest_prefix() -> None:
     assert quantized.provenance_of("model.layers").startswith("source: BLOOM-3B")
     assert quantized.provenance_of("schemes.2.quality").startswith("source: GPTQ")
     assert quantized.provenance_of("schemes.2.weight_bits") == "assumed"
+    tags = {"default": "assumed", "model": "source: a", "model.layers": "paper"}
+    nested = load_scenario(tree_of(provenance=tags))
+    assert nested.provenance_of("model.layers") == "paper"
+    assert nested.provenance_of("model.hidden_size") == "source: a"
+    assert nested.provenance_of("timing.slot_s") == "assumed"
 
 
 def test_gptq_qualities_are_the_cited_ratios() -> None:
@@ -238,6 +244,24 @@ def test_refusals_name_field_value_and_what_is_allowed(changes: dict[str, Any], 
         load_scenario(tree_of(**changes))
 
 
+@pytest.mark.parametrize("path", sorted(load_scenario("bursty").numbers()))
+def test_every_number_refuses_text_and_what_is_not_finite(path: str) -> None:
+    scenario = load_scenario("bursty")
+    for value in ("1", True, None, NAN, INFINITY, -INFINITY):
+        # None leaves an optional number out, and these arrivals need theirs
+        with pytest.raises(ScenarioError, match=rf"(?m)^  {re.escape(path)}: "):
+            scenario.with_values({path: value})
+
+
+@pytest.mark.parametrize("path", sorted(load_scenario("bursty").numbers()))
+def test_every_number_but_decibels_refuses_negative_values(path: str) -> None:
+    if path.endswith(("_db", "_dbm_per_hz")):
+        assert load_scenario("bursty").with_values({path: -1.0}).numbers()[path] == -1.0
+    else:
+        with pytest.raises(ScenarioError, match=rf"(?m)^  {re.escape(path.removesuffix('.low'))}"):
+            load_scenario("bursty").with_values({path: -1})
+
+
 def test_scheme_names_are_distinct() -> None:
     scheme = tree_of()["schemes"][0]
     with pytest.raises(ScenarioError, match=r"schemes: names \['W8A16', 'W8A16'\]; expected distinct names"):
@@ -302,6 +326,8 @@ def test_with_values_marks_what_it_sets_as_assumed() -> None:
     changed = original.with_values({"node.device_flops": 2e12})
     assert changed.provenance_of("node.device_flops") == "assumed"
     assert changed.provenance_of("node.device_memory_bytes").startswith("source: ")
+    cited = load_scenario(tree_of(provenance={"default": "paper"})).with_values({"timing.slot_s": 0.75})
+    assert (cited.provenance_of("timing.slot_s"), cited.provenance_of("timing.uplink_s")) == ("assumed", "paper")
     whole = original.with_values({"node": original.node.model_dump()})
     assert whole.provenance_of("node.device_memory_bytes") == "assumed"
 

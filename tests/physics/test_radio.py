@@ -79,10 +79,11 @@ def test_the_channel_is_reciprocal() -> None:
 
 
 def test_shares_of_a_request_from_the_scenario() -> None:
-    # N0 B = 10^-20.4 * 2e7 = 7.962143411069946e-14 W. Up: 0.2 W at the gain that makes the SNR 3, so 2 bit/s/Hz:
-    # 100 tokens * 32 bits / (0.25 s * 2e7 Hz * 2) = 3200 / 1e7. Down: 10 W is 50 times the power, SNR 150.
+    # Up: N0 B = 10^-20.4 * 2e7 = 7.962143411069946e-14 W and 0.2 W at the gain that makes the SNR 3, so 2 bit/s/Hz:
+    # 100 tokens * 32 bits / (0.25 s * 2e7 Hz * 2) = 3200 / 1e7.
+    narrow_down = load_scenario("balanced").with_values({"radio.downlink_bandwidth_hz": 1e7, "timing.downlink_s": 0.2})
     gain = 3.0 * 7.962143411069946e-14 / 0.2
-    record = request_records(load_scenario("balanced"), stack_traces([_trace(gain, 100, 40)]))[0, 0]
+    record = request_records(narrow_down, stack_traces([_trace(gain, 100, 40)]))[0, 0]
     assert record["uplink_share"] == pytest.approx(3.2e-4, rel=1e-12)
-    # 40 * 32 / (0.25 * 2e7 * log2(151) = 7.238404739325079)
-    assert record["downlink_share"] == pytest.approx(1280.0 / (5e6 * 7.238404739325079), rel=1e-12)
+    # Down: 50 times the power over half the band, SNR 300: 40 * 32 / (0.2 * 1e7 * log2(301) = 8.233619676759702)
+    assert record["downlink_share"] == pytest.approx(1280.0 / (2e6 * 8.233619676759702), rel=1e-12)
