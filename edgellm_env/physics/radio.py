@@ -18,7 +18,7 @@ def watts_from_dbm(power_dbm: float) -> float:
 def path_gain(distance_m: ArrayLike, intercept_db: float, slope_db: float) -> FloatArray:
     """Linear power gain of a path loss of intercept + slope * log10(distance in km) dB."""
     distance_km = np.asarray(distance_m, dtype=np.float64) / 1000.0
-    return np.asarray(10.0 ** (-(intercept_db + slope_db * np.log10(distance_km)) / 10.0))
+    return np.asarray(10.0 ** (-intercept_db / 10.0) * distance_km ** (-slope_db / 10.0))
 
 
 def spectral_efficiency(

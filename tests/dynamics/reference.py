@@ -77,9 +77,7 @@ class SlowNode:
         if index != self.scheme:
             load_s = self.scenario.weight_bytes(scheme) / self.scenario.node.load_bandwidth_bytes_per_s
         slot = min(self.slot, self.trace.slots - 1)
-        availability = [
-            getattr(self.trace, f"{name}_availability")[slot] for name in ("compute", "uplink", "downlink")
-        ]
+        availability = [getattr(self.trace, f"{name}_availability")[slot] for name in ("compute", "uplink", "downlink")]
         costs = np.array([self.cost(request, scheme, availability) for request in self.queue]).reshape(-1, 4)
         timing = self.scenario.timing
         return SlotProblem(
