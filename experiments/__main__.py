@@ -7,8 +7,9 @@ import tyro
 from rich.console import Console
 
 from experiments.compare import Compare
+from experiments.train import Train
 
-Command: TypeAlias = Compare
+Command: TypeAlias = Compare | Train
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -8,11 +8,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from agents.registry import BUILT_IN, build_policies
 from agents.seeds import episode_seeds
-from edgellm_env.engine import with_trace
-from edgellm_env.scenario import Scenario, load_scenario
 from experiments.evaluation import EpisodeResult, evaluate, make_environment
 from experiments.plots import plot_throughput
-from experiments.records import command_line, metadata, prepare_folder, write_results, write_summary
+from experiments.records import command_line, effective_scenario, metadata, prepare_folder, write_results, write_summary
 from experiments.summary import summarise
 from experiments.tables import comparison_table
 
@@ -67,16 +65,6 @@ class Compare:
         console.print(comparison_table(summaries, title))
         console.print(f"Rows: {out / 'results.json'}   Summary: {out / 'summary.csv'}   Plot: {out / 'throughput.png'}")
         return rows
-
-
-def effective_scenario(name: str, trace: Path | None, slots: int | None) -> Scenario:
-    """Return the scenario with a trace file and an episode length in place of its own, where given.
-
-    Raises:
-        ValueError: no such scenario, it replays no file, or a length that is not allowed.
-    """
-    scenario = with_trace(load_scenario(name), trace)
-    return scenario if slots is None else scenario.with_values({"timing.episode_slots": slots})
 
 
 def _progress(console: Console) -> Progress:

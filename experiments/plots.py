@@ -25,7 +25,9 @@ def plot_throughput(summaries: Sequence[PolicySummary], title: str, path: Path) 
         axes.barh(place, estimate.mean, height=0.66, color=colour)
         end = estimate.mean
         if estimate.low is not None and estimate.high is not None:
-            axes.plot([estimate.low, estimate.high], [place, place], color="black", linewidth=1.4, solid_capstyle="butt")
+            axes.plot(
+                [estimate.low, estimate.high], [place, place], color="black", linewidth=1.4, solid_capstyle="butt"
+            )
             end = estimate.high
         axes.annotate(
             f"{estimate.mean:.2f}", (end, place), xytext=(5, 0), textcoords="offset points", va="center", fontsize=9

@@ -11,7 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from edgellm_env.scenario import Scenario
+from edgellm_env.engine import with_trace
+from edgellm_env.scenario import Scenario, load_scenario
 from experiments.evaluation import EpisodeResult
 from experiments.summary import PolicySummary
 
@@ -20,6 +21,16 @@ PACKAGES = ("edgellm-env", "gymnasium", "numpy", "numba", "stable-baselines3", "
 
 class OutputError(ValueError):
     """A place to write to that can't be used."""
+
+
+def effective_scenario(name: str, trace: Path | None, slots: int | None) -> Scenario:
+    """Return the scenario with a trace file and an episode length in place of its own, where given.
+
+    Raises:
+        ValueError: no such scenario, it replays no file, or a length that is not allowed.
+    """
+    scenario = with_trace(load_scenario(name), trace)
+    return scenario if slots is None else scenario.with_values({"timing.episode_slots": slots})
 
 
 def prepare_folder(path: Path) -> Path:

@@ -54,9 +54,7 @@ def summarise(rows: Sequence[EpisodeResult], reference: str = REFERENCE) -> list
     return [_summarise(name, own, against) for name, own in by_policy.items()]
 
 
-def _summarise(
-    name: str, rows: Sequence[EpisodeResult], against: Sequence[EpisodeResult] | None
-) -> PolicySummary:
+def _summarise(name: str, rows: Sequence[EpisodeResult], against: Sequence[EpisodeResult] | None) -> PolicySummary:
     throughput = [row.throughput_rps for row in rows]
     arrived = max(1, sum(row.arrived for row in rows))
     served = sum(row.served for row in rows)

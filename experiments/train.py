@@ -1,0 +1,109 @@
+"""``train``: trains an agent and keeps everything needed to use, continue and understand it."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from agents.runs import ABOUT, CHECKPOINTS, MODEL, SCENARIO, last_checkpoint
+from agents.seeds import episode_seeds
+from edgellm_env.scenario import Scenario, load_scenario
+from experiments.evaluation import make_environment
+from experiments.records import OutputError, command_line, effective_scenario, metadata, prepare_folder
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train an agent; compare it afterwards with --policies ppo=RUN."""
+
+    out: Path
+    """The run's folder."""
+    steps: int
+    """Environment steps (slots) in all, those before a --resume included."""
+    scenario: str = "balanced"
+    """Shipped scenario, or path to a YAML file."""
+    agent: Literal["ppo"] = "ppo"
+    """Which learner."""
+    seed: int = 0
+    """Of networks, actions and training episodes."""
+    config: Path | None = None
+    """YAML with the agent's hyper-parameters, in place of configs/agents/<agent>.yaml."""
+    trace: Path | None = None
+    """Trace file, for scenarios that replay one."""
+    slots: int | None = None
+    """Slots per episode, in place of the scenario's."""
+    resume: bool = False
+    """Continue the run in --out from its newest checkpoint."""
+
+    def run(self, console: Console) -> Path:
+        """Check everything, then train; return the model's path.
+
+        Raises:
+            ValueError: settings that can't be used; nothing has been trained then.
+        """
+        # PyTorch takes seconds to import; the other commands do without.
+        from agents import ppo  # noqa: PLC0415
+
+        if self.steps < 1:
+            raise ValueError(f"steps: {self.steps}; expected at least 1")
+        scenario = effective_scenario(self.scenario, self.trace, self.slots)
+        settings = ppo.load_settings(self.config or ppo.SETTINGS_FILE)
+        episode_seeds("train", self.seed, 1)
+        make_environment(scenario)
+        run = prepare_folder(self.out)
+        self._check_run(run, scenario, settings.model_dump(mode="json"))
+        begun = last_checkpoint(run)
+        progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed:,.0f} of {task.total:,.0f} steps"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[throughput]}"),
+            console=console,
+            transient=True,
+        )
+        with progress:
+            task = progress.add_task(
+                f"{self.agent} on {scenario.name}",
+                total=self.steps,
+                completed=begun[1] if self.resume and begun else 0,
+                throughput="",
+            )
+
+            def report(state: ppo.TrainingState) -> None:
+                progress.update(task, completed=state.steps)
+                if state.throughput_rps is not None:
+                    progress.update(task, throughput=f"{state.throughput_rps:.2f} requests/s")
+
+            model = ppo.train(scenario, settings, self.steps, self.seed, run, self.resume, report)
+        console.print(f"Model: {model}   Curves: tensorboard --logdir {run}")
+        return model
+
+    def _check_run(self, run: Path, scenario: Scenario, settings: dict[str, Any]) -> None:
+        """Write down what is trained, or check that a resumed run is the same."""
+        about = {
+            "agent": self.agent,
+            "seed": self.seed,
+            "steps": self.steps,
+            "hyper_parameters": settings,
+            **metadata(scenario, command_line()),
+        }
+        if not self.resume:
+            if (run / ABOUT).exists() or (run / MODEL).exists():
+                raise OutputError(f"out: {run} holds a training run; expected another folder, or --resume")
+            (run / SCENARIO).write_text(scenario.to_yaml(), encoding="utf-8")
+        else:
+            if not (run / ABOUT).is_file():
+                raise OutputError(f"out: {run} holds no training run to --resume")
+            before = json.loads((run / ABOUT).read_text(encoding="utf-8"))
+            for name in ("agent", "seed", "hyper_parameters", "scenario_checksum"):
+                if before[name] != about[name]:
+                    raise OutputError(f"{name}: {about[name]}; {run} was begun with {before[name]}")
+            if load_scenario(run / SCENARIO).checksum != scenario.checksum:
+                raise OutputError(f"{run / SCENARIO}: changed since the run began")
+            about["resumed"] = [*before.get("resumed", []), before["command"]]
+        (run / CHECKPOINTS).mkdir(exist_ok=True)
+        (run / ABOUT).write_text(json.dumps(about, indent=1, allow_nan=False) + "\n", encoding="utf-8")
