@@ -8,10 +8,10 @@ import numpy as np
 
 from agents.policy import PolicyError
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
-from edgellm_env.view import SlotView
 from edgellm_env.packing import pack_in_order
 from edgellm_env.physics import quantization, transformer
 from edgellm_env.scenario import Scenario
+from edgellm_env.view import SlotView
 
 
 def request_seconds(

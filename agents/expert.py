@@ -3,9 +3,9 @@
 import numpy as np
 
 from edgellm_env.arrays import BoolArray
-from edgellm_env.view import SlotView
 from edgellm_env.scenario import Scenario
 from edgellm_env.solvers import solve_dftsp, solve_exact
+from edgellm_env.view import SlotView
 
 
 class Dftsp:

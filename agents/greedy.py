@@ -5,10 +5,10 @@ from collections.abc import Callable
 import numpy as np
 
 from edgellm_env.arrays import BoolArray, FloatArray
-from edgellm_env.view import SlotView
 from edgellm_env.packing import pack_in_order
 from edgellm_env.problem import SlotProblem
 from edgellm_env.scenario import Scenario
+from edgellm_env.view import SlotView
 
 
 class Greedy:

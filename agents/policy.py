@@ -5,8 +5,8 @@ from typing import Protocol
 import numpy as np
 
 from edgellm_env.arrays import BoolArray
-from edgellm_env.view import SlotView
 from edgellm_env.scenario import Scenario
+from edgellm_env.view import SlotView
 
 
 class Policy(Protocol):

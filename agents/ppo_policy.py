@@ -8,9 +8,9 @@ from stable_baselines3 import PPO
 from agents.policy import PolicyError
 from agents.runs import model_path
 from edgellm_env.arrays import BoolArray
-from edgellm_env.env import SlotView
 from edgellm_env.observation import ObservationEncoder
 from edgellm_env.scenario import Scenario
+from edgellm_env.view import SlotView
 
 
 class PpoPolicy:
@@ -53,8 +53,8 @@ class PpoPolicy:
         theirs = _shapes(ObservationEncoder(scenario).space())
         if ours != theirs:
             raise PolicyError(
-                f"{self.name}: trained on observations {ours}, but scenario {scenario.name!r} gives {theirs}; expected the "
-                f"same (queue.capacity = {scenario.queue.capacity}, {len(scenario.schemes)} scheme(s))"
+                f"{self.name}: trained on observations {ours}, but scenario {scenario.name!r} gives {theirs}; "
+                f"expected the same (queue.capacity = {scenario.queue.capacity}, {len(scenario.schemes)} scheme(s))"
             )
 
     def begin_episode(self, scenario: Scenario, rng: np.random.Generator) -> None:

@@ -37,8 +37,8 @@ def build_policies(specs: Sequence[str], scenario: Scenario) -> list[Policy]:
     """Return the policies that ``specs`` name, loaded and ready for ``scenario``.
 
     Args:
-        specs: each ``NAME`` of :data:`BUILT_IN`, ``NAME=PATH`` of :data:`LEARNED`, or ``MODULE:CLASS`` of your own, which
-            is called without arguments.
+        specs: each ``NAME`` of :data:`BUILT_IN`, ``NAME=PATH`` of :data:`LEARNED`, or ``MODULE:CLASS`` of your own,
+            which is called without arguments.
         scenario: what they will play.
 
     Raises:

@@ -1,15 +1,16 @@
 """``python -m experiments``: the command line."""
 
 import sys
-from typing import TypeAlias
+from typing import Annotated, TypeAlias
 
 import tyro
 from rich.console import Console
 
+from experiments.census import CensusCommand, ScenarioPages
 from experiments.compare import Compare
 from experiments.train import Train
 
-Command: TypeAlias = Compare | Train
+Command: TypeAlias = Compare | Train | Annotated[CensusCommand, tyro.conf.subcommand("census")] | ScenarioPages
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -17,7 +17,7 @@ RESOURCES = ("compute", "memory", "uplink", "downlink")
 _POLICY_STREAM = 0x706F6C69  # keeps a policy's random numbers apart from the trace's, which has the same seed
 
 
-class PolicyFailure(RuntimeError):
+class PolicyFailureError(RuntimeError):
     """A policy that raised or answered with something that is no batch; names policy, episode and slot."""
 
 
@@ -91,7 +91,7 @@ def play_episode(environment: BatchEnv, policy: Policy, episode: int, seed: int)
     """Play one episode.
 
     Raises:
-        PolicyFailure: the policy raised, or returned something other than a mask of the waiting requests.
+        PolicyFailureError: the policy raised, or returned something other than a mask of the waiting requests.
     """
     scenario = environment.scenario
     _, info = environment.reset(seed=seed)
@@ -100,7 +100,7 @@ def play_episode(environment: BatchEnv, policy: Policy, episode: int, seed: int)
     try:
         policy.begin_episode(scenario, np.random.default_rng([seed, _POLICY_STREAM]))
     except Exception as error:
-        raise PolicyFailure(f"{where}: begin_episode raised {type(error).__name__}: {error}") from error
+        raise PolicyFailureError(f"{where}: begin_episode raised {type(error).__name__}: {error}") from error
     slots = scenario.timing.episode_slots
     decision_s = np.zeros(slots)
     utilisation = np.zeros((slots, len(RESOURCES)))
@@ -111,7 +111,7 @@ def play_episode(environment: BatchEnv, policy: Policy, episode: int, seed: int)
         try:
             batch = policy.select(view)
         except Exception as error:
-            raise PolicyFailure(f"{where}, slot {slot}: select raised {type(error).__name__}: {error}") from error
+            raise PolicyFailureError(f"{where}, slot {slot}: select raised {type(error).__name__}: {error}") from error
         decision_s[slot] = time.perf_counter() - began_s
         _, _, _, _, info = environment.step(environment.to_action(_as_mask(batch, view.problem.size, where, slot)))
         utilisation[slot] = [info[f"{name}_utilisation"] for name in RESOURCES]
@@ -162,7 +162,7 @@ def evaluate(
         A row per policy and episode, episodes of a policy together.
 
     Raises:
-        PolicyFailure: see :func:`play_episode`.
+        PolicyFailureError: see :func:`play_episode`.
     """
     environment = make_environment(scenario)
     rows = []
@@ -205,7 +205,7 @@ def _warm_up(environment: BatchEnv, policy: Policy, seed: int) -> None:
 def _as_mask(batch: object, size: int, where: str, slot: int) -> BoolArray:
     mask = np.asarray(batch)
     if mask.shape != (size,) or mask.dtype != np.bool_:
-        raise PolicyFailure(
+        raise PolicyFailureError(
             f"{where}, slot {slot}: select returned shape {mask.shape}, dtype {mask.dtype}; expected ({size},), bool"
         )
     return mask

@@ -82,7 +82,7 @@ def write_results(
     summaries: Sequence[PolicySummary],
     rows: Sequence[EpisodeResult],
 ) -> None:
-    """Write ``results.json``: ``metadata``, ``summary`` (one per policy) and ``episodes`` (one per policy and episode)."""
+    """Write ``results.json``: ``metadata``, ``summary`` (by policy) and ``episodes`` (by policy and episode)."""
     document = {
         "metadata": about,
         "summary": [asdict(summary) for summary in summaries],
