@@ -11,7 +11,7 @@ Written by `python -m experiments scenario-pages` from `edgellm_env/scenarios/*.
 by hand.
 
 Every number states where it comes from: `source: …` names a source, `assumed` means that it is our own reconstruction.
-None of the numbers below is taken from the paper's text.
+`paper` marks numbers taken from the paper itself: {from_paper} of the {numbers} below.
 
 **Census.** How often each constraint binds when DFTSP plays. A constraint binds in a slot if, with it alone dropped, a
 larger batch would exist: the exact solver is asked again without it. *Time* drops the node's compute limit and all
@@ -36,7 +36,9 @@ def scenarios_page(scenarios: Sequence[Scenario], censuses: Mapping[str, Census]
                 f"docs/census.json: {scenario.name}: taken of other settings (checksum {census.scenario_checksum}, now "
                 f"{census_checksum(scenario)}); run: python -m experiments census"
             )
-    parts = [_INTRODUCTION, _overview(censuses)]
+    tags = [scenario.provenance_of(path) for scenario in scenarios for path in scenario.numbers()]
+    introduction = _INTRODUCTION.format(from_paper=tags.count("paper"), numbers=len(tags))
+    parts = [introduction, _overview(censuses)]
     parts += [_section(scenario, censuses.get(scenario.name)) for scenario in scenarios]
     return "\n".join(parts)
 

@@ -1,0 +1,45 @@
+# make setup   virtual environment in .venv with everything that tests and demo need
+# make demo    train a PPO agent briefly, compare it with every other policy: one table, one plot
+# make test    the whole test suite
+# make lint    style and types
+# make pages   rewrite docs/scenarios.md from the scenarios and the stored census
+
+PYTHON ?= $(firstword $(foreach name,python3.11 python3 python3.12 python3.13,$(shell command -v $(name))))
+PIP_ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+DEMO_STEPS ?= 100000
+DEMO_EPISODES ?= 20
+DEMO_POLICIES := dftsp static-batching no-batching fcfs edf sjf least-footprint random ppo=runs/demo
+
+.PHONY: setup demo test lint pages
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" && $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "error: Python 3.11 or newer is needed; name it with make PYTHON=/path/to/python3 ..." >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV), which takes a few minutes the first time ..."
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check $(PIP_ARGS) -e '.[train,dev]' -c constraints.txt
+	@touch $@
+
+demo: setup
+	@rm -rf runs/demo
+	@echo "Training PPO for $(DEMO_STEPS) slots in 'balanced' (the first run on a machine also compiles for a minute) ..."
+	@$(BIN)/python -m experiments train --scenario balanced --agent ppo --steps $(DEMO_STEPS) --seed 0 --out runs/demo
+	@$(BIN)/python -m experiments compare --scenario balanced --policies $(DEMO_POLICIES) \
+		--episodes $(DEMO_EPISODES) --seed 0 --out results/demo
+
+test: setup
+	@$(BIN)/python -m pytest
+
+lint: setup
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+pages: setup
+	@$(BIN)/python -m experiments scenario-pages
