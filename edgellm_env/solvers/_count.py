@@ -9,6 +9,7 @@ from edgellm_env.solvers._prepare import RESOURCES
 from edgellm_env.solvers._sorting import copy_into, rising_order
 from edgellm_env.solvers._surrogate import (
     EXHAUSTED,
+    FIRST_NODES,
     FOUND,
     IMPROVED,
     LINE_STEPS,
@@ -19,10 +20,12 @@ from edgellm_env.solvers._surrogate import (
     RESERVED,
     SIZE,
     SORTS_LEFT,
+    STOPPED,
     Pool,
     combined,
     excess,
     fill,
+    fill_evenly,
     find_active,
     most_exceeded,
     new_place,
@@ -124,6 +127,36 @@ def decide(
 
 
 @compiled
+def settle(
+    weights: FloatArray,
+    end: int,
+    caps: FloatArray,
+    active: BoolArray,
+    need: int,
+    pool: Pool,
+    place: int,
+    node_budget: int,
+    trial: BoolArray,
+) -> tuple[int, int, int]:
+    """Search for a batch of ``need`` that the bounds left open; after a while try a dearer greedy, then search on.
+
+    Returns:
+        FOUND, EXHAUSTED or STOPPED; the size of the batch in ``trial`` if FOUND; the nodes visited.
+    """
+    order = pool.orders[place]
+    multipliers = pool.multipliers[place]
+    first = min(node_budget, FIRST_NODES)
+    ended, nodes = search_one_more(weights, order, multipliers, end, caps, active, need, first, trial)
+    if ended != STOPPED or node_budget <= first:
+        return ended, need, nodes
+    count = fill_evenly(weights, end, caps, trial)
+    if count >= need:
+        return FOUND, count, nodes
+    ended, more = search_one_more(weights, order, multipliers, end, caps, active, need, node_budget - nodes, trial)
+    return ended, need, nodes + more
+
+
+@compiled
 def largest_batch(weights: FloatArray, threshold: FloatArray, node_limit: int, chosen: BoolArray) -> tuple[int, bool]:
     """Fill ``chosen`` (m,) with a largest feasible batch; return the nodes visited and whether it is proven.
 
@@ -163,15 +196,13 @@ def largest_batch(weights: FloatArray, threshold: FloatArray, node_limit: int, c
                 if status == REFUTED:
                     break
                 if status == OPEN:
-                    budget = max(0, node_limit - nodes)
-                    ended, visited = search_one_more(
-                        weights, pool.orders[place], pool.multipliers[place], end, caps, active, need, budget, trial
+                    ended, count, visited = settle(
+                        weights, end, caps, active, need, pool, place, max(0, node_limit - nodes), trial
                     )
                     nodes += visited
                     if ended != FOUND:
                         proven = proven and ended == EXHAUSTED
                         break
-                    count = need
             best = count + held
             copy_into(chosen, trial)
             if forced >= 0:

@@ -49,6 +49,14 @@ def search_size(
     """
     levels = starts.shape[0] - 1
     per_level = sums.shape[0] > 1
+    # What the first k requests of a level use, at the place of the k-th.
+    prefix = np.empty((starts[levels], RESOURCES))
+    for at in range(levels):
+        for r in range(RESOURCES):
+            total = 0.0
+            for k in range(starts[at], starts[at + 1]):
+                total += weights[members[k], r]
+                prefix[k, r] = total
     used = np.zeros((levels + 1, RESOURCES))
     left = np.zeros(levels + 1, dtype=np.int64)
     left[0] = size
@@ -72,10 +80,9 @@ def search_size(
             taken[level] = 0
             continue
         for r in range(RESOURCES):
-            total = used[level, r]
-            for k in range(starts[level], starts[level] + count):
-                total += weights[members[k], r]
-            used[level + 1, r] = total
+            used[level + 1, r] = used[level, r]
+            if count > 0:
+                used[level + 1, r] += prefix[starts[level] + count - 1, r]
         cut = False
         for r in range(RESOURCES):
             if rules[FIRST_RESOURCE + r]:

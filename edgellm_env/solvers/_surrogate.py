@@ -32,6 +32,9 @@ SIZE, NEXT, RESERVED, SORTS_LEFT = 0, 1, 2, 3
 """Places in a pool's state."""
 
 
+FIRST_NODES = 20_000
+"""Nodes of a search after which it is worth looking for a better batch by a dearer greedy order, and starting again."""
+
 FOUND, EXHAUSTED, STOPPED = 0, 1, 2
 """How a search ended: with what it looked for, with the whole tree seen, or at the node limit."""
 
@@ -144,6 +147,41 @@ def fill(weights: FloatArray, order: IntArray, end: int, caps: FloatArray, trial
                 trial[i] = True
                 count += 1
     return count
+
+
+@compiled
+def fill_evenly(weights: FloatArray, end: int, caps: FloatArray, trial: BoolArray) -> int:
+    """Fill ``trial`` (m,) with requests before ``end``, each time the one that takes the least of what is left.
+
+    Dearer than ``fill``, which keeps one order throughout; it balances resources that trade off against each other.
+
+    Returns:
+        How many were taken.
+    """
+    trial[:] = False
+    left = caps.copy()
+    count = 0
+    while True:
+        best = -1
+        best_price = np.inf
+        for i in range(end):
+            if trial[i]:
+                continue
+            price = 0.0
+            for r in range(RESOURCES):
+                if weights[i, r] > left[r]:
+                    price = np.inf
+                    break
+                if weights[i, r] > 0.0:
+                    price += weights[i, r] / left[r]
+            if price < best_price:
+                best, best_price = i, price
+        if best < 0:
+            return count
+        trial[best] = True
+        count += 1
+        for r in range(RESOURCES):
+            left[r] -= weights[best, r]
 
 
 @compiled
