@@ -51,6 +51,10 @@ class ActionInterface:
         """Return which actions are legal now, (E, number of actions), if single actions can be illegal."""
         return None
 
+    def partial_batch(self) -> BoolArray | None:
+        """Return what has been chosen so far of the slots' batches, (E, N) bool, if a slot takes several actions."""
+        return None
+
     def express(self, selection: BoolArray, row: int, scheme: int | None) -> Any:
         """Return the action, or the list of actions, by which environment ``row`` executes exactly ``selection``.
 
@@ -196,6 +200,10 @@ class SelectInterface(ActionInterface):
     def action_mask(self) -> BoolArray:
         """Return (E, N + 1) bool: an index is legal if and only if the batch stays feasible with it; N always is."""
         return self._legal.copy()
+
+    def partial_batch(self) -> BoolArray:
+        """Return the requests picked so far, (E, N) bool."""
+        return self._partial.copy()
 
     def express(self, selection: BoolArray, row: int, scheme: int | None) -> list[int]:
         """Return the places in queue order, oldest first, then the commit; the slot must not be under way."""

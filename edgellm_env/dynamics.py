@@ -13,7 +13,7 @@ from edgellm_env import kernels
 from edgellm_env.arrays import BoolArray, IntArray
 from edgellm_env.problem import SlotProblem
 from edgellm_env.scenario import Scenario
-from edgellm_env.state import NODE, REQUEST, WAITING, request_records, rule_record, scheme_records
+from edgellm_env.state import NODE, REQUEST, WAITING, rule_record, scheme_records, write_request_records
 from edgellm_env.workload.trace import TraceBatch
 
 COUNTERS = ("arrived", "served", "expired", "rejected", "blocked", "waiting")
@@ -52,14 +52,18 @@ class Dynamics:
 
     def begin(self, rows: IntArray, traces: TraceBatch) -> None:
         """Start an episode in each environment of ``rows`` on its row of ``traces``."""
-        records = request_records(self.scenario, traces)
-        room = records.shape[1]
+        room = traces.arrival_s.shape[1]
         if room > self.requests.shape[1]:
             # Some headroom, or every batch of episodes with a few requests more would move them all.
             grown = np.zeros((self.num_envs, room + room // 8), dtype=REQUEST)
             grown[:, : self.requests.shape[1]] = self.requests
             self.requests = grown
-        self.requests[rows, :room] = records
+        if np.array_equal(rows, np.arange(rows[0], rows[0] + rows.size)):
+            write_request_records(self.scenario, traces, self.requests[rows[0] : rows[0] + rows.size, :room])
+        else:
+            records = np.zeros((rows.size, room), dtype=REQUEST)
+            write_request_records(self.scenario, traces, records)
+            self.requests[rows, :room] = records
         self._count[rows] = traces.count
         self._availability[rows, :, 0] = traces.compute_availability
         self._availability[rows, :, 1] = traces.uplink_availability

@@ -45,6 +45,11 @@ class EdgeLLMEnv(gym.Env[Observation, Any]):
         """The scenario in force, with trace file and overrides applied."""
         return self._engine.scenario
 
+    @property
+    def engine(self) -> Engine:
+        """What the environment is made of, for wrappers and schedulers; agents should not look."""
+        return self._engine
+
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:

@@ -44,34 +44,39 @@ def view_under_scheme(
 
 
 @compiled
-def _has_a_scheme(request: Any, schemes: Any) -> bool:
+def _best_quality(schemes: Any) -> float:
     best = 0.0
     for scheme in range(schemes.size):
         best = max(best, schemes[scheme].quality)
-    return bool(best >= request.accuracy_requirement)
+    return best
 
 
 @compiled
-def _can_be_served(request: Any, slack_s: float, schemes: Any, rules: Any) -> bool:
-    """Whether the request could still be served alone, now or later, on an otherwise idle node at its best.
+def _best_compute_s(request: Any, schemes: Any, rules: Any) -> float:
+    """Least compute time in which the request could ever be served: alone, on an idle node at its best availability.
 
-    Slack never grows from slot to slot, since a slot lets the backlog shrink by at most its own length.
+    Infinite if no scheme that is accurate enough for it could serve it even then.
     """
+    best_s = np.inf
     for scheme in range(schemes.size):
         compute_s = request.compute_s * schemes[scheme].compute_factor / rules.best_compute_availability
-        if schemes[scheme].quality >= request.accuracy_requirement and totals_fit(
-            compute_s,
-            request.kv_bytes * schemes[scheme].kv_factor,
-            request.uplink_share / rules.best_uplink_availability,
-            request.downlink_share / rules.best_downlink_availability,
-            slack_s,
-            rules.slot_s + rules.spill_s,
-            schemes[scheme].memory_bytes,
-            1.0,
-            1.0,
+        if (
+            compute_s < best_s
+            and schemes[scheme].quality >= request.accuracy_requirement
+            and totals_fit(
+                compute_s,
+                request.kv_bytes * schemes[scheme].kv_factor,
+                request.uplink_share / rules.best_uplink_availability,
+                request.downlink_share / rules.best_downlink_availability,
+                np.inf,
+                rules.slot_s + rules.spill_s,
+                schemes[scheme].memory_bytes,
+                1.0,
+                1.0,
+            )
         ):
-            return True
-    return False
+            best_s = compute_s
+    return best_s
 
 
 @compiled
@@ -87,29 +92,31 @@ def _open_slot(
 ) -> None:
     """Begin a slot: arrivals join or are turned away, the hopeless leave, the slot's problem is written."""
     now_s = node.slot * rules.slot_s
-    first = node.next_request
+    first, best_quality = node.next_request, _best_quality(schemes)
     while node.next_request < count and requests[node.next_request].arrival_s < now_s:
-        if not _has_a_scheme(requests[node.next_request], schemes):
+        if requests[node.next_request].accuracy_requirement > best_quality:
             node.rejected += 1
         elif node.waiting == waiting.size:
             node.blocked += 1
         else:
             waiting[node.waiting].request = node.next_request
+            waiting[node.waiting].best_compute_s = _best_compute_s(requests[node.next_request], schemes, rules)
             node.waiting += 1
         node.next_request += 1
     node.slot_arrivals = node.next_request - first
     node.arrived += node.slot_arrivals
 
+    # Slack never grows from slot to slot, since a slot lets the backlog shrink by at most its own length: whoever can't
+    # be served alone within it by now never will be.
     kept = 0
+    next_slot_s = rules.slot_s - min(node.backlog_s, rules.slot_s)
     for place in range(node.waiting):
-        index = waiting[place].request
+        index, best_s = waiting[place].request, waiting[place].best_compute_s
         slack_s = requests[index].deadline_s - now_s - rules.radio_s - node.backlog_s
-        if _can_be_served(requests[index], slack_s, schemes, rules):
-            next_slack_s = slack_s - rules.slot_s + min(node.backlog_s, rules.slot_s)
+        if within(best_s, slack_s):
             waiting[kept].request = index
-            waiting[kept].last_chance = not rules.carry_over or not _can_be_served(
-                requests[index], next_slack_s, schemes, rules
-            )
+            waiting[kept].best_compute_s = best_s
+            waiting[kept].last_chance = not rules.carry_over or not within(best_s, slack_s - next_slot_s)
             kept += 1
         else:
             node.expired += 1
@@ -149,6 +156,7 @@ def _close_slot(
             arrivals_s += requests[waiting[place].request].arrival_s
         else:
             waiting[kept].request = waiting[place].request
+            waiting[kept].best_compute_s = waiting[place].best_compute_s
             kept += 1
 
     # Full use is 1; sums may pass it by the check's relative tolerance, which is no use of anything.

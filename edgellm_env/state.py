@@ -22,7 +22,8 @@ REQUEST = np.dtype(
         ("accuracy_requirement", np.float64),
         ("prompt_tokens", np.int32),
         ("output_tokens", np.int32),
-    ]
+    ],
+    align=True,
 )
 """One request of an episode, as the node sees it: 64 bytes, one cache line."""
 
@@ -33,7 +34,8 @@ SCHEME = np.dtype(
         ("memory_bytes", np.float64),  # what the weights leave
         ("quality", np.float64),
         ("load_s", np.float64),  # to load these weights in place of others
-    ]
+    ],
+    align=True,
 )
 """One quantization scheme on one node."""
 
@@ -46,7 +48,8 @@ RULES = np.dtype(
         ("best_uplink_availability", np.float64),
         ("best_downlink_availability", np.float64),
         ("carry_over", np.bool_),
-    ]
+    ],
+    align=True,
 )
 """What never changes during an episode."""
 
@@ -79,13 +82,15 @@ NODE = np.dtype(
         ("uplink_utilisation", np.float64),
         ("downlink_utilisation", np.float64),
         ("infeasible", np.bool_),
-    ]
+    ],
+    align=True,
 )
 """One environment's node."""
 
 WAITING = np.dtype(
     [
         ("request", np.int64),  # index into the episode's requests
+        ("best_compute_s", np.float64),  # under the fastest scheme that could ever serve it; infinite if none could
         ("compute_s", np.float64),
         ("kv_bytes", np.float64),
         ("uplink_share", np.float64),
@@ -93,13 +98,21 @@ WAITING = np.dtype(
         ("slack_s", np.float64),
         ("admissible", np.bool_),
         ("last_chance", np.bool_),  # can't be served any more if this slot does not
-    ]
+    ],
+    align=True,
 )
 """One waiting request under the loaded scheme and this slot's availability: a row of the SlotProblem."""
 
 
 def request_records(scenario: Scenario, traces: TraceBatch) -> NDArray[np.void]:
-    """Turn traces into (E, M) records of :data:`REQUEST`: the scenario's physics applied to each request."""
+    """Turn traces into (E, M) records of :data:`REQUEST`."""
+    records = np.zeros(traces.arrival_s.shape, dtype=REQUEST)
+    write_request_records(scenario, traces, records)
+    return records
+
+
+def write_request_records(scenario: Scenario, traces: TraceBatch, records: NDArray[np.void]) -> None:
+    """Apply the scenario's physics to each request of the traces: fill ``records`` (E, M) of :data:`REQUEST`."""
     model, cell, timing, workload = scenario.model, scenario.radio, scenario.timing, scenario.workload
     padded = workload.prompt_padding == "fixed"
     prompt_tokens = np.full_like(traces.prompt_tokens, workload.prompt_limit_tokens) if padded else traces.prompt_tokens
@@ -107,7 +120,6 @@ def request_records(scenario: Scenario, traces: TraceBatch) -> NDArray[np.void]:
     flops += transformer.decode_flops(
         model.layers, model.hidden_size, model.parameters_per_layer, prompt_tokens, traces.output_tokens
     )
-    records = np.zeros(traces.arrival_s.shape, dtype=REQUEST)
     records["arrival_s"] = traces.arrival_s
     records["deadline_s"] = traces.arrival_s + traces.latency_requirement_s
     records["compute_s"] = transformer.compute_seconds(flops, 1.0, scenario.node.flops)
@@ -133,7 +145,6 @@ def request_records(scenario: Scenario, traces: TraceBatch) -> NDArray[np.void]:
     records["accuracy_requirement"] = traces.accuracy_requirement
     records["prompt_tokens"] = traces.prompt_tokens
     records["output_tokens"] = traces.output_tokens
-    return records
 
 
 def scheme_records(scenario: Scenario) -> NDArray[np.void]:

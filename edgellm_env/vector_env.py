@@ -76,6 +76,11 @@ class EdgeLLMVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         return self._engine.scenario
 
     @property
+    def engine(self) -> Engine:
+        """What the environment is made of, for wrappers and schedulers; agents should not look."""
+        return self._engine
+
+    @property
     def dynamics(self) -> Dynamics:
         """State of the nodes, for batched schedulers; agents should not look."""
         return self._engine.dynamics

@@ -5,12 +5,16 @@ Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (SC 2011). NumPy sh
 (seed, stream, index) with no state to carry. Tests hold it to ``numpy.random.Philox`` bit for bit.
 """
 
+from collections.abc import Callable
+from typing import Any, cast
+
 import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 
 from edgellm_env._compile import compiled
 
-_LOW = np.uint64(0xFFFFFFFF)
-_HALF = np.uint64(32)
 _MULTIPLIER_0 = np.uint64(0xD2E7470EE14C6C93)
 _MULTIPLIER_1 = np.uint64(0xCA5A826395121157)
 _WEYL_0 = np.uint64(0x9E3779B97F4A7C15)
@@ -20,14 +24,18 @@ _SHIFT = np.uint64(12)
 _SCALE = 2.0**-52
 
 
-@compiled
-def _high_word(a: np.uint64, b: np.uint64) -> np.uint64:
-    """Upper 64 bits of the 128-bit product."""
-    a_low, a_high = a & _LOW, a >> _HALF
-    b_low, b_high = b & _LOW, b >> _HALF
-    middle = a_high * b_low + ((a_low * b_low) >> _HALF)
-    other = a_low * b_high + (middle & _LOW)
-    return a_high * b_high + (middle >> _HALF) + (other >> _HALF)
+def _generate_high_word(_context: Any, a: Any, b: Any) -> Any:
+    """Upper 64 bits of the 128-bit product: one instruction, for which Python has no word."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, words: Any) -> Any:
+        wide = ir.IntType(128)
+        product = builder.mul(builder.zext(words[0], wide), builder.zext(words[1], wide))
+        return builder.trunc(builder.lshr(product, ir.Constant(wide, 64)), ir.IntType(64))
+
+    return types.uint64(types.uint64, types.uint64), generate
+
+
+_high_word = cast(Callable[[np.uint64, np.uint64], np.uint64], intrinsic(_generate_high_word))
 
 
 @compiled

@@ -68,7 +68,7 @@ def test_slow_loading_leaves_a_backlog():
         env.step(env.to_action([]))
     load_s = env.scenario.weight_bytes(env.scenario.schemes[1]) / 4e9
     assert load_s == pytest.approx(4.71859e9 / 4e9, rel=1e-4)
-    observation, reward, *_ = env.step(env.to_action([], scheme=1))
+    observation, *_ = env.step(env.to_action([], scheme=1))
     assert observation["node"][3] == pytest.approx((load_s - 0.5) / 0.5, rel=1e-6)
     assert env.slot_problem().compute_limit_s == 0.0
     observation, *_ = env.step(env.to_action([]))

@@ -1,4 +1,4 @@
-"""One batch, many ways to ask for it: the same reward, the same next state; and masks that say exactly what is legal."""
+"""One batch, many ways to ask for it: the same reward and next state; and masks that say exactly what is legal."""
 
 import gymnasium as gym
 import numpy as np

@@ -55,7 +55,7 @@ def test_golden_episode():
     observation, _ = env.reset(seed=0)
     pages = [env.render()]
     for _ in range(5):
-        observation, reward, _, truncated, info = env.step(np.ones(8, dtype=np.int8))
+        observation, reward, _, truncated, _ = env.step(np.ones(8, dtype=np.int8))
         numbers = " ".join(f"{value:.6g}" for value in observation["node"])
         first = " ".join(f"{value:.6g}" for value in observation["requests"][0])
         pages.append(f"reward {reward:g}  truncated {truncated}\nnode {numbers}\nfirst {first}\n{env.render()}")
