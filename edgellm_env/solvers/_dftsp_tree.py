@@ -15,7 +15,7 @@ TABLE_ENTRIES = 4_000_000
 ENTRIES_PER_NODE = 256
 """How many table entries are charged to the node limit as one node."""
 
-SIZE_BOUND, COUNTS, FIRST_RESOURCE = 0, 1, 2
+STOP_AT_FIRST, SIZE_BOUND, COUNTS, FIRST_RESOURCE = 0, 1, 2, 3
 """Positions of the pruning rules' flags; the resources' follow ``FIRST_RESOURCE``."""
 
 
@@ -29,7 +29,7 @@ def search_size(
     rules: BoolArray,
     sums: FloatArray,
     node_budget: int,
-    taken: IntArray,
+    answer: IntArray,
 ) -> tuple[int, int]:
     """Search one tree: is there a feasible batch of exactly ``size``?
 
@@ -39,13 +39,13 @@ def search_size(
         starts: (levels + 1,) where each level begins.
         size: requests to take, >= 1.
         caps: (4,) the limits, with compute's at this deadline threshold.
-        rules: (6,) the pruning rules.
+        rules: (7,) the pruning rules.
         sums: what ``smallest_sums`` returned; not looked at when no resource's rule is on.
         node_budget: nodes after which to stop.
-        taken: (levels,) filled with how many of each level are taken.
+        answer: (levels,) filled with how many of each level the first batch found takes.
 
     Returns:
-        FOUND, EXHAUSTED or STOPPED, and the nodes visited.
+        FOUND, EXHAUSTED or STOPPED (whether or not one was found before), and the nodes visited.
     """
     levels = starts.shape[0] - 1
     per_level = sums.shape[0] > 1
@@ -60,6 +60,8 @@ def search_size(
     used = np.zeros((levels + 1, RESOURCES))
     left = np.zeros(levels + 1, dtype=np.int64)
     left[0] = size
+    taken = np.zeros(levels, dtype=np.int64)
+    ended = EXHAUSTED
     nodes = 0
     level = 0
     taken[0] = min(starts[1], size) + 1
@@ -101,9 +103,12 @@ def search_size(
             for r in range(RESOURCES):
                 if used[levels, r] > caps[r]:
                     fits = False
-            if fits:
-                return FOUND, nodes
-    return EXHAUSTED, nodes
+            if fits and ended == EXHAUSTED:
+                copy_into(answer, taken)
+                ended = FOUND
+                if rules[STOP_AT_FIRST]:
+                    break
+    return ended, nodes
 
 
 @compiled
@@ -135,9 +140,9 @@ def search(
     Args:
         weights: (m, 4) and
         threshold: (m,) as ``prepare`` returns them.
-        rules: (6,) the pruning rules in the order of ``Pruning``.
+        rules: (7,) the pruning rules in the order of ``Pruning``.
         node_limit: most nodes to visit, tables included.
-        chosen: (m,) filled; a greedy batch when the limit stopped the search.
+        chosen: (m,) filled; a greedy batch when the limit came before the first batch found.
     """
     m = threshold.shape[0]
     chosen[:] = False
@@ -169,8 +174,9 @@ def search(
     top = 0
     for group in range(groups):
         top = max(top, largest[group])
-    taken = np.zeros(starts.shape[0], dtype=np.int64)
+    answer = np.zeros(starts.shape[0], dtype=np.int64)
     no_sums = np.zeros((1, 1, RESOURCES))
+    best = 0
     nodes = 0
     for size in range(top, 0, -1):
         for group in range(groups):
@@ -184,20 +190,24 @@ def search(
                 per_level = entries <= TABLE_ENTRIES
                 charged += entries if per_level else ends[group]
                 if nodes + charged // ENTRIES_PER_NODE >= node_limit:
-                    greedy(weights, threshold, chosen)
+                    if best == 0:
+                        greedy(weights, threshold, chosen)
                     return nodes, False
                 sums = smallest_sums(weights, kept_members[: ends[group]], kept_starts[: levels + 1], size, per_level)
             budget = node_limit - nodes - charged // ENTRIES_PER_NODE
             ended, visited = search_size(
-                weights, kept_members, kept_starts[: levels + 1], size, caps, rules, sums, budget, taken
+                weights, kept_members, kept_starts[: levels + 1], size, caps, rules, sums, budget, answer
             )
             nodes += visited
-            if ended == FOUND:
-                for level in range(levels):
-                    for k in range(kept_starts[level], kept_starts[level] + taken[level]):
-                        chosen[kept_members[k]] = True
-                return nodes, True
             if ended == STOPPED:
-                greedy(weights, threshold, chosen)
+                if best == 0:
+                    greedy(weights, threshold, chosen)
                 return nodes, False
+            if ended == FOUND and best == 0:
+                best = size
+                for level in range(levels):
+                    for k in range(kept_starts[level], kept_starts[level] + answer[level]):
+                        chosen[kept_members[k]] = True
+                if rules[STOP_AT_FIRST]:
+                    return nodes, True
     return nodes, True

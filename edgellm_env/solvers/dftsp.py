@@ -30,6 +30,8 @@ class Pruning:
     """Which rules cut the tree. Any choice gives the same batch size; only the number of visited nodes changes.
 
     Args:
+        stop_at_first: stop at the first batch found; as sizes fall, no later one is larger. Without it the whole tree
+            is visited, and the first of the largest batches is kept.
         size_bound: start from an upper bound on the batch size (per resource, how many of the smallest requests fit),
             not from the number of waiting requests.
         counts: cut where too few requests are left to reach the batch size.
@@ -39,6 +41,7 @@ class Pruning:
         downlink: the same for the downlink share.
     """
 
+    stop_at_first: bool = True
     size_bound: bool = True
     counts: bool = True
     compute: bool = True
@@ -75,7 +78,7 @@ def solve_dftsp(problem: SlotProblem, *, node_limit: int | None = None, pruning:
 
 
 def solve_brute_force(problem: SlotProblem, *, node_limit: int | None = None) -> Solution:
-    """Search the same tree with no pruning: every size from n downwards, feasibility looked at in the leaves only.
+    """Visit the whole tree: every size from n downwards, every branch, feasibility looked at in the leaves only.
 
     Args:
         problem: the slot.

@@ -83,8 +83,9 @@ def test_equal_lengths_make_a_level_and_the_best_channels_are_taken():
     solution = solve_dftsp(problem)
     assert list(solution.selection) == [False, True, True, True]
     assert solution.nodes == 1
-    # Unpruned: sizes 4 and 3, each from the most that can be taken, in one level.
-    assert solve_brute_force(problem).nodes == 5 + 1
+    # Unpruned: the branches 0 to z of one level for each size z from 4 to 1.
+    assert solve_brute_force(problem).nodes == 5 + 4 + 3 + 2
+    assert solve_dftsp(problem, pruning=replace(NO_PRUNING, stop_at_first=True)).nodes == 5 + 1
 
 
 def test_a_class_splits_where_the_shares_do_not_order_it():
@@ -101,7 +102,7 @@ def test_a_class_splits_where_the_shares_do_not_order_it():
     assert solve_dftsp(problem).count == solve_brute_force(problem).count == best_value(problem) == 2
 
 
-@pytest.mark.parametrize("n", [2, 5, 10, 16, 24])
+@pytest.mark.parametrize("n", [1, 2, 5, 10, 16, 24])
 def test_at_least_45_percent_fewer_nodes_with_few_classes(n):
     rng = np.random.default_rng(n)
     pruned, full = 0, 0
@@ -120,6 +121,7 @@ def test_a_stopped_search_returns_a_greedy_batch_and_says_so():
     assert not solution.optimal
     assert solution.count > 0
     assert solution.nodes == 1000
+    assert problem.is_feasible(solution.selection)
     assert solve_dftsp(problem, node_limit=0).optimal is False
     with pytest.raises(ValueError, match="node_limit"):
         solve_dftsp(problem, node_limit=-1)
