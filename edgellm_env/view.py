@@ -13,7 +13,9 @@ class SlotView:
     """What a scheduler may know when it decides: this slot, nothing of the future. Requests are oldest first.
 
     Args:
-        problem: the slot's problem over n waiting requests.
+        problem: the slot's problem over n waiting requests, under the loaded quantization scheme.
+        problems: the same under each of the scenario's schemes, loading time included; ``problem`` is one of them.
+        scheme: index of the loaded scheme.
         observation: the same as agents see it (arrays of one environment).
         prompt_tokens: (n,) before padding.
         output_tokens: (n,).
@@ -24,6 +26,8 @@ class SlotView:
     """
 
     problem: SlotProblem
+    problems: tuple[SlotProblem, ...]
+    scheme: int
     observation: Observation
     prompt_tokens: IntArray
     output_tokens: IntArray
@@ -38,8 +42,15 @@ def view_slot(dynamics: Dynamics, row: int, observation: Observation) -> SlotVie
     slot = int(dynamics.node["slot"][row])
     requests = dynamics.waiting_requests(row)
     waiting = dynamics.waiting[row, : requests.size]
+    loaded = int(dynamics.node["scheme"][row])
+    problem = dynamics.slot_problem(row)
     return SlotView(
-        problem=dynamics.slot_problem(row),
+        problem=problem,
+        problems=tuple(
+            problem if scheme == loaded else dynamics.slot_problem(row, scheme)
+            for scheme in range(dynamics.schemes.size)
+        ),
+        scheme=loaded,
         observation=observation,
         prompt_tokens=requests["prompt_tokens"].astype("int64"),
         output_tokens=requests["output_tokens"].astype("int64"),

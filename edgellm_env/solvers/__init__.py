@@ -2,14 +2,17 @@
 
 from edgellm_env.solvers.dftsp import solve_brute_force, solve_dftsp
 from edgellm_env.solvers.exact import BatchSolution, pack_problems, solve_exact, solve_exact_batch
+from edgellm_env.solvers.joint import JointSolution, solve_joint
 from edgellm_env.solvers.solution import Solution
 
 __all__ = [
     "BatchSolution",
+    "JointSolution",
     "Solution",
     "pack_problems",
     "solve_brute_force",
     "solve_dftsp",
     "solve_exact",
     "solve_exact_batch",
+    "solve_joint",
 ]
