@@ -1,0 +1,110 @@
+"""What the exact solver would do in the current slot of many environments at once: labels for imitation."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgellm_env.actions import JointInterface
+from edgellm_env.arrays import BoolArray, FloatArray, IntArray
+from edgellm_env.dynamics import Dynamics
+from edgellm_env.engine import Engine
+from edgellm_env.solvers import BatchSolution, solve_exact_batch
+
+
+def expert_labels(engine: Engine, threads: int = 1) -> dict[str, NDArray[Any]]:
+    """Return the expert's choice in the current slot of every environment of ``engine``.
+
+    Where part of the batch is chosen already (``EdgeLLM/Select-v0``), the expert completes it: its selection is the
+    largest feasible batch that contains what is chosen.
+
+    Args:
+        engine: E environments, each with a slot to be decided.
+        threads: threads to spread the environments over.
+
+    Returns:
+        ``expert_selection`` (E, N) int8, a largest feasible batch; ``expert_count`` (E,) int64, its size; and where
+        the agent chooses the quantization scheme, ``expert_scheme`` (E,) int64, the one that lets the largest batch run
+        (the loaded one where it is among the best, then the first).
+
+    Raises:
+        RuntimeError: no optimum proven within the solver's node limit.
+    """
+    dynamics = engine.dynamics
+    if isinstance(engine.interface, JointInterface):
+        selection, scheme = _over_schemes(dynamics, threads)
+        labels = {"expert_scheme": scheme}
+    else:
+        selection = _solve(dynamics, threads, engine.interface.partial_batch())
+        labels = {}
+    return {
+        "expert_selection": selection.astype(np.int8),
+        "expert_count": np.count_nonzero(selection, axis=1).astype(np.int64),
+        **labels,
+    }
+
+
+def no_labels(engine: Engine) -> dict[str, NDArray[Any]]:
+    """Return what :func:`expert_labels` returns, all 0: for episodes that are over."""
+    size = engine.dynamics.num_envs
+    labels: dict[str, NDArray[Any]] = {
+        "expert_selection": np.zeros((size, engine.dynamics.capacity), dtype=np.int8),
+        "expert_count": np.zeros(size, dtype=np.int64),
+    }
+    if isinstance(engine.interface, JointInterface):
+        labels["expert_scheme"] = np.zeros(size, dtype=np.int64)
+    return labels
+
+
+def _over_schemes(dynamics: Dynamics, threads: int) -> tuple[BoolArray, IntArray]:
+    loaded: IntArray = dynamics.node["scheme"].copy()
+    scheme, best = loaded.copy(), _solve(dynamics, threads)
+    try:
+        for candidate in range(dynamics.schemes.size):
+            dynamics.view_under(np.full_like(loaded, candidate))
+            selection = _solve(dynamics, threads)
+            better = np.count_nonzero(selection, axis=1) > np.count_nonzero(best, axis=1)
+            best[better] = selection[better]
+            scheme[better] = candidate
+    finally:
+        dynamics.view_under(loaded)
+    return best, scheme
+
+
+def _solve(dynamics: Dynamics, threads: int, partial: BoolArray | None = None) -> BoolArray:
+    """Return a largest feasible batch of each environment, (E, N), that contains its ``partial`` one, if any."""
+    selection = np.zeros((dynamics.num_envs, dynamics.capacity), dtype=np.bool_)
+    begun = np.zeros(dynamics.num_envs, dtype=np.bool_) if partial is None else partial.any(axis=1)
+    fresh = np.flatnonzero(~begun)
+    if fresh.size:
+        selection[fresh] = _solve_rows(dynamics, fresh, threads)
+    rows = np.flatnonzero(begun)
+    if partial is not None and rows.size:
+        # A chosen request is worth more than all others together, so that none of them is given up for others.
+        values = np.where(partial[rows], dynamics.capacity + 1.0, 1.0)
+        selection[rows] = _solve_rows(dynamics, rows, threads, values)
+    return selection
+
+
+def _solve_rows(dynamics: Dynamics, rows: IntArray, threads: int, values: FloatArray | None = None) -> BoolArray:
+    node = dynamics.node[rows]
+    width = max(1, int(node["waiting"].max()))
+    waiting = dynamics.waiting[rows, :width]
+    solution: BatchSolution = solve_exact_batch(
+        compute_s=waiting["compute_s"],
+        kv_bytes=waiting["kv_bytes"],
+        uplink_share=waiting["uplink_share"],
+        downlink_share=waiting["downlink_share"],
+        slack_s=waiting["slack_s"],
+        valid=waiting["admissible"] & (np.arange(width) < node["waiting"][:, None]),
+        compute_limit_s=node["compute_limit_s"],
+        memory_bytes=node["memory_bytes"],
+        values=None if values is None else values[:, :width],
+        threads=threads,
+    )
+    if not solution.optimal.all():
+        row = int(rows[np.argmin(solution.optimal)])
+        raise RuntimeError(f"environment {row}: no optimum proven within the solver's node limit")
+    selection = np.zeros((rows.size, dynamics.capacity), dtype=np.bool_)
+    selection[:, :width] = solution.selection
+    return selection
