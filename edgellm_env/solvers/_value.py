@@ -26,7 +26,8 @@ from edgellm_env.solvers._surrogate import (
     new_pool,
     threshold_group,
 )
-from edgellm_env.solvers._value_core import next_value, search_higher_value
+from edgellm_env.solvers._value_bounds import next_value
+from edgellm_env.solvers._value_core import search_higher_value
 
 
 @compiled

@@ -1,74 +1,18 @@
-"""Depth-first search for a batch of higher value among the requests that the surrogate's gap leaves open."""
+"""Depth-first search for a batch of higher value among the requests that the surrogate's gap leaves open.
+
+A branch is cut by the surrogate's fractional bound, by each resource (as many more requests as the target needs at
+least, of the smallest), and by dominance, as in ``_count_core``.
+"""
 
 import numpy as np
 
 from edgellm_env._compile import compiled
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
-from edgellm_env.solvers._count_core import DOMINANCE_LIMIT, dominated_sets
+from edgellm_env.solvers._count_core import DOMINANCE_LIMIT, TABLE_ENTRIES, dominated_sets, suffix_sums
 from edgellm_env.solvers._prepare import RESOURCES
 from edgellm_env.solvers._sorting import copy_into
 from edgellm_env.solvers._surrogate import EXHAUSTED, MARGIN, STOPPED
-
-VALUE_TOLERANCE = 2e-12
-"""A batch counts as better when its value is higher by more than this fraction."""
-
-
-@compiled
-def next_value(best: float, values: FloatArray) -> float:
-    """Return a value that every better batch reaches at least.
-
-    With one or two distinct values (1 and 1 + e, say) the attainable sums are few and the next one above ``best`` is
-    returned; it lets a bound that ends between two of them prove optimality. Otherwise ``best`` and the tolerance.
-    """
-    least = best * (1.0 + VALUE_TOLERANCE)
-    high = values.max()
-    low = values.min()
-    high_count = 0
-    low_count = 0
-    for value in values:
-        if value == high:
-            high_count += 1
-        elif value == low:
-            low_count += 1
-        else:
-            return least
-    reached = np.inf
-    for count in range(high_count + 1):
-        rest = max(0.0, np.floor((least - count * high) / low))
-        for extra in range(3):
-            total = count * high + (rest + extra) * low
-            if total > least and rest + extra <= low_count:
-                reached = min(reached, total)
-    # The caller's sums may round to a hair less.
-    return float(max(least, reached * (1.0 - 0.1 * VALUE_TOLERANCE)))
-
-
-@compiled
-def fractional_bound(prefix_use: FloatArray, prefix_value: FloatArray, start: int, room: float) -> float:
-    """Return the most value that requests from ``start`` on can give in ``room``, the last one by a fraction.
-
-    Args:
-        prefix_use: (k + 1,) prefix sums of combined weight, requests by falling value per weight.
-        prefix_value: (k + 1,) prefix sums of value.
-        start: first request to take from.
-        room: combined weight left.
-    """
-    k = prefix_use.shape[0] - 1
-    limit = prefix_use[start] + room
-    low = start
-    high = k
-    while low < high:
-        middle = (low + high + 1) // 2
-        if prefix_use[middle] <= limit:
-            low = middle
-        else:
-            high = middle - 1
-    bound = float(prefix_value[low] - prefix_value[start])
-    if low < k:
-        step = prefix_use[low + 1] - prefix_use[low]
-        if step > 0.0:
-            bound += (limit - prefix_use[low]) / step * (prefix_value[low + 1] - prefix_value[low])
-    return bound
+from edgellm_env.solvers._value_bounds import fractional_bound, most_at_once, next_value
 
 
 @compiled
@@ -104,6 +48,12 @@ def search_value_core(
     for i in range(k):
         prefix_use[i + 1] = prefix_use[i] + weights[i, 0]
         prefix_value[i + 1] = prefix_value[i] + values[i]
+    most = most_at_once(weights, caps)
+    depth_of_table = min(most, TABLE_ENTRIES // (columns * (k + 1)))
+    sums = suffix_sums(weights, depth_of_table)
+    highest = np.zeros(k + 1)
+    for i in range(k - 1, -1, -1):
+        highest[i] = max(highest[i + 1], values[i])
     use_dominance = k <= DOMINANCE_LIMIT
     words = (k + 63) // 64 if use_dominance else 1
     dominated = np.zeros((1, 1), dtype=np.uint64)
@@ -129,7 +79,17 @@ def search_value_core(
             depth -= 1
             continue
         bound = value[depth] + fractional_bound(prefix_use, prefix_value, i, caps[0] + MARGIN - used[depth, 0])
-        if bound < target:
+        exhausted = bound < target
+        if not exhausted and value[depth] < target:
+            # So many more are needed at least, and even the smallest so many must fit into each resource.
+            fewest = np.ceil((target - value[depth]) / highest[i] * (1.0 - 1e-9))
+            exhausted = fewest > most
+            if not exhausted:
+                tabulated = min(int(fewest), depth_of_table)
+                for c in range(columns):
+                    if used[depth, c] + sums[i, tabulated, c] > caps[c] + MARGIN:
+                        exhausted = True
+        if exhausted:
             depth -= 1
             continue
         following[depth] = i + 1

@@ -85,7 +85,11 @@ def solve_brute_force(problem: SlotProblem, *, node_limit: int | None = None) ->
         node_limit: as in :func:`solve_dftsp`; nodes are counted the same way.
 
     Returns:
-        A largest feasible batch; when the limit stopped the search, a greedy batch with ``optimal`` False.
+        A largest feasible batch; when the limit stopped the search, the first batch found, or a greedy one if none
+        was, with ``optimal`` False.
+
+    Raises:
+        ValueError: a negative node limit.
     """
     return _solve(problem, node_limit, NO_PRUNING)
 
