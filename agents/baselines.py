@@ -130,9 +130,8 @@ class NoBatching:
         # A device waits for its own request alone, not for the node's batch that still runs.
         affordable_s = problem.slack_s + backlog_s
         available = float(view.observation["node"][6])
-        seconds = request_seconds(
-            scenario, view.prompt_tokens, view.output_tokens, scenario.node.device_flops * available
-        )
+        device_flops = scenario.node.device_flops * available
+        seconds = request_seconds(scenario, view.prompt_tokens, view.output_tokens, device_flops, view.scheme)
         batch = np.zeros(problem.size, dtype=np.bool_)
         for place in range(problem.size):
             device = int(np.argmin(self._free_s))

@@ -116,6 +116,7 @@ def train(
     # The library's generators take 32 bits; episodes have seeds of their own.
     environments.seed(first_seed + done)
     model.set_logger(configure(str(run / TENSORBOARD), ["tensorboard"]))
+    checkpoint_path(run, 0).parent.mkdir(exist_ok=True)
     model.learn(
         total_timesteps=steps - done,
         callback=_Report(scenario, run, settings.checkpoint_steps, on_progress),
@@ -175,7 +176,6 @@ class _Report(BaseCallback):
         # Before a rollout the last update is complete: a checkpoint is a finished state.
         if self.num_timesteps - self._last_saved >= self._checkpoint_steps:
             path = checkpoint_path(self._run, self.num_timesteps)
-            path.parent.mkdir(exist_ok=True)
             self.model.save(path)
             self._last_saved = self.num_timesteps
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from agents.runs import ABOUT, CHECKPOINTS, MODEL, SCENARIO, last_checkpoint
+from agents.runs import ABOUT, MODEL, SCENARIO, last_checkpoint
 from agents.seeds import episode_seeds
 from edgellm_env.scenario import Scenario, load_scenario
 from experiments.evaluation import make_environment
@@ -105,5 +105,4 @@ class Train:
             if load_scenario(run / SCENARIO).checksum != scenario.checksum:
                 raise OutputError(f"{run / SCENARIO}: changed since the run began")
             about["resumed"] = [*before.get("resumed", []), before["command"]]
-        (run / CHECKPOINTS).mkdir(exist_ok=True)
         (run / ABOUT).write_text(json.dumps(about, indent=1, allow_nan=False) + "\n", encoding="utf-8")

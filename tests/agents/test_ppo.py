@@ -1,0 +1,130 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from agents import ppo
+from agents.policy import PolicyError
+from agents.ppo_policy import PpoPolicy
+from agents.registry import build_policies
+from agents.runs import CHECKPOINTS, MODEL, last_checkpoint
+from edgellm_env import Scenario, load_scenario
+from experiments.evaluation import make_environment, play_episode
+
+SMALL = {"environments": 2, "rollout_slots": 16, "batch_size": 16, "epochs": 1, "hidden_sizes": (8,)}
+
+
+@pytest.fixture(scope="module")
+def scenario() -> Scenario:
+    return load_scenario("tiny").with_values({"timing.episode_slots": 8})
+
+
+@pytest.fixture(scope="module")
+def settings() -> ppo.PpoSettings:
+    return ppo.load_settings().model_copy(update={**SMALL, "checkpoint_steps": 64})
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, scenario: Scenario, settings: ppo.PpoSettings) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    ppo.train(scenario, settings, 128, 0, folder)
+    return folder
+
+
+def weights(path: Path) -> dict[str, np.ndarray]:
+    model = ppo.PPO.load(path, device="cpu")
+    return {name: value.numpy() for name, value in model.policy.state_dict().items()}
+
+
+def same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
+    return one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)
+
+
+def test_training_saves_model_checkpoints_and_curves(run: Path) -> None:
+    assert (run / MODEL).is_file()
+    assert [path.name for path in sorted((run / CHECKPOINTS).iterdir())] == ["step_000000064.zip", "step_000000128.zip"]
+    assert last_checkpoint(run) == (run / CHECKPOINTS / "step_000000128.zip", 128)
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    curves = EventAccumulator(str(run / "tensorboard")).Reload()
+    throughput = curves.Scalars("edgellm/throughput_rps")
+    assert [point.step for point in throughput] == [32, 64, 96, 128]
+    assert all(0.0 <= point.value <= 2.75 for point in throughput)  # 22 of tiny's requests in 8 s
+    assert {"edgellm/served_ratio", "edgellm/infeasible_ratio", "train/loss"} <= set(curves.Tags()["scalars"])
+
+
+def test_same_seed_same_model(tmp_path: Path, run: Path, scenario: Scenario, settings: ppo.PpoSettings) -> None:
+    for name, seed in (("same", 0), ("other", 1)):
+        (tmp_path / name).mkdir()
+        ppo.train(scenario, settings, 128, seed, tmp_path / name)
+    assert same(weights(run / MODEL), weights(tmp_path / "same" / MODEL))
+    assert not same(weights(run / MODEL), weights(tmp_path / "other" / MODEL))
+
+
+def test_resuming_continues_the_step_count_and_is_repeatable(
+    tmp_path: Path, scenario: Scenario, settings: ppo.PpoSettings
+) -> None:
+    results = []
+    for name in ("a", "b"):
+        folder = tmp_path / name
+        folder.mkdir()
+        ppo.train(scenario, settings, 64, 0, folder)
+        reports: list[ppo.TrainingState] = []
+        ppo.train(scenario, settings, 128, 0, folder, resume=True, on_progress=reports.append)
+        assert [state.steps for state in reports] == [96, 128]
+        assert ppo.PPO.load(folder / MODEL, device="cpu").num_timesteps == 128
+        results.append(weights(folder / MODEL))
+    assert same(*results)
+    with pytest.raises(PolicyError, match="has 128 already, expected more"):
+        ppo.train(scenario, settings, 128, 0, folder, resume=True)
+
+
+def test_nothing_to_resume(tmp_path: Path, scenario: Scenario, settings: ppo.PpoSettings) -> None:
+    with pytest.raises(PolicyError, match="no checkpoint to resume from"):
+        ppo.train(scenario, settings, 128, 0, tmp_path, resume=True)
+
+
+def test_a_saved_model_plays(run: Path, scenario: Scenario) -> None:
+    (policy,) = build_policies([f"ppo={run}"], scenario)
+    assert policy.name == f"ppo={run}"
+    environment = make_environment(scenario)
+    first, again = (play_episode(environment, policy, 0, 3) for _ in range(2))
+    assert first.is_conserved()
+    assert first.served == again.served
+
+
+def test_a_model_that_does_not_fit_the_scenario(run: Path) -> None:
+    with pytest.raises(PolicyError, match=r"trained on .*\(8, 10\).*'balanced' gives .*\(128, 10\).*capacity = 128"):
+        PpoPolicy.load(run, load_scenario("balanced"))
+
+
+def test_a_file_that_is_no_model(tmp_path: Path, scenario: Scenario) -> None:
+    (tmp_path / "model.zip").write_text("no model")
+    with pytest.raises(PolicyError, match="is no PPO model"):
+        PpoPolicy.load(tmp_path, scenario)
+
+
+def test_shipped_settings_load_and_every_one_has_its_reason() -> None:
+    assert ppo.load_settings().environments == 8
+    lines = ppo.SETTINGS_FILE.read_text().splitlines()
+    for number, line in enumerate(lines):
+        if line and not line.startswith("#"):
+            assert lines[number - 1].startswith("# "), line
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"discount": 1.5}, "discount: 1.5"),
+        ({"dicsount": 0.5}, "dicsount"),
+        ({"environments": "8"}, "environments: '8'"),
+    ],
+)
+def test_wrong_settings_are_named(tmp_path: Path, change: dict[str, object], message: str) -> None:
+    path = tmp_path / "ppo.yaml"
+    path.write_text(json.dumps({**ppo.load_settings().model_dump(mode="json"), **change}))
+    with pytest.raises(ValueError, match=message):
+        ppo.load_settings(path)
+    with pytest.raises(ValueError, match="can't be read"):
+        ppo.load_settings(tmp_path / "none.yaml")

@@ -1,0 +1,141 @@
+import csv
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+
+from experiments.__main__ import main
+from experiments.evaluation import EpisodeResult
+from experiments.records import read_results
+from tests.conftest import SAMPLE_TRACE
+
+SMALL_CONFIG = {
+    "environments": 2, "rollout_slots": 16, "batch_size": 16, "epochs": 1, "learning_rate": 0.001, "discount": 0.5,
+    "gae_lambda": 0.8, "hidden_sizes": [8], "entropy_coefficient": 0.0, "checkpoint_steps": 32,
+}  # fmt: skip
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "small.yaml"
+    path.write_text(json.dumps(SMALL_CONFIG))
+    return path
+
+
+def run(line: str) -> int:
+    return main(shlex.split(line))
+
+
+def test_train_resume_and_compare_end_to_end(tmp_path: Path, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trained, out = tmp_path / "run", tmp_path / "out"
+    train = f"train --scenario light --agent ppo --slots 8 --seed 0 --out {trained} --config {config}"
+    assert run(f"{train} --steps 64") == 0
+    assert run(f"{train} --steps 96 --resume") == 0
+    about = json.loads((trained / "run.json").read_text())
+    assert (about["scenario"], about["seed"], about["steps"]) == ("light", 0, 96)
+    assert len(about["resumed"]) == 1
+    assert (trained / "scenario.yaml").is_file()
+
+    assert (
+        run(f"compare --scenario light --policies dftsp random ppo={trained} --episodes 3 --slots 10 --out {out}") == 0
+    )
+    text = capsys.readouterr().out
+    assert "difference" in text
+    assert str(out / "throughput.png") in text
+    about, rows = read_results(out / "results.json")
+    assert about["scenario"] == "light"
+    assert about["settings"]["timing"]["episode_slots"] == 10
+    assert {"python", "numpy", "gymnasium"} <= set(about["versions"])
+    assert [(row.policy, row.episode) for row in rows] == [
+        (name, episode) for name in ("dftsp", "random", f"ppo={trained}") for episode in range(3)
+    ]
+    assert len({row.trace_checksum for row in rows}) == 3
+    assert all(row.is_conserved() for row in rows)
+    with (out / "summary.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    assert [line["policy"] for line in lines] == ["dftsp", "random", f"ppo={trained}"]
+    assert lines[0]["difference_rps_mean"] == ""
+    assert float(lines[1]["throughput_rps_mean"]) > 0
+    assert (out / "throughput.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_same_command_gives_the_same_rows(tmp_path: Path) -> None:
+    def rows(name: str, seed: int) -> list[tuple[object, ...]]:
+        out = tmp_path / name
+        assert run(f"compare --policies random edf --episodes 2 --slots 10 --seed {seed} --out {out}") == 0
+        return [(row.policy, row.seed, row.trace_checksum, row.served) for row in read_results(out / "results.json")[1]]
+
+    assert rows("a", 1) == rows("b", 1)
+    assert {row[2] for row in rows("a", 1)}.isdisjoint({row[2] for row in rows("c", 2)})
+
+
+def test_compare_on_a_trace_file(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    line = f"compare --scenario azure-conv --trace {SAMPLE_TRACE} --policies dftsp --episodes 2 --slots 10 --out {out}"
+    assert run(line) == 0
+    about, rows = read_results(out / "results.json")
+    assert about["settings"]["workload"]["trace"]["path"] == str(SAMPLE_TRACE)
+    assert all(isinstance(row, EpisodeResult) and row.covered_s == 5.0 for row in rows)
+    assert rows[0].source_start_s != rows[1].source_start_s
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("compare --scenario no-such --out {out}", "'no-such' is neither a file nor a shipped scenario"),
+        ("compare --policies dftps --out {out}", "policy 'dftps': no such policy; expected one of dftsp"),
+        ("compare --policies ppo={tmp}/none --out {out}", "no trained model"),
+        ("compare --scenario azure-conv --out {out}", "--trace PATH"),
+        ("compare --scenario azure-conv --trace {tmp}/none.csv --out {out}", "none.csv: can't be read"),
+        ("compare --trace {tmp}/none.csv --out {out}", "replays no file"),
+        ("compare --episodes 0 --out {out}", "episodes: 0; expected"),
+        ("compare --seed -1 --out {out}", "seed: -1; expected"),
+        ("compare --slots 0 --out {out}", "timing.episode_slots: 0"),
+        ("compare --out {tmp}/file", "can't be used as a folder"),
+        ("train --steps 64 --scenario no-such --out {out}", "'no-such' is neither"),
+        ("train --steps 0 --out {out}", "steps: 0; expected"),
+        ("train --steps 64 --config {tmp}/none.yaml --out {out}", "can't be read"),
+        ("train --steps 64 --resume --out {out}", "no training run to --resume"),
+        ("train --steps 64 --out {tmp}/begun", "holds a training run; expected another folder, or --resume"),
+        ("census --scenario azure-conv --out {tmp}/c.json", "expected --trace FILE"),
+        ("census --slots 0 --out {tmp}/c.json", "slots: 0"),
+        ("census --out {tmp}/none/c.json", "expected a file in a folder that exists"),
+        ("scenario-pages --census {tmp}/none.json --out {tmp}/p.md", "does not exist"),
+    ],
+)
+def test_errors_come_before_anything_runs(
+    line: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def played(*_: object, **__: object) -> None:
+        raise AssertionError("something ran")
+
+    monkeypatch.setattr("experiments.compare.evaluate", played)
+    monkeypatch.setattr("experiments.census.take_census", played)
+    monkeypatch.setattr("agents.ppo.train", played)
+    (tmp_path / "file").write_text("")
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun" / "run.json").write_text("{}")
+    assert run(line.format(tmp=tmp_path, out=tmp_path / "out")) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.err.startswith("error: ")
+    assert not (tmp_path / "out" / "results.json").exists()
+
+
+def test_a_resumed_run_must_be_the_same(tmp_path: Path, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "run"
+    line = f"train --scenario tiny --slots 8 --config {config} --out {folder}"
+    assert run(f"{line} --steps 32") == 0
+    for change, message in (
+        ("--seed 1 --slots 8", "seed: 1"),
+        ("--slots 9", "scenario_checksum"),
+    ):
+        resumed = f"train --scenario tiny --config {config} --out {folder} --steps 64 --resume {change}"
+        assert run(resumed) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_unknown_arguments_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit):
+        run(f"compare --out {tmp_path} --epsiodes 3")
