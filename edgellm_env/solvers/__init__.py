@@ -1,6 +1,7 @@
 """Solvers of one slot's problem: the published DFTSP, the same tree unpruned, and a fast exact solver."""
 
 from edgellm_env.solvers.dftsp import solve_brute_force, solve_dftsp
+from edgellm_env.solvers.dftsp_batch import solve_dftsp_batch
 from edgellm_env.solvers.exact import BatchSolution, pack_problems, solve_exact, solve_exact_batch
 from edgellm_env.solvers.joint import JointSolution, solve_joint
 from edgellm_env.solvers.solution import Solution
@@ -12,6 +13,7 @@ __all__ = [
     "pack_problems",
     "solve_brute_force",
     "solve_dftsp",
+    "solve_dftsp_batch",
     "solve_exact",
     "solve_exact_batch",
     "solve_joint",

@@ -128,17 +128,17 @@ def solve_exact_batch(
         raise ValueError(f"threads: {threads}; expected a number >= 1")
     limit = checked_node_limit(node_limit, DEFAULT_NODE_LIMIT)
     envs = mask.shape[0]
-    compute = _column("compute_s", compute_s, mask, np.inf)
-    kv = _column("kv_bytes", kv_bytes, mask, np.inf)
-    uplink = _column("uplink_share", uplink_share, mask, np.inf)
-    downlink = _column("downlink_share", downlink_share, mask, np.inf)
-    slack = _column("slack_s", slack_s, mask, None)
+    compute = checked_column("compute_s", compute_s, mask, np.inf)
+    kv = checked_column("kv_bytes", kv_bytes, mask, np.inf)
+    uplink = checked_column("uplink_share", uplink_share, mask, np.inf)
+    downlink = checked_column("downlink_share", downlink_share, mask, np.inf)
+    slack = checked_column("slack_s", slack_s, mask, None)
     limits = np.empty((envs, 4))
-    limits[:, 0] = _limit("compute_limit_s", compute_limit_s, envs)
-    limits[:, 1] = _limit("memory_bytes", memory_bytes, envs)
-    limits[:, 2] = _limit("uplink_limit_share", uplink_limit_share, envs)
-    limits[:, 3] = _limit("downlink_limit_share", downlink_limit_share, envs)
-    worth = None if values is None else _column("values", values, mask, np.inf)
+    limits[:, 0] = checked_limit("compute_limit_s", compute_limit_s, envs)
+    limits[:, 1] = checked_limit("memory_bytes", memory_bytes, envs)
+    limits[:, 2] = checked_limit("uplink_limit_share", uplink_limit_share, envs)
+    limits[:, 3] = checked_limit("downlink_limit_share", downlink_limit_share, envs)
+    worth = None if values is None else checked_column("values", values, mask, np.inf)
     columns = (compute, kv, uplink, downlink, slack, np.array(mask, order="C"))
     selection = np.zeros(mask.shape, dtype=np.bool_)
     nodes = np.zeros(envs, dtype=np.int64)
@@ -184,7 +184,18 @@ def pack_problems(problems: Sequence[SlotProblem]) -> dict[str, NDArray[Any]]:
     return packed
 
 
-def _column(name: str, given: ArrayLike, mask: BoolArray, upper: float | None) -> FloatArray:
+def checked_column(name: str, given: ArrayLike, mask: BoolArray, upper: float | None) -> FloatArray:
+    """Return ``given`` as float64 of the shape of ``mask`` (E, N), checked where ``mask`` is True.
+
+    Args:
+        name: of the argument, for messages.
+        given: the numbers.
+        mask: (E, N) bool.
+        upper: numbers must be >= 0 and below it; None allows any number.
+
+    Raises:
+        ValueError: another shape, or a number that is not allowed.
+    """
     array = np.array(given, dtype=np.float64, order="C")
     if array.shape != mask.shape:
         raise ValueError(f"{name}: shape {array.shape}; expected {mask.shape} as valid")
@@ -197,7 +208,12 @@ def _column(name: str, given: ArrayLike, mask: BoolArray, upper: float | None) -
     return array
 
 
-def _limit(name: str, given: ArrayLike, envs: int) -> FloatArray:
+def checked_limit(name: str, given: ArrayLike, envs: int) -> FloatArray:
+    """Return a limit as a float64 number or (envs,).
+
+    Raises:
+        ValueError: another shape, or numbers that are not >= 0.
+    """
     array = np.asarray(given, dtype=np.float64)
     if array.shape not in {(), (envs,)}:
         raise ValueError(f"{name}: shape {array.shape}; expected a number or ({envs},)")
