@@ -35,7 +35,8 @@ def compiled_parallel(function: Function) -> Function:
     @functools.wraps(function)
     def over_rows(rows: Any, *others: Any) -> None:
         size = rows.shape[0]
-        threads = 1 if size < _FEW_ROWS else numba.get_num_threads()
+        # Not numba.get_num_threads(): it starts OpenMP, and sets torch's number of threads behind its back.
+        threads = 1 if size < _FEW_ROWS else numba.config.NUMBA_NUM_THREADS
         if threads == 1:
             kernel(rows, *others, 0, size)
             return
