@@ -36,7 +36,7 @@ def compiled_parallel(function: Function) -> Function:
     def over_rows(rows: Any, *others: Any) -> None:
         size = rows.shape[0]
         # Not numba.get_num_threads(): it starts OpenMP, and sets torch's number of threads behind its back.
-        threads = 1 if size < _FEW_ROWS else numba.config.NUMBA_NUM_THREADS
+        threads = 1 if size < _FEW_ROWS else numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
         if threads == 1:
             kernel(rows, *others, 0, size)
             return
