@@ -31,11 +31,13 @@ class Pricing:
         columns: the batches, one for each slot that has one.
         value: (K,) the value of each slot's batch under the prices.
         bound: valid upper bound on the requests served by any schedule, before rounding.
+        unproven: slots whose search the node limit stopped; the bound counts their relaxed value.
     """
 
     columns: list[Column]
     value: FloatArray
     bound: float
+    unproven: int
 
 
 def price(model: EpisodeModel, duals: FloatArray, threads: int, node_limit: int = PROVING_NODES) -> Pricing:
@@ -50,7 +52,12 @@ def price(model: EpisodeModel, duals: FloatArray, threads: int, node_limit: int 
     for slot in np.flatnonzero(~solved.optimal):
         value[slot] = relaxed_value(model, int(slot), values[slot])
     left_out = LEAST_VALUE * np.count_nonzero(model.valid & (values == 0.0))
-    return Pricing(columns=columns, value=solved.value, bound=float(duals.sum() + value.sum() + left_out))
+    return Pricing(
+        columns=columns,
+        value=solved.value,
+        bound=float(duals.sum() + value.sum() + left_out),
+        unproven=int(np.count_nonzero(~solved.optimal)),
+    )
 
 
 def relaxed_value(model: EpisodeModel, slot: int, values: FloatArray) -> float:

@@ -19,6 +19,9 @@ SUBGRADIENT_STEPS = 200
 COLUMNS_KEPT = 25
 """Batches per slot that the subgradient phase hands to the master: more only slow it down."""
 
+UNPROVEN_SHARE = 0.05
+"""Subgradient steps end once more of the slots than this hit the node limit: near the best prices most batches tie."""
+
 SMOOTHING = 0.7
 """How close prices stay to the best ones so far (Wentges' smoothing), which calms degenerate duals."""
 
@@ -75,6 +78,8 @@ def subgradient(model: EpisodeModel, clock: Clock, threads: int) -> tuple[Prices
         direction = 0.4 * slope + 0.6 * direction if step else slope
         length = float(direction @ direction)
         if length == 0.0 or whole(best.bound) <= served or clock.left_s == 0.0:
+            break
+        if priced.unproven > UNPROVEN_SHARE * model.slots:
             break
         target = max(served, 0.95 * best.bound if step > 20 else 0.0)
         duals = np.clip(duals + factor * max(priced.bound - target, 1e-3) / length * direction, 0.0, 1.0)
