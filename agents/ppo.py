@@ -1,23 +1,25 @@
 """Trains a PPO agent with stable-baselines3: settings from YAML, checkpoints, TensorBoard, resumable."""
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import gymnasium as gym
 import numpy as np
+import torch
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
-from stable_baselines3.common.vec_env import DummyVecEnv
 
 from agents.policy import PolicyError
 from agents.runs import MODEL, TENSORBOARD, checkpoint_path, last_checkpoint
 from agents.seeds import episode_seeds
+from agents.vec_env import SB3VecEnv
 from edgellm_env.scenario import Scenario
 
 ENVIRONMENT_ID = "EdgeLLM/Batch-v0"
@@ -100,7 +102,7 @@ def train(
         PolicyError: nothing to resume from, or nothing left to do.
     """
     first_seed = episode_seeds("train", seed, 1)[0]
-    environments = DummyVecEnv([lambda: gym.make(ENVIRONMENT_ID, scenario=scenario)] * settings.environments)
+    environments = SB3VecEnv(gym.make_vec(ENVIRONMENT_ID, num_envs=settings.environments, scenario=scenario))
     done = 0
     if resume:
         checkpoint = last_checkpoint(run)
@@ -117,11 +119,12 @@ def train(
     environments.seed(first_seed + done)
     model.set_logger(configure(str(run / TENSORBOARD), ["tensorboard"]))
     checkpoint_path(run, 0).parent.mkdir(exist_ok=True)
-    model.learn(
-        total_timesteps=steps - done,
-        callback=_Report(scenario, run, settings.checkpoint_steps, on_progress),
-        reset_num_timesteps=not resume,
-    )
+    with _one_thread():
+        model.learn(
+            total_timesteps=steps - done,
+            callback=_Report(environments, scenario, run, settings.checkpoint_steps, on_progress),
+            reset_num_timesteps=not resume,
+        )
     model.save(checkpoint_path(run, model.num_timesteps))
     model.save(run / MODEL)
     model.logger.close()
@@ -129,7 +132,18 @@ def train(
     return run / MODEL
 
 
-def _new_model(environments: DummyVecEnv, settings: PpoSettings, seed: int) -> PPO:
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let PyTorch use one thread: networks this small gain nothing from more, and lose much on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _new_model(environments: SB3VecEnv, settings: PpoSettings, seed: int) -> PPO:
     return PPO(
         "MultiInputPolicy",
         environments,
@@ -151,12 +165,14 @@ class _Report(BaseCallback):
 
     def __init__(
         self,
+        environments: SB3VecEnv,
         scenario: Scenario,
         run: Path,
         checkpoint_steps: int,
         on_progress: Callable[[TrainingState], None],
     ) -> None:
         super().__init__()
+        self._environments = environments
         self._episode_s = scenario.timing.episode_s
         self._run = run
         self._checkpoint_steps = checkpoint_steps
@@ -180,10 +196,9 @@ class _Report(BaseCallback):
             self._last_saved = self.num_timesteps
 
     def _on_step(self) -> bool:
-        infos = self.locals["infos"]
-        self._slots += len(infos)
-        self._infeasible += sum(bool(info["infeasible"]) for info in infos)
-        self._ended += [info for info, done in zip(infos, self.locals["dones"], strict=True) if done]
+        self._slots += self._environments.num_envs
+        self._infeasible += int(self._environments.infos["infeasible"].sum())
+        self._ended += [info for info in self.locals["infos"] if "episode" in info]
         return True
 
     def _on_rollout_end(self) -> None:
