@@ -8,6 +8,7 @@ from agents import greedy
 from agents.baselines import NoBatching, StaticBatching
 from agents.expert import Dftsp
 from agents.policy import Policy, PolicyError
+from agents.shipping import shipped_agents, shipped_path
 from edgellm_env.scenario import Scenario
 
 
@@ -15,6 +16,21 @@ def _ppo(run: Path, scenario: Scenario) -> Policy:
     from agents.ppo_policy import PpoPolicy  # noqa: PLC0415 - PyTorch takes seconds, and is an extra
 
     return PpoPolicy.load(run, scenario)
+
+
+def _ranker(agent: str) -> Callable[[Path, Scenario], Policy]:
+    def load(run: Path, scenario: Scenario) -> Policy:
+        from agents.ranking.policy import RankerPolicy  # noqa: PLC0415 - safetensors is part of an extra
+
+        return RankerPolicy.load(run, f"{agent}={run}")
+
+    return load
+
+
+def _shipped(spec: str) -> Policy:
+    from agents.ranking.policy import RankerPolicy  # noqa: PLC0415
+
+    return RankerPolicy.load(shipped_path(spec), spec)
 
 
 BUILT_IN: dict[str, Callable[[], Policy]] = {
@@ -29,7 +45,11 @@ BUILT_IN: dict[str, Callable[[], Policy]] = {
 }
 """Policies that need nothing but their name."""
 
-LEARNED: dict[str, Callable[[Path, Scenario], Policy]] = {"ppo": _ppo}
+LEARNED: dict[str, Callable[[Path, Scenario], Policy]] = {
+    "ppo": _ppo,
+    "cem-linear": _ranker("cem-linear"),
+    "es-rank": _ranker("es-rank"),
+}
 """Policies that are loaded from where training saved them."""
 
 
@@ -37,8 +57,8 @@ def build_policies(specs: Sequence[str], scenario: Scenario) -> list[Policy]:
     """Return the policies that ``specs`` name, loaded and ready for ``scenario``.
 
     Args:
-        specs: each ``NAME`` of :data:`BUILT_IN`, ``NAME=PATH`` of :data:`LEARNED`, or ``MODULE:CLASS`` of your own,
-            which is called without arguments.
+        specs: each ``NAME`` of :data:`BUILT_IN`, ``NAME=PATH`` of :data:`LEARNED`, ``NAME:SCENARIO`` for one that comes
+            with the project, or ``MODULE:CLASS`` of your own, which is called without arguments.
         scenario: what they will play.
 
     Raises:
@@ -56,7 +76,7 @@ def build_policies(specs: Sequence[str], scenario: Scenario) -> list[Policy]:
 
 def known_policies() -> str:
     """Return what a command line may name, for messages."""
-    return ", ".join([*BUILT_IN, *(f"{name}=PATH" for name in LEARNED), "MODULE:CLASS"])
+    return ", ".join([*BUILT_IN, *(f"{name}=PATH" for name in LEARNED), *shipped_agents(), "MODULE:CLASS"])
 
 
 def _build(spec: str, scenario: Scenario) -> Policy:
@@ -69,6 +89,8 @@ def _build(spec: str, scenario: Scenario) -> Policy:
         raise PolicyError(f"policy {spec!r}: needs the folder of a training run; expected {name}=PATH")
     if name in BUILT_IN:
         return BUILT_IN[name]()
+    if spec.partition(":")[0] in LEARNED:
+        return _shipped(spec)
     if ":" in spec:
         return _import(spec)
     raise PolicyError(f"policy {spec!r}: no such policy; expected one of {known_policies()}")

@@ -3,13 +3,15 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from agents.runs import ABOUT, MODEL, SCENARIO, last_checkpoint
+from agents.learners import LearnerName, make_learner
+from agents.runs import ABOUT, MODEL, SCENARIO
 from agents.seeds import episode_seeds
+from agents.training import Progress as Standing
 from edgellm_env.scenario import Scenario, load_scenario
 from experiments.evaluation import make_environment
 from experiments.records import OutputError, command_line, effective_scenario, metadata, prepare_folder
@@ -17,16 +19,16 @@ from experiments.records import OutputError, command_line, effective_scenario, m
 
 @dataclass(frozen=True)
 class Train:
-    """Train an agent; compare it afterwards with --policies ppo=RUN."""
+    """Train an agent; compare it afterwards with --policies AGENT=RUN."""
 
     out: Path
     """The run's folder."""
-    steps: int
-    """Environment steps (slots) in all, those before a --resume included."""
     scenario: str = "balanced"
     """Shipped scenario, or path to a YAML file."""
-    agent: Literal["ppo"] = "ppo"
+    agent: LearnerName = "ppo"
     """Which learner."""
+    steps: int | None = None
+    """Environment steps (slots) in all, those before a --resume included; the agent's own number unless given."""
     seed: int = 0
     """Of networks, actions and training episodes."""
     config: Path | None = None
@@ -44,18 +46,15 @@ class Train:
         Raises:
             ValueError: settings that can't be used; nothing has been trained then.
         """
-        # PyTorch takes seconds to import; the other commands do without.
-        from agents import ppo  # noqa: PLC0415
-
-        if self.steps < 1:
+        if self.steps is not None and self.steps < 1:
             raise ValueError(f"steps: {self.steps}; expected at least 1")
         scenario = effective_scenario(self.scenario, self.trace, self.slots)
-        settings = ppo.load_settings(self.config or ppo.SETTINGS_FILE)
+        learner = make_learner(self.agent, self.config)
+        steps = learner.default_steps(scenario) if self.steps is None else self.steps
         episode_seeds("train", self.seed, 1)
         make_environment(scenario)
         run = prepare_folder(self.out)
-        self._check_run(run, scenario, settings.model_dump(mode="json"))
-        begun = last_checkpoint(run)
+        self._check_run(run, scenario, steps, learner.settings.model_dump(mode="json"))
         progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -68,26 +67,25 @@ class Train:
         with progress:
             task = progress.add_task(
                 f"{self.agent} on {scenario.name}",
-                total=self.steps,
-                completed=begun[1] if self.resume and begun else 0,
+                total=steps,
                 throughput="",
             )
 
-            def report(state: ppo.TrainingState) -> None:
+            def report(state: Standing) -> None:
                 progress.update(task, completed=state.steps)
                 if state.throughput_rps is not None:
                     progress.update(task, throughput=f"{state.throughput_rps:.2f} requests/s")
 
-            model = ppo.train(scenario, settings, self.steps, self.seed, run, self.resume, report)
+            model = learner.train(scenario, steps, self.seed, run, self.resume, report)
         console.print(f"Model: {model}   Curves: tensorboard --logdir {run}")
         return model
 
-    def _check_run(self, run: Path, scenario: Scenario, settings: dict[str, Any]) -> None:
+    def _check_run(self, run: Path, scenario: Scenario, steps: int, settings: dict[str, Any]) -> None:
         """Write down what is trained, or check that a resumed run is the same."""
         about = {
             "agent": self.agent,
             "seed": self.seed,
-            "steps": self.steps,
+            "steps": steps,
             "hyper_parameters": settings,
             **metadata(scenario, command_line()),
         }

@@ -32,7 +32,7 @@ def test_a_policy_of_ones_own() -> None:
     ("specs", "message"),
     [
         ([], "none given"),
-        (["dftps"], r"'dftps': no such policy; expected one of dftsp, .*, ppo=PATH, MODULE:CLASS"),
+        (["dftps"], r"'dftps': no such policy; expected one of dftsp, .*, ppo=PATH, .*, MODULE:CLASS"),
         (["dftsp", "fcfs", "dftsp"], "dftsp given more than once"),
         (["ppo"], "needs the folder of a training run; expected ppo=PATH"),
         (["ppo="], "no such policy"),

@@ -1,0 +1,51 @@
+"""A trained ranker as a policy."""
+
+from pathlib import Path
+
+import numpy as np
+
+from agents.policy import PolicyError
+from agents.ranking.scorer import Scorers
+from agents.ranking.state import load_ranker
+from edgellm_env.arrays import BoolArray
+from edgellm_env.packing import pack_in_order
+from edgellm_env.scenario import Scenario
+from edgellm_env.view import SlotView
+
+MODEL = "model.safetensors"
+
+
+class RankerPolicy:
+    """Scores the waiting requests and packs them by descending score, as ``EdgeLLM/Rank-v0`` does.
+
+    It plays any scenario: a score depends on shares and slacks, not on the queue's capacity.
+    """
+
+    def __init__(self, scorers: Scorers, name: str) -> None:
+        self.name = name
+        self._scorers = scorers
+
+    @classmethod
+    def load(cls, path: Path, name: str) -> "RankerPolicy":
+        """Load a ranker; nothing is unpickled.
+
+        Args:
+            path: a training run's folder, or a safetensors file.
+            name: under which results list it.
+
+        Raises:
+            PolicyError: there is none, or it is not readable.
+        """
+        file = path / MODEL if path.is_dir() else path
+        if not file.is_file():
+            raise PolicyError(f"{name}: {path} holds no trained ranker; expected {MODEL}")
+        return cls(load_ranker(file), name)
+
+    def begin_episode(self, scenario: Scenario, rng: np.random.Generator) -> None:
+        """Nothing to get ready: it plays without chance."""
+
+    def select(self, view: SlotView) -> BoolArray:
+        """Return the packed batch."""
+        observation = {name: view.observation[name][None] for name in ("requests", "valid", "node")}
+        scores = self._scorers.score(observation)[0, : view.problem.size]
+        return pack_in_order(view.problem, np.argsort(-scores, kind="stable"))

@@ -1,0 +1,101 @@
+"""Direct search: the cross-entropy method, and an evolution strategy for when there are too many numbers for it.
+
+Both are a state and two functions, ask and tell. Random numbers come from the search's seed and the generation's index
+alone, so that a search continued from a saved state goes on exactly as if it had not been interrupted.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgellm_env.arrays import FloatArray
+
+
+def antithetic_noise(seed: int, generation: int, candidates: int, size: int) -> FloatArray:
+    """Return (P, D) standard normal numbers, the second half the negative of the first: their mean is exactly 0."""
+    half = np.random.default_rng([seed, generation]).standard_normal((candidates // 2, size))
+    return np.concatenate([half, -half])
+
+
+@dataclass(frozen=True, eq=False)
+class CrossEntropy:
+    """A normal distribution over weights, moved towards the best of each generation's candidates.
+
+    Only the direction of a linear scorer's weights matters, so they are kept at a largest absolute value of 1.
+
+    Args:
+        mean: (D,).
+        deviation: (D,) standard deviation of each weight.
+    """
+
+    mean: FloatArray
+    deviation: FloatArray
+
+    def ask(self, noise: FloatArray) -> FloatArray:
+        """Return (P, D) candidates from standard normal ``noise``."""
+        return self.mean + self.deviation * noise
+
+    def tell(self, noise: FloatArray, fitness: FloatArray, elite: float, memory: float, least: float) -> "CrossEntropy":
+        """Return the distribution after candidates made of ``noise`` (P, D) reached ``fitness`` (P,).
+
+        Args:
+            noise: as given to :meth:`ask`.
+            fitness: higher is better.
+            elite: the fraction of the candidates that counts; better ones count more (by the logarithm of their rank).
+            memory: what stays of the variance from the generation before, 0 to 1.
+            least: no deviation falls below it.
+        """
+        count = max(1, round(elite * fitness.size))
+        weights = np.log(count + 0.5) - np.log(np.arange(1, count + 1))
+        weights /= weights.sum()
+        best = noise[np.argsort(-fitness, kind="stable")[:count]]
+        mean = self.mean + self.deviation * (weights @ best)
+        deviation = np.maximum(least, self.deviation * np.sqrt(memory + (1.0 - memory) * (weights @ best**2)))
+        scale = max(1e-12, float(np.abs(mean).max()))
+        return CrossEntropy(mean / scale, deviation / scale)
+
+
+@dataclass(frozen=True, eq=False)
+class EvolutionStrategy:
+    """Climbs the gradient of the mean fitness under normal noise on the weights, estimated from pairs, with Adam.
+
+    Args:
+        weights: (D,) where it stands.
+        average: (D,) running mean of ``weights``, smoother and as a rule better.
+        first: (D,) Adam's mean of the gradients.
+        second: (D,) Adam's mean of their squares.
+        steps: gradient steps taken.
+    """
+
+    weights: FloatArray
+    average: FloatArray
+    first: FloatArray
+    second: FloatArray
+    steps: int
+
+    @classmethod
+    def start(cls, weights: FloatArray) -> "EvolutionStrategy":
+        """Begin at ``weights``."""
+        return cls(weights, weights, np.zeros_like(weights), np.zeros_like(weights), 0)
+
+    def ask(self, noise: FloatArray, deviation: float) -> FloatArray:
+        """Return (P, D) candidates from antithetic standard normal ``noise``."""
+        return self.weights + deviation * noise
+
+    def tell(
+        self, noise: FloatArray, fitness: FloatArray, learning_rate: float, averaging: float
+    ) -> "EvolutionStrategy":
+        """Return the state after candidates made of antithetic ``noise`` (P, D) reached ``fitness`` (P,).
+
+        Differences within pairs are divided by their standard deviation, so that the step does not depend on the
+        scale of the fitness.
+        """
+        pairs = fitness.size // 2
+        difference = fitness[:pairs] - fitness[pairs:]
+        gradient = difference / (difference.std() + 1e-12) @ noise[:pairs] / pairs
+        steps = self.steps + 1
+        first = 0.9 * self.first + 0.1 * gradient
+        second = 0.99 * self.second + 0.01 * gradient**2
+        step = (first / (1.0 - 0.9**steps)) / (np.sqrt(second / (1.0 - 0.99**steps)) + 1e-8)
+        weights = self.weights + learning_rate * step
+        return EvolutionStrategy(weights, averaging * self.average + (1.0 - averaging) * weights, first, second, steps)

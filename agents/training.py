@@ -1,0 +1,94 @@
+"""What all learners have in common: settings from YAML, progress, and the expert's mark on the same episodes."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeVar
+
+import gymnasium as gym
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from edgellm_env.arrays import FloatArray
+from edgellm_env.dynamics import Dynamics
+from edgellm_env.scenario import Scenario
+from edgellm_env.solvers.dftsp_batch import solve_dftsp_batch
+from edgellm_env.vector_env import EdgeLLMVectorEnv
+
+SETTINGS_FOLDER: Final = Path(__file__).parent.parent / "configs" / "agents"
+
+
+class Settings(BaseModel):
+    """Base of learners' hyper-parameters; ``configs/agents`` has the values used, with a reason each."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+AnySettings = TypeVar("AnySettings", bound=BaseModel)
+
+
+def read_settings(kind: type[AnySettings], path: Path) -> AnySettings:
+    """Read hyper-parameters from YAML.
+
+    Raises:
+        ValueError: unreadable, or a setting that is unknown, missing or out of range.
+    """
+    try:
+        return kind.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (OSError, yaml.YAMLError) as error:
+        raise ValueError(f"config: {path} can't be read: {error}") from error
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, one['loc']))}: {one['input']!r}; {one['msg']}" for one in error.errors()]
+        raise ValueError(f"config: {path}: " + "; ".join(lines)) from error
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training run stands.
+
+    Args:
+        steps: environment steps (slots, over all environments) so far.
+        throughput_rps: the latest mark, on validation episodes; None if there is none yet.
+    """
+
+    steps: int
+    throughput_rps: float | None
+
+
+OnProgress = Callable[[Progress], None]
+
+
+def expert_throughput_rps(scenario: Scenario, seeds: Sequence[int]) -> FloatArray:
+    """Return (M,) requests served per second by DFTSP in the episodes of these seeds."""
+    slots = scenario.timing.episode_slots
+    # A slot more than is played: nobody needs the episodes that would begin with the last one.
+    longer = scenario.with_values({"timing.episode_slots": slots + 1})
+    envs = gym.make_vec("EdgeLLM/Batch-v0", num_envs=len(seeds), scenario=longer).unwrapped
+    assert isinstance(envs, EdgeLLMVectorEnv)
+    envs.reset(seed=list(seeds))
+    served = np.zeros(len(seeds))
+    for _ in range(slots):
+        served += envs.step(_dftsp_batches(envs.dynamics))[1]
+    return np.asarray(served / scenario.timing.episode_s)
+
+
+def _dftsp_batches(dynamics: Dynamics) -> NDArray[np.int8]:
+    """Return DFTSP's batch for every environment's slot, (E, N)."""
+    node = dynamics.node
+    width = max(1, int(node["waiting"].max()))
+    waiting = dynamics.waiting[:, :width]
+    solution = solve_dftsp_batch(
+        compute_s=waiting["compute_s"],
+        kv_bytes=waiting["kv_bytes"],
+        uplink_share=waiting["uplink_share"],
+        downlink_share=waiting["downlink_share"],
+        slack_s=waiting["slack_s"],
+        valid=waiting["admissible"] & (np.arange(width) < node["waiting"][:, None]),
+        compute_limit_s=node["compute_limit_s"],
+        memory_bytes=node["memory_bytes"],
+    )
+    asked = np.zeros((dynamics.num_envs, dynamics.capacity), dtype=np.int8)
+    asked[:, :width] = solution.selection
+    return asked
