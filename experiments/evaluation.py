@@ -87,6 +87,11 @@ def make_environment(scenario: Scenario) -> BatchEnv:
     return environment
 
 
+def policy_generator(seed: int) -> np.random.Generator:
+    """Return the generator that a policy gets for the episode with this seed."""
+    return np.random.default_rng([seed, _POLICY_STREAM])
+
+
 def play_episode(environment: BatchEnv, policy: Policy, episode: int, seed: int) -> EpisodeResult:
     """Play one episode.
 
@@ -98,7 +103,7 @@ def play_episode(environment: BatchEnv, policy: Policy, episode: int, seed: int)
     trace = environment.trace()
     where = f"policy {policy.name!r}, episode {episode}"
     try:
-        policy.begin_episode(scenario, np.random.default_rng([seed, _POLICY_STREAM]))
+        policy.begin_episode(scenario, policy_generator(seed))
     except Exception as error:
         raise PolicyFailureError(f"{where}: begin_episode raised {type(error).__name__}: {error}") from error
     slots = scenario.timing.episode_slots

@@ -1,6 +1,6 @@
 """Plots, in colours that stay apart for colour-blind readers; nothing is told by colour alone."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -38,4 +38,30 @@ def plot_throughput(summaries: Sequence[PolicySummary], title: str, path: Path) 
     axes.set_xlim(0.0, max(0.1, 1.1 * max(summary.throughput_rps.mean for summary in ordered)))
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(axis="y", length=0)
+    figure.savefig(path)
+
+
+def plot_returns(returns: Sequence[float], references: Mapping[str, float], title: str, path: Path) -> None:
+    """Draw a histogram of episodes' returns to ``path`` (PNG), with a line and a label for each reference score."""
+    figure = Figure(figsize=(8.0, 3.6), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.hist(returns, bins="sqrt", color=_BLUE, edgecolor="white", linewidth=0.5)
+    # Their heights differ, so that labels of close references stay readable.
+    for height, (name, score) in zip((0.97, 0.88, 0.79), references.items(), strict=False):
+        axes.axvline(score, color="black", linestyle="--", linewidth=1.2)
+        axes.annotate(
+            f"{name} {score:.1f}",
+            (score, height),
+            xycoords=("data", "axes fraction"),
+            xytext=(4, 0),
+            textcoords="offset points",
+            va="top",
+            fontsize=9,
+        )
+    axes.margins(x=0.12)
+    axes.set_xlabel("return: requests served in an episode")
+    axes.set_ylabel("episodes")
+    axes.set_title(title, loc="left", fontsize=11)
+    axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path)
