@@ -8,9 +8,18 @@ from rich.console import Console
 
 from experiments.census import CensusCommand, ScenarioPages
 from experiments.compare import Compare
+from experiments.datasets.collect import Collect
+from experiments.datasets.verify import Verify
 from experiments.train import Train
 
-Command: TypeAlias = Compare | Train | Annotated[CensusCommand, tyro.conf.subcommand("census")] | ScenarioPages
+Command: TypeAlias = (
+    Compare
+    | Train
+    | Annotated[CensusCommand, tyro.conf.subcommand("census")]
+    | ScenarioPages
+    | Collect
+    | Verify
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
