@@ -7,6 +7,7 @@ from pathlib import Path
 from agents import greedy
 from agents.baselines import NoBatching, StaticBatching
 from agents.expert import Dftsp
+from agents.lookahead import DftspUrgent, Lookahead
 from agents.policy import Policy, PolicyError
 from agents.shipping import shipped_agents, shipped_path
 from edgellm_env.scenario import Scenario
@@ -35,6 +36,8 @@ def _shipped(spec: str) -> Policy:
 
 BUILT_IN: dict[str, Callable[[], Policy]] = {
     "dftsp": Dftsp,
+    "dftsp-urgent": DftspUrgent,
+    "lookahead": Lookahead,
     "static-batching": StaticBatching,
     "no-batching": NoBatching,
     "fcfs": lambda: greedy.Greedy("fcfs", greedy.arrival_order),

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from edgellm_env import kernels
 from edgellm_env.arrays import BoolArray, IntArray
-from edgellm_env.problem import SlotProblem
+from edgellm_env.problem import ProblemArrays, SlotProblem
 from edgellm_env.scenario import Scenario
 from edgellm_env.state import NODE, REQUEST, WAITING, rule_record, scheme_records, write_request_records
 from edgellm_env.workload.trace import TraceBatch
@@ -151,6 +151,21 @@ class Dynamics:
             compute_limit_s=float(node["compute_limit_s"][0]),
             memory_bytes=float(node["memory_bytes"][0]),
             admissible=queue["admissible"],
+        )
+
+    def problem_arrays(self) -> ProblemArrays:
+        """Return every environment's current problem at once, as batched solvers take them; copies nothing."""
+        node, waiting = self.node, self.waiting
+        waits = np.arange(self.capacity) < node["waiting"][:, None]
+        return ProblemArrays(
+            compute_s=waiting["compute_s"],
+            kv_bytes=waiting["kv_bytes"],
+            uplink_share=waiting["uplink_share"],
+            downlink_share=waiting["downlink_share"],
+            slack_s=waiting["slack_s"],
+            valid=waits & waiting["admissible"],
+            compute_limit_s=node["compute_limit_s"],
+            memory_bytes=node["memory_bytes"],
         )
 
     def waiting_requests(self, row: int = 0) -> NDArray[np.void]:

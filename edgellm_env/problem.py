@@ -12,7 +12,7 @@ Feasible sets are downward closed: a part of a feasible batch is feasible.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +55,22 @@ def totals_fit(
         and within(uplink_share, uplink_limit_share)
         and within(downlink_share, downlink_limit_share)
     )
+
+
+class ProblemArrays(TypedDict):
+    """Problems of E slots side by side, with room for N requests each; names as in :class:`SlotProblem`.
+
+    ``valid`` (E, N) marks the requests that wait and are admissible; limits are (E,), all else is (E, N).
+    """
+
+    compute_s: FloatArray
+    kv_bytes: FloatArray
+    uplink_share: FloatArray
+    downlink_share: FloatArray
+    slack_s: FloatArray
+    valid: BoolArray
+    compute_limit_s: FloatArray
+    memory_bytes: FloatArray
 
 
 @dataclass(frozen=True)

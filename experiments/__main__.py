@@ -6,17 +6,21 @@ from typing import Annotated, TypeAlias
 import tyro
 from rich.console import Console
 
+from experiments.benchmark import Benchmark
 from experiments.census import CensusCommand, ScenarioPages
 from experiments.compare import Compare
 from experiments.datasets.collect import Collect
 from experiments.datasets.verify import Verify
 from experiments.train import Train
+from experiments.tune import TuneLookahead
 
 Command: TypeAlias = (
     Compare
     | Train
     | Annotated[CensusCommand, tyro.conf.subcommand("census")]
     | ScenarioPages
+    | TuneLookahead
+    | Benchmark
     | Collect
     | Verify
 )

@@ -1,0 +1,34 @@
+"""``benchmark``: the group of commands that measure the project itself."""
+
+from dataclasses import dataclass
+from typing import Annotated, TypeAlias
+
+import tyro
+from rich.console import Console
+
+from experiments.benchmark_complexity import BenchmarkComplexity
+from experiments.benchmark_env import BenchmarkEnv
+from experiments.benchmark_solvers import BenchmarkSolvers
+
+Measurement: TypeAlias = (
+    Annotated[BenchmarkEnv, tyro.conf.subcommand("env")]
+    | Annotated[BenchmarkSolvers, tyro.conf.subcommand("solvers")]
+    | Annotated[BenchmarkComplexity, tyro.conf.subcommand("complexity")]
+)
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Measure the environments or the solvers, or count what the solvers visit."""
+
+    measurement: Annotated[Measurement, tyro.conf.arg(name="")]
+    """What to measure."""
+
+    def run(self, console: Console) -> object:
+        """Run the measurement; return its rows.
+
+        Raises:
+            ValueError: an argument that can't be used.
+            RuntimeError: the measurement failed.
+        """
+        return self.measurement.run(console)

@@ -1,0 +1,107 @@
+"""Counts the nodes that DFTSP and brute force visit on the same slots, rule by rule.
+
+Nodes are counted by the searches themselves, all in the same tree and in the same way: a node is a branch that was
+looked at, whether or not it was cut there.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+
+from edgellm_env.problem import SlotProblem
+from edgellm_env.solvers import solve_dftsp
+from edgellm_env.solvers.dftsp import NO_PRUNING, Pruning
+
+DFTSP, BRUTE_FORCE = "dftsp", "brute force"
+RULES = tuple(rule.name for rule in fields(Pruning))
+
+
+def without(rule: str) -> str:
+    """Name of the search with every rule but ``rule``."""
+    return f"without {rule}"
+
+
+def only(rule: str) -> str:
+    """Name of the search with no rule but ``rule``."""
+    return f"only {rule}"
+
+
+FIRST_BATCH = only("stop_at_first")
+"""The brute force that stops at the first batch found: sizes fall, so that it is a largest one."""
+
+SEARCHES: dict[str, Pruning] = {
+    DFTSP: Pruning(),
+    BRUTE_FORCE: NO_PRUNING,
+    **{without(rule): replace(Pruning(), **{rule: False}) for rule in RULES},
+    **{only(rule): replace(NO_PRUNING, **{rule: True}) for rule in RULES},
+}
+"""Every search that is counted, by name."""
+
+
+@dataclass(frozen=True)
+class NodeCount:
+    """What a search visited at one arrival rate.
+
+    Args:
+        search: its name in :data:`SEARCHES`.
+        arrival_rate_rps: at which the slots were met.
+        slots: slots searched.
+        finished: of them, those that the node limit did not stop.
+        nodes: visited in all; those of a stopped search too, so that a finished one would have visited more.
+        saved_share: 1 - (DFTSP's nodes / nodes): how much fewer DFTSP visits. A lower bound where the search did not
+            finish; None where DFTSP did not, or nothing was visited.
+    """
+
+    search: str
+    arrival_rate_rps: float
+    slots: int
+    finished: int
+    nodes: int
+    saved_share: float | None
+
+    @property
+    def mean_nodes(self) -> float:
+        """Nodes per slot."""
+        return self.nodes / self.slots
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the limit stopped it nowhere."""
+        return self.finished == self.slots
+
+
+def count_nodes(
+    problems: Sequence[SlotProblem],
+    arrival_rate_rps: float,
+    node_limit: int,
+    on_progress: Callable[[int], None] = lambda slot: None,
+) -> list[NodeCount]:
+    """Return what each search visits on ``problems``.
+
+    Args:
+        problems: at least one slot.
+        arrival_rate_rps: at which they were met, for the record.
+        node_limit: of each search on each slot.
+        on_progress: called with the number of slots searched.
+
+    Raises:
+        RuntimeError: searches that finished disagree on a count.
+    """
+    nodes = dict.fromkeys(SEARCHES, 0)
+    finished = dict.fromkeys(SEARCHES, 0)
+    for slot, problem in enumerate(problems):
+        counts = set()
+        for name, pruning in SEARCHES.items():
+            solution = solve_dftsp(problem, node_limit=node_limit, pruning=pruning)
+            nodes[name] += solution.nodes
+            if solution.optimal:
+                finished[name] += 1
+                counts.add(solution.count)
+        if len(counts) > 1:
+            raise RuntimeError(f"slot {slot}: the searches disagree on the count: {sorted(counts)}")
+        on_progress(slot + 1)
+    slots = len(problems)
+
+    def saved(name: str) -> float | None:
+        return 1.0 - nodes[DFTSP] / nodes[name] if finished[DFTSP] == slots and nodes[name] else None
+
+    return [NodeCount(name, arrival_rate_rps, slots, finished[name], nodes[name], saved(name)) for name in SEARCHES]
