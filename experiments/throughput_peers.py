@@ -88,9 +88,23 @@ def _mobile_env() -> Subject:
 
 
 def _gpu_choochoo() -> Subject:
-    from gpu_choochoo import create_diverse_training_env  # noqa: PLC0415 - optional
+    """Its scheduler on a small cluster of our own: its own scenario generator fails in version 0.1.0."""
+    from gpu_choochoo import GPUSchedulerEnv  # noqa: PLC0415 - optional
 
-    env = create_diverse_training_env(num_scenarios=6, seed=0)
+    nodes = [
+        {"node_id": f"node-{node}", "gpu_type": "A100", "total_gpus": 8, "total_vram_gb": 640} for node in range(4)
+    ]
+    jobs = [
+        {
+            "job_id": f"job-{job}",
+            "arrival_time": 60.0 * job,
+            "gpus_required": 1 + job % 4,
+            "duration_sec": 600.0 + 120.0 * (job % 7),
+            "vram_required_gb": 40.0 * (1 + job % 4),
+        }
+        for job in range(200)
+    ]
+    env = GPUSchedulerEnv(nodes, jobs)
     return Subject(PEERS, "GPUSchedulerEnv (gpu-choochoo)", "single", 1, _without_warnings(env))
 
 
