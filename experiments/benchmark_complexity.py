@@ -104,15 +104,17 @@ def rate_table(scenario: str, rows: Sequence[NodeCount], waiting: dict[float, fl
         pad_edge=False,
     )
     table.caption = (
-        "Totals over the slots. Brute force: the whole tree, every batch size and branch, feasibility looked at in the "
-        "leaves. First batch: the same tree and no rule, but it stops at the first batch found. All count nodes the "
-        "same way, on the same slots.\n"
-        f"Did not finish: slots on which brute force was stopped at {node_limit:,} nodes; what it had visited by then "
+        "Totals over the slots; all searches count nodes the same way, on the same slots.\n"
+        "Brute force: the whole tree, every batch size and branch, feasibility looked at in the leaves.\n"
+        "First batch: the same tree and no rule, but it stops at the first batch found.\n"
+        f"Unfinished: slots on which brute force was stopped at {node_limit:,} nodes; what it had visited by then "
         "counts, so that its nodes and the saving are lower bounds (≥)."
     )
-    columns = ("requests/s", "waiting", "brute force", "did not finish", "DFTSP", "fewer", ">= 45 %", "first batch")
-    for heading in (*columns, "fewer than first batch"):
-        table.add_column(heading, justify="right", min_width=len(heading) if heading in columns else None)
+    for heading in (
+        "requests/s", "waiting", "brute force", "unfinished", "DFTSP", "fewer", ">= 45 %", "first batch",
+        "fewer than it",
+    ):  # fmt: skip
+        table.add_column(heading, justify="right", no_wrap=True)
     for rate, requests in waiting.items():
         brute, first, dftsp = (_row(rows, rate, name) for name in (BRUTE_FORCE, FIRST_BATCH, DFTSP))
         table.add_row(
@@ -140,8 +142,8 @@ def rule_table(scenario: str, rows: Sequence[NodeCount]) -> Table:
         pad_edge=False,
     )
     table.caption = (
-        "Means over the slots. without X: every rule but X. only X: no rule but X; only stop_at_first is the brute force "
-        "that stops at the first batch. ≥: stopped by the node limit on some slots."
+        "Means over the slots. without X: every rule but X. only X: no rule but X; only "
+        "stop_at_first is the brute force that stops at the first batch. ≥: stopped by the node limit on some slots."
     )
     table.add_column("search", no_wrap=True)
     for rate in rates:

@@ -92,12 +92,18 @@ class BenchmarkSolvers:
 
 def solver_table(scenario: str, blocks: Sequence[tuple[MetSlots, Sequence[SolverTimes]]], limits: Limits) -> Table:
     """Return the measurement as a table, a block for each size."""
-    table = Table(title=f"{scenario}: solvers on the same slots", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    table.caption_justify = "left"
+    table = Table(
+        title=f"{scenario}: solvers on the same slots",
+        title_justify="left",
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+        collapse_padding=True,
+        pad_edge=False,
+    )
     rates = ", ".join(f"{met.requests} at {met.arrival_rate_rps:.1f}" for met, _ in blocks)
     table.caption = (
-        f"Slots: met by DFTSP in {scenario} with a queue that blocks nobody, at the arrival rate at which about so many "
-        f"wait in the mean (requests/s: {rates}); of the slots played, those with exactly so many waiting.\n"
+        f"Slots: met by DFTSP in {scenario} with a queue that blocks nobody, at the arrival rate at which about so "
+        f"many wait in the mean (requests/s: {rates}); of the slots played, those with exactly so many waiting.\n"
         "Times: milliseconds of CPU a slot, one thread, model building included; those of solve_exact_batch are a "
         f"call's for all slots by their number (median of {BATCH_CALLS} calls). Nodes: mean per slot.\n"
         f"{HIGHS} and {CP_SAT}: on {limits.reference_slots} of the slots (all, if fewer), at most "
@@ -105,7 +111,7 @@ def solver_table(scenario: str, blocks: Sequence[tuple[MetSlots, Sequence[Solver
         f"reference ran out of time. solve_dftsp: at most {limits.node_limit:,} nodes.\n"
         "All counts agree wherever they are proven."
     )
-    table.add_column("requests", justify="right")
+    table.add_column("waiting", justify="right", no_wrap=True)
     table.add_column("solver", no_wrap=True)
     for heading in ("slots", "median", "p95", "p99", "nodes", "proven", "per s", f"to {HIGHS}", f"to {CP_SAT}"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -126,13 +132,18 @@ def _cells(row: SolverTimes) -> tuple[str, ...]:
         str(row.requests),
         row.solver,
         str(row.slots),
-        *("" if value is None else f"{value * 1e3:.3g}" for value in (row.median_s, row.p95_s, row.p99_s)),
+        *("" if value is None else _milliseconds(value) for value in (row.median_s, row.p95_s, row.p99_s)),
         "" if row.mean_nodes is None else _short(row.mean_nodes),
         f"{row.proven_share:.0%}",
         _short(row.decisions_per_s),
         ratio(HIGHS),
         ratio(CP_SAT),
     )
+
+
+def _milliseconds(value_s: float) -> str:
+    value_ms = value_s * 1e3
+    return f"{value_ms:,.{3 if value_ms < 10 else 1 if value_ms < 100 else 0}f}"
 
 
 def _short(value: float) -> str:
