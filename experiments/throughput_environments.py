@@ -41,7 +41,7 @@ def environment(environment_id: str, environments: int, scenario: str | None) ->
         environments: how many, 0 for ``gym.make``.
         scenario: shipped name, or None for the id's own.
     """
-    arguments = {} if scenario is None else {"scenario": scenario}
+    arguments: dict[str, Any] = {} if scenario is None else {"scenario": scenario}
     if not environments:
         single = gym.make(environment_id, **arguments)
         play = _select_alone(single) if environment_id == SELECT else drive_alone(single, "slots")

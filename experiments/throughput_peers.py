@@ -64,10 +64,7 @@ def _knapsack(size: int) -> Subject:
         state, timestep = environment.step(state, action)
         return (state, timestep, key), timestep.reward
 
-    @jax.jit
-    def rollout(carry: Any) -> Any:
-        return jax.lax.scan(step, carry, None, _STEPS)
-
+    rollout = jax.jit(lambda carry: jax.lax.scan(step, carry, None, _STEPS))
     state, timestep = jax.jit(environment.reset)(jax.random.split(jax.random.PRNGKey(0), size))
     carry = (state, timestep, jax.random.PRNGKey(1))
 
