@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from agents.training import SETTINGS_FOLDER, OnProgress, Progress, read_settings
 from edgellm_env.scenario import Scenario
 
-LearnerName: TypeAlias = Literal["ppo", "cem-linear", "es-rank"]
+LearnerName: TypeAlias = Literal["ppo", "cem-linear", "es-rank", "es-value", "ppo-rank", "cem+ppo"]
 LEARNER_NAMES: Final[tuple[LearnerName, ...]] = get_args(LearnerName)
 _PPO_STEPS: Final = 100_000  # what its settings were measured with
 
@@ -82,8 +82,24 @@ def _ranker(config: Path) -> Learner:
     return Learner(settings, train, lambda scenario: settings.generations * settings.slots_per_generation(scenario))
 
 
+def _ppo_rank(config: Path) -> Learner:
+    from agents.ppo_rank import training  # noqa: PLC0415
+    from agents.ranking.training import RankerSettings  # noqa: PLC0415
+
+    settings = read_settings(training.PpoRankSettings, config)
+    linear = read_settings(RankerSettings, settings_path("cem-linear"))
+
+    def train(scenario: Scenario, steps: int, seed: int, run: Path, resume: bool, on_progress: OnProgress) -> Path:
+        return training.train(scenario, settings, linear, steps, seed, run, resume, on_progress)
+
+    return Learner(settings, train, lambda scenario: settings.steps)
+
+
 _MAKERS: Final[dict[LearnerName, Callable[[Path], Learner]]] = {
     "ppo": _ppo,
     "cem-linear": _ranker,
     "es-rank": _ranker,
+    "es-value": _ranker,
+    "ppo-rank": _ppo_rank,
+    "cem+ppo": _ppo_rank,
 }

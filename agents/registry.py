@@ -19,19 +19,30 @@ def _ppo(run: Path, scenario: Scenario) -> Policy:
     return PpoPolicy.load(run, scenario)
 
 
-def _ranker(agent: str) -> Callable[[Path, Scenario], Policy]:
-    def load(run: Path, scenario: Scenario) -> Policy:
-        from agents.ranking.policy import RankerPolicy  # noqa: PLC0415 - safetensors is part of an extra
+def _ranker(path: Path, name: str) -> Policy:
+    from agents.ranking.policy import RankerPolicy  # noqa: PLC0415 - safetensors is part of an extra
 
-        return RankerPolicy.load(run, f"{agent}={run}")
-
-    return load
+    return RankerPolicy.load(path, name)
 
 
-def _shipped(spec: str) -> Policy:
-    from agents.ranking.policy import RankerPolicy  # noqa: PLC0415
+def _rank_network(path: Path, name: str) -> Policy:
+    from agents.ppo_rank.policy import RankNetworkPolicy  # noqa: PLC0415
 
-    return RankerPolicy.load(shipped_path(spec), spec)
+    return RankNetworkPolicy.load(path, name)
+
+
+_WITHOUT_PICKLE: dict[str, Callable[[Path, str], Policy]] = {
+    "cem-linear": _ranker,
+    "es-rank": _ranker,
+    "es-value": _ranker,
+    "ppo-rank": _rank_network,
+    "cem+ppo": _rank_network,
+}
+"""Loaders of safetensors, by learner: from a run's or shipped agent's folder, and the name to list it under."""
+
+
+def _from_run(agent: str) -> Callable[[Path, Scenario], Policy]:
+    return lambda run, scenario: _WITHOUT_PICKLE[agent](run, f"{agent}={run}")
 
 
 BUILT_IN: dict[str, Callable[[], Policy]] = {
@@ -50,8 +61,7 @@ BUILT_IN: dict[str, Callable[[], Policy]] = {
 
 LEARNED: dict[str, Callable[[Path, Scenario], Policy]] = {
     "ppo": _ppo,
-    "cem-linear": _ranker("cem-linear"),
-    "es-rank": _ranker("es-rank"),
+    **{agent: _from_run(agent) for agent in _WITHOUT_PICKLE},
 }
 """Policies that are loaded from where training saved them."""
 
@@ -92,8 +102,9 @@ def _build(spec: str, scenario: Scenario) -> Policy:
         raise PolicyError(f"policy {spec!r}: needs the folder of a training run; expected {name}=PATH")
     if name in BUILT_IN:
         return BUILT_IN[name]()
-    if spec.partition(":")[0] in LEARNED:
-        return _shipped(spec)
+    agent = spec.partition(":")[0]
+    if agent in _WITHOUT_PICKLE:
+        return _WITHOUT_PICKLE[agent](shipped_path(spec), spec)
     if ":" in spec:
         return _import(spec)
     raise PolicyError(f"policy {spec!r}: no such policy; expected one of {known_policies()}")

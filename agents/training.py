@@ -1,6 +1,7 @@
 """What all learners have in common: settings from YAML, progress, and the expert's mark on the same episodes."""
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
@@ -58,6 +59,19 @@ class Progress:
 
 
 OnProgress = Callable[[Progress], None]
+
+
+@contextlib.contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Let PyTorch use one thread: networks this small gain nothing from more, and lose much on a busy machine."""
+    import torch  # noqa: PLC0415 - not every learner needs it
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def expert_throughput_rps(scenario: Scenario, seeds: Sequence[int]) -> FloatArray:

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 
 from agents.policy import PolicyError
+from agents.ranking.packing import PACKINGS, Packing
 from agents.ranking.scorer import Scorers
 from agents.ranking.state import load_ranker
 from edgellm_env.arrays import BoolArray
-from edgellm_env.packing import pack_in_order
 from edgellm_env.scenario import Scenario
 from edgellm_env.view import SlotView
 
@@ -16,14 +16,14 @@ MODEL = "model.safetensors"
 
 
 class RankerPolicy:
-    """Scores the waiting requests and packs them by descending score, as ``EdgeLLM/Rank-v0`` does.
+    """Scores the waiting requests and packs them.
 
     It plays any scenario: a score depends on shares and slacks, not on the queue's capacity.
     """
 
-    def __init__(self, scorers: Scorers, name: str) -> None:
+    def __init__(self, scorers: Scorers, packing: Packing, name: str) -> None:
         self.name = name
-        self._scorers = scorers
+        self._scorers, self._packing = scorers, packing
 
     @classmethod
     def load(cls, path: Path, name: str) -> "RankerPolicy":
@@ -39,7 +39,8 @@ class RankerPolicy:
         file = path / MODEL if path.is_dir() else path
         if not file.is_file():
             raise PolicyError(f"{name}: {path} holds no trained ranker; expected {MODEL}")
-        return cls(load_ranker(file), name)
+        scorers, packing = load_ranker(file)
+        return cls(scorers, PACKINGS[packing], name)
 
     def begin_episode(self, scenario: Scenario, rng: np.random.Generator) -> None:
         """Nothing to get ready: it plays without chance."""
@@ -48,4 +49,4 @@ class RankerPolicy:
         """Return the packed batch."""
         observation = {name: view.observation[name][None] for name in ("requests", "valid", "node")}
         scores = self._scorers.score(observation)[0, : view.problem.size]
-        return pack_in_order(view.problem, np.argsort(-scores, kind="stable"))
+        return self._packing.batch(scores, view.problem)

@@ -59,11 +59,8 @@ class Scorers:
             output=np.ascontiguousarray(parameters[:, end:]),
         )
 
-    def score(self, observation: Observation, candidate: IntArray | None = None) -> NDArray[np.float32]:
-        """Return (E, N) float32 scores in [-1, 1], -1 where nobody waits.
-
-        Scores are divided by the largest of their slot where that is above 1: their order stays, and float32 tells
-        them apart as well as it can, which a squashing function would not.
+    def score(self, observation: Observation, candidate: IntArray | None = None) -> FloatArray:
+        """Return (E, N) scores, 0 where nobody waits.
 
         Args:
             observation: ``requests`` (E, N, 10), ``valid`` (E, N), ``node`` (E, G).
@@ -71,7 +68,7 @@ class Scorers:
         """
         requests = observation["requests"]
         rows = np.zeros(requests.shape[0], dtype=np.int64) if candidate is None else candidate
-        scores = np.empty(requests.shape[:2], dtype=np.float32)
+        scores = np.zeros(requests.shape[:2])
         _score_rows(
             requests, observation["valid"], observation["node"], rows, self.linear, self.hidden, self.output, scores
         )
@@ -87,18 +84,16 @@ def _score_rows(
     linear: FloatArray,
     hidden: FloatArray,
     output: FloatArray,
-    scores: NDArray[np.float32],
+    scores: FloatArray,
     first: int = 0,
     last: int = 0,
 ) -> None:
     request_features, inputs, units = linear.shape[1], hidden.shape[2] - 1, hidden.shape[1]
     features = np.empty((requests.shape[1], inputs))
-    raw = np.empty(requests.shape[1])
     for row in range(first, last):
         waiting = count_waiting(valid[row])
         write_features(requests[row], waiting, node[row], features)
         own = candidate[row]
-        largest = 1.0
         for place in range(waiting):
             score = 0.0
             for index in range(request_features):
@@ -108,8 +103,4 @@ def _score_rows(
                 for index in range(inputs):
                     total += hidden[own, unit, index] * features[place, index]
                 score += output[own, unit] * total / (1.0 + abs(total))
-            raw[place] = score
-            largest = max(largest, abs(score))
-        scores[row] = -1.0
-        for place in range(waiting):
-            scores[row, place] = raw[place] / largest
+            scores[row, place] = score

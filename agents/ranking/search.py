@@ -21,8 +21,6 @@ def antithetic_noise(seed: int, generation: int, candidates: int, size: int) -> 
 class CrossEntropy:
     """A normal distribution over weights, moved towards the best of each generation's candidates.
 
-    Only the direction of a linear scorer's weights matters, so they are kept at a largest absolute value of 1.
-
     Args:
         mean: (D,).
         deviation: (D,) standard deviation of each weight.
@@ -35,7 +33,9 @@ class CrossEntropy:
         """Return (P, D) candidates from standard normal ``noise``."""
         return self.mean + self.deviation * noise
 
-    def tell(self, noise: FloatArray, fitness: FloatArray, elite: float, memory: float, least: float) -> "CrossEntropy":
+    def tell(
+        self, noise: FloatArray, fitness: FloatArray, elite: float, memory: float, least: float, rescale: bool
+    ) -> "CrossEntropy":
         """Return the distribution after candidates made of ``noise`` (P, D) reached ``fitness`` (P,).
 
         Args:
@@ -44,6 +44,7 @@ class CrossEntropy:
             elite: the fraction of the candidates that counts; better ones count more (by the logarithm of their rank).
             memory: what stays of the variance from the generation before, 0 to 1.
             least: no deviation falls below it.
+            rescale: keep the largest absolute weight at 1, where only the weights' direction matters.
         """
         count = max(1, round(elite * fitness.size))
         weights = np.log(count + 0.5) - np.log(np.arange(1, count + 1))
@@ -51,7 +52,7 @@ class CrossEntropy:
         best = noise[np.argsort(-fitness, kind="stable")[:count]]
         mean = self.mean + self.deviation * (weights @ best)
         deviation = np.maximum(least, self.deviation * np.sqrt(memory + (1.0 - memory) * (weights @ best**2)))
-        scale = max(1e-12, float(np.abs(mean).max()))
+        scale = max(1e-12, float(np.abs(mean).max())) if rescale else 1.0
         return CrossEntropy(mean / scale, deviation / scale)
 
 

@@ -9,11 +9,13 @@ from safetensors.numpy import load_file, save_file
 
 from agents.policy import PolicyError
 from agents.ranking.features import FEATURES
+from agents.ranking.packing import PACKINGS, PackingName
 from agents.ranking.scorer import Scorers, parameter_count
 from agents.ranking.search import CrossEntropy, EvolutionStrategy
 from edgellm_env.arrays import FloatArray
 
 _FEATURES_KEY = "features"
+_PACKING_KEY = "packing"
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,32 +39,36 @@ class SearchState:
     best_rps: float
 
 
-def save_ranker(scorers: Scorers, path: Path) -> None:
-    """Write the first of ``scorers``, with the names of the features that it weighs."""
+def save_ranker(scorers: Scorers, packing: PackingName, path: Path) -> None:
+    """Write the first of ``scorers``, with the names of the features that it weighs and how its scores are packed."""
     tensors = {name: getattr(scorers, name)[0] for name in ("linear", "hidden", "output")}
     save_file(
         {name: np.ascontiguousarray(array) for name, array in tensors.items()},
         path,
-        metadata={_FEATURES_KEY: ",".join(FEATURES)},
+        metadata={_FEATURES_KEY: ",".join(FEATURES), _PACKING_KEY: packing},
     )
 
 
-def load_ranker(path: Path) -> Scorers:
-    """Read a ranker.
+def load_ranker(path: Path) -> tuple[Scorers, PackingName]:
+    """Read a ranker, and how its scores are packed.
 
     Raises:
         PolicyError: no such file, not a ranker, or made for other features.
     """
     try:
         with safe_open(path, framework="numpy") as file:
-            features = (file.metadata() or {}).get(_FEATURES_KEY)
+            about = file.metadata() or {}
             tensors = {name: np.asarray(file.get_tensor(name), dtype=np.float64) for name in file.keys()}  # noqa: SIM118
         scorers = Scorers(**{name: array[None] for name, array in tensors.items()})
     except (OSError, SafetensorError, TypeError, ValueError, IndexError) as error:
         raise PolicyError(f"{path}: no ranker: {type(error).__name__}: {error}") from error
+    features, packing = about.get(_FEATURES_KEY), about.get(_PACKING_KEY)
     if features != ",".join(FEATURES):
         raise PolicyError(f"{path}: made for features {features}; expected {','.join(FEATURES)}")
-    return scorers
+    for name in PACKINGS:
+        if name == packing:
+            return scorers, name
+    raise PolicyError(f"{path}: packing {packing!r}; expected one of {', '.join(PACKINGS)}")
 
 
 def save_state(state: SearchState, path: Path) -> None:

@@ -10,6 +10,7 @@ from pydantic import Field
 from stable_baselines3.common.logger import Logger, configure
 
 from agents.policy import PolicyError
+from agents.ranking.packing import PACKINGS, PackingName
 from agents.ranking.policy import MODEL
 from agents.ranking.population import Population
 from agents.ranking.scorer import LINEAR, Scorers, parameter_count
@@ -27,6 +28,7 @@ STATE: Final = "search.safetensors"
 class RankerSettings(Settings):
     """Hyper-parameters of the search."""
 
+    packing: PackingName
     hidden_units: Annotated[int, Field(ge=0)]
     generations: Annotated[int, Field(ge=1)]
     linear_generations: Annotated[int, Field(ge=1)]
@@ -90,8 +92,16 @@ def train(
         judged = state.best_rps if np.isfinite(state.best_rps) else None
         on_progress(Progress(state.generation * per_generation, judged))
     search.log.close()
-    save_ranker(Scorers.from_parameters(state.best[None], settings.hidden_units), run / MODEL)
+    save_ranker(Scorers.from_parameters(state.best[None], settings.hidden_units), settings.packing, run / MODEL)
     return run / MODEL
+
+
+def linear_weights(scenario: Scenario, settings: RankerSettings, generations: int, seed: int) -> FloatArray:
+    """Return (R,) weights of a linear ranker after some generations of the cross-entropy method."""
+    search, state = _Search(scenario, settings, seed, Logger(None, [])), new_state(settings)
+    for generation in range(generations):
+        state = search.advance(state, last=generation + 1 == generations)
+    return state.best[:LINEAR]
 
 
 def new_state(settings: RankerSettings) -> SearchState:
@@ -112,10 +122,11 @@ class _Search:
     def __init__(self, scenario: Scenario, settings: RankerSettings, seed: int, log: Logger) -> None:
         self.log = log
         self._settings, self._seed = settings, seed
-        self._population = Population(scenario, settings.candidates, settings.episodes)
+        packing = PACKINGS[settings.packing]
+        self._population = Population(scenario, packing, settings.candidates, settings.episodes)
         self._per_generation = settings.slots_per_generation(scenario)
         self._validation_seeds = episode_seeds("validation", seed, settings.validation_episodes)
-        self._judge = Population(scenario, 1, settings.validation_episodes)
+        self._judge = Population(scenario, packing, 1, settings.validation_episodes)
         self._expert_rps = expert_throughput_rps(scenario, self._validation_seeds)
 
     def advance(self, state: SearchState, last: bool) -> SearchState:
@@ -146,7 +157,10 @@ class _Search:
         settings = self._settings
         noise = antithetic_noise(self._seed, state.generation, settings.candidates, LINEAR)
         fitness = self._play(state.linear.ask(noise), 0, state.generation)
-        linear = state.linear.tell(noise, fitness, settings.elite, settings.variance_memory, settings.least_deviation)
+        rescale = settings.packing == "greedy"
+        linear = state.linear.tell(
+            noise, fitness, settings.elite, settings.variance_memory, settings.least_deviation, rescale
+        )
         self.log.record("search/deviation", float(linear.deviation.mean()))
         state = dataclasses.replace(state, generation=state.generation + 1, linear=linear)
         unused = np.zeros(parameter_count(settings.hidden_units) - LINEAR)

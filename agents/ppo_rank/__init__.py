@@ -1,0 +1,1 @@
+"""PPO over rankings: a network reads a pooled slot and sets the weights by which every waiting request is scored."""

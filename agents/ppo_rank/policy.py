@@ -1,0 +1,49 @@
+"""A trained ranking network as a policy."""
+
+from pathlib import Path
+
+import numpy as np
+
+from agents.policy import PolicyError
+from agents.ppo_rank.environment import slot_scores
+from agents.ppo_rank.network import MODEL, Actor
+from agents.ranking.packing import GreedyPacking
+from edgellm_env.arrays import BoolArray
+from edgellm_env.scenario import Scenario
+from edgellm_env.view import SlotView
+
+
+class RankNetworkPolicy:
+    """Weighs the request features as the network says for this slot, and packs by descending score.
+
+    It plays any scenario: neither summaries nor features depend on the queue's capacity.
+    """
+
+    def __init__(self, actor: Actor, name: str) -> None:
+        self.name = name
+        self._actor = actor
+
+    @classmethod
+    def load(cls, path: Path, name: str) -> "RankNetworkPolicy":
+        """Load a network; nothing is unpickled.
+
+        Args:
+            path: a training run's folder, or a safetensors file.
+            name: under which results list it.
+
+        Raises:
+            PolicyError: there is none, or it is not readable.
+        """
+        file = path / MODEL if path.is_dir() else path
+        if not file.is_file():
+            raise PolicyError(f"{name}: {path} holds no trained network; expected {MODEL}")
+        return cls(Actor.load(file), name)
+
+    def begin_episode(self, scenario: Scenario, rng: np.random.Generator) -> None:
+        """Nothing to get ready: it plays without chance."""
+
+    def select(self, view: SlotView) -> BoolArray:
+        """Return the packed batch."""
+        observation = {name: view.observation[name][None] for name in ("requests", "valid", "node")}
+        scores = slot_scores(self._actor, observation)[0, : view.problem.size]
+        return GreedyPacking().batch(scores, view.problem)

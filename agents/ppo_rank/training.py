@@ -1,0 +1,224 @@
+"""Trains a ranking network with stable-baselines3's PPO, on hundreds of environments at once."""
+
+import time
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import gymnasium as gym
+import numpy as np
+import torch
+from pydantic import Field
+from stable_baselines3 import PPO
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import configure
+
+from agents.policy import PolicyError
+from agents.ppo_rank.environment import WeighedRequests, slot_scores
+from agents.ppo_rank.network import MODEL, Actor
+from agents.ranking.packing import squashed
+from agents.ranking.training import RankerSettings, linear_weights
+from agents.runs import TENSORBOARD, checkpoint_path, last_checkpoint
+from agents.seeds import episode_seeds
+from agents.training import OnProgress, Progress, Settings, expert_throughput_rps, one_torch_thread
+from agents.vec_env import SB3VecEnv
+from edgellm_env.arrays import FloatArray
+from edgellm_env.scenario import Scenario
+
+ENVIRONMENT_ID: Final = "EdgeLLM/Rank-v0"
+
+
+class PpoRankSettings(Settings):
+    """Hyper-parameters of PPO over weights."""
+
+    steps: Annotated[int, Field(ge=1)]
+    linear_generations: Annotated[int, Field(ge=0)]
+    environments: Annotated[int, Field(ge=1)]
+    rollout_slots: Annotated[int, Field(ge=2)]
+    batch_size: Annotated[int, Field(ge=2)]
+    epochs: Annotated[int, Field(ge=1)]
+    learning_rate: Annotated[float, Field(gt=0)]
+    final_learning_rate: Annotated[float, Field(ge=0)]
+    discount: Annotated[float, Field(ge=0, lt=1)]
+    gae_lambda: Annotated[float, Field(ge=0, le=1)]
+    clip_range: Annotated[float, Field(gt=0)]
+    hidden_sizes: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(strict=False)]
+    initial_deviation: Annotated[float, Field(gt=0)]
+    validation_episodes: Annotated[int, Field(ge=2)]
+    validate_every: Annotated[int, Field(ge=1)]
+    checkpoint_every: Annotated[int, Field(ge=1)]
+
+
+def train(
+    scenario: Scenario,
+    settings: PpoRankSettings,
+    linear: RankerSettings,
+    steps: int,
+    seed: int,
+    run: Path,
+    resume: bool = False,
+    on_progress: OnProgress = lambda progress: None,
+) -> Path:
+    """Train, and save the network that did best on validation episodes in the folder ``run``.
+
+    The same arguments give the same network on the same machine. Resuming continues network, optimiser and step count
+    of the newest checkpoint with fresh episodes: repeatable, but not what an uninterrupted run would have given.
+
+    Args:
+        scenario: what to learn.
+        settings: hyper-parameters.
+        linear: hyper-parameters of the search for a linear ranker to begin with, if ``settings`` ask for one.
+        steps: environment steps, rounded up to whole rollouts by the library.
+        seed: 0 to 2**30 - 1.
+        run: the run's folder; it exists.
+        resume: continue from the newest checkpoint.
+        on_progress: called after every rollout.
+
+    Returns:
+        Path of the saved network.
+
+    Raises:
+        PolicyError: nothing to resume from, or nothing left to do.
+    """
+    validation = _Validation(scenario, settings, seed)
+    par_per_slot = max(1e-9, float(validation.expert_rps.mean()) * scenario.timing.slot_s)
+    envs = gym.make_vec(ENVIRONMENT_ID, num_envs=settings.environments, scenario=scenario)
+    environments = SB3VecEnv(WeighedRequests(envs, par_per_slot))
+    done = 0
+    if resume:
+        checkpoint = last_checkpoint(run)
+        if checkpoint is None:
+            raise PolicyError(f"{run}: no checkpoint to resume from")
+        path, done = checkpoint
+        if done >= steps:
+            raise PolicyError(f"steps: {steps}; {path} has {done} already, expected more")
+        model = PPO.load(path, env=environments, device="cpu")
+        model.set_random_seed((seed + done) % 2**32)
+    else:
+        model = _new_model(environments, settings, seed)
+        if settings.linear_generations:
+            _begin_with(model, linear_weights(scenario, linear, settings.linear_generations, seed))
+    environments.seed(episode_seeds("train", seed, 1)[0] + 2**31 + done)
+    model.set_logger(configure(str(run / TENSORBOARD), ["tensorboard"]))
+    checkpoint_path(run, 0).parent.mkdir(exist_ok=True)
+    with one_torch_thread():
+        model.learn(
+            total_timesteps=steps - done,
+            callback=_Judge(validation, settings, run, on_progress),
+            reset_num_timesteps=not resume,
+        )
+    model.save(checkpoint_path(run, model.num_timesteps))
+    model.logger.close()
+    environments.close()
+    return run / MODEL
+
+
+def _new_model(environments: SB3VecEnv, settings: PpoRankSettings, seed: int) -> PPO:
+    first, last = settings.learning_rate, settings.final_learning_rate
+    return PPO(
+        "MlpPolicy",
+        environments,
+        n_steps=settings.rollout_slots,
+        batch_size=settings.batch_size,
+        n_epochs=settings.epochs,
+        learning_rate=lambda left: last + (first - last) * left,
+        gamma=settings.discount,
+        gae_lambda=settings.gae_lambda,
+        clip_range=settings.clip_range,
+        policy_kwargs={
+            "net_arch": list(settings.hidden_sizes),
+            "log_std_init": float(np.log(settings.initial_deviation)),
+        },
+        seed=seed,
+        device="cpu",
+    )
+
+
+def _begin_with(model: PPO, weights: FloatArray) -> None:
+    """Make the untrained actor answer ``weights`` (R,) whatever it sees, but for small random differences."""
+    bias = model.policy.action_net.bias
+    assert isinstance(bias, torch.Tensor)
+    with torch.no_grad():
+        bias.copy_(torch.as_tensor(weights, dtype=torch.float32))
+
+
+def actor_of(model: PPO) -> Actor:
+    """Return the deterministic actor of a model."""
+    stack = [*model.policy.mlp_extractor.policy_net, model.policy.action_net]
+    layers = [layer for layer in stack if isinstance(layer, torch.nn.Linear)]
+    return Actor(tuple((layer.weight.detach().numpy().copy(), layer.bias.detach().numpy().copy()) for layer in layers))
+
+
+class _Validation:
+    """Plays validation episodes, the same each time."""
+
+    def __init__(self, scenario: Scenario, settings: PpoRankSettings, seed: int) -> None:
+        self._seeds = episode_seeds("validation", seed, settings.validation_episodes)
+        self._slots, self._seconds = scenario.timing.episode_slots, scenario.timing.episode_s
+        longer = scenario.with_values({"timing.episode_slots": self._slots + 1})
+        self._envs = gym.make_vec(ENVIRONMENT_ID, num_envs=len(self._seeds), scenario=longer)
+        self.expert_rps = expert_throughput_rps(scenario, self._seeds)
+
+    def throughput_rps(self, actor: Actor) -> FloatArray:
+        """Return (M,) requests served per second."""
+        observation, _ = self._envs.reset(seed=self._seeds)  # type: ignore[arg-type] # a list is fine
+        served = np.zeros(len(self._seeds))
+        for _ in range(self._slots):
+            observation, rewards, _, _, _ = self._envs.step(squashed(slot_scores(actor, observation)))
+            served += rewards
+        return np.asarray(served / self._seconds)
+
+
+class _Judge(BaseCallback):
+    """Validates, keeps the best network, saves checkpoints, reports progress."""
+
+    def __init__(self, validation: _Validation, settings: PpoRankSettings, run: Path, on_progress: OnProgress) -> None:
+        super().__init__()
+        self._validation, self._settings = validation, settings
+        self._run, self._on_progress = run, on_progress
+        self._best_rps: float | None = None
+        self._rollouts = 0
+        self._ended: list[dict[str, Any]] = []
+        self._began_s, self._began_steps = time.monotonic(), 0
+
+    def _on_training_start(self) -> None:
+        self._began_s, self._began_steps = time.monotonic(), self.num_timesteps
+        if (self._run / MODEL).is_file():
+            self._best_rps = float(self._validation.throughput_rps(Actor.load(self._run / MODEL)).mean())
+
+    def _on_step(self) -> bool:
+        self._ended += [info for info in self.locals["infos"] if "episode" in info]
+        return True
+
+    def _on_rollout_start(self) -> None:
+        # Before a rollout the last update is complete.
+        if self._rollouts % self._settings.validate_every == 0:
+            self._validate()
+        if self._rollouts and self._rollouts % self._settings.checkpoint_every == 0:
+            self.model.save(checkpoint_path(self._run, self.num_timesteps))
+        self._rollouts += 1
+
+    def _on_rollout_end(self) -> None:
+        if self._ended:
+            served = sum(info["served"] for info in self._ended)
+            arrived = max(1, sum(info["arrived"] for info in self._ended))
+            self.logger.record("rollout/served_ratio", served / arrived)
+            self._ended = []
+        seconds = max(1e-9, time.monotonic() - self._began_s)
+        self.logger.record("time/slots_per_second", (self.num_timesteps - self._began_steps) / seconds)
+        self.logger.dump(self.num_timesteps)
+        self._on_progress(Progress(self.num_timesteps, self._best_rps))
+
+    def _on_training_end(self) -> None:
+        self._validate()
+        self.logger.dump(self.num_timesteps)
+
+    def _validate(self) -> None:
+        assert isinstance(self.model, PPO)
+        actor = actor_of(self.model)
+        mean, expert = float(self._validation.throughput_rps(actor).mean()), float(self._validation.expert_rps.mean())
+        self.logger.record("validation/throughput_rps", mean)
+        self.logger.record("validation/expert_throughput_rps", expert)
+        self.logger.record("validation/gain_percent", 100.0 * (mean / max(1e-9, expert) - 1.0))
+        if self._best_rps is None or mean > self._best_rps:
+            self._best_rps = mean
+            actor.save(self._run / MODEL)
