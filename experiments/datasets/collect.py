@@ -163,8 +163,8 @@ def _check_plan(plan: Plan, staging: Path) -> None:
         if before["checksum"] != plan.checksum:
             differ = [name for name in settings if before.get(name) != settings[name] and name != "checksum"]
             raise DatasetError(
-                f"id: {plan.dataset_id!r} was begun in {staging} with other {', '.join(differ) or 'layout'}; "
-                "expected the same, another id, or that folder removed"
+                f"id: {plan.dataset_id!r} was begun in {staging} with other settings "
+                f"({', '.join(differ) or 'layout'}); expected the same, another id, or that folder removed"
             )
         return
     temporary = path.with_suffix(".partial")

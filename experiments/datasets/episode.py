@@ -65,10 +65,14 @@ class Episode:
             state.update(np.ascontiguousarray(array).data)
         return state.hexdigest()
 
-    def difference(self, expected: "Episode") -> str | None:
+    def difference(self, expected: "Episode", begun: bool = False) -> str | None:
         """Describe the first entry, by step, that is not bit for bit as ``expected``; None if everything is.
 
         Entry t of observations and infos is what the agent sees before step t; of the others, what step t did.
+
+        Args:
+            expected: what the episode should be.
+            begun: ``expected`` is only the episode's beginning: compare as far as it goes.
         """
         if (self.seed, self.behaviour) != (expected.seed, expected.behaviour):
             return (
@@ -81,6 +85,8 @@ class Episode:
         first: tuple[int, str] | None = None
         for name, array in ours.items():
             other = theirs[name]
+            if begun:
+                array = array[: other.shape[0]]  # noqa: PLW2901
             if array.dtype != other.dtype or array.shape != other.shape:
                 return f"{name}: {array.dtype} {array.shape}; expected {other.dtype} {other.shape}"
             # Bits, not numbers: NaN equals itself, and 0.0 is not -0.0.

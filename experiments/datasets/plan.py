@@ -25,7 +25,8 @@ UNIT_BYTES = 96_000_000
 UNIT_EPISODES = 50
 _PICKS_PER_SLOT = 10  # how many steps of Select a slot takes, roughly
 
-_ID = re.compile(r"[\w-]+(/[\w-]+)*-v\d+", re.ASCII)
+# Stricter than Minari's own pattern in that a version must be given; a namespace of one letter confuses Minari.
+_ID = re.compile(r"([\w-]{2,}/([\w-]+/)*)?[\w-]+-v\d+", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,10 @@ def make_plan(
     named = tier or default_tier(policy)
     chosen = dataset_id or f"edgellm/{scenario.name}/{environment.lower()}-{named}-v0"
     if not _ID.fullmatch(chosen):
-        raise DatasetError(f"id: {chosen!r}; expected NAMESPACE/NAME-vN of letters, digits, '_', '-', as in a/b/c-v0")
+        raise DatasetError(
+            f"id: {chosen!r}; expected NAMESPACE/NAME-vN of letters, digits, '_' and '-', the namespace (it may have "
+            "several parts) at least two characters long, as in edgellm/balanced/dftsp-v0"
+        )
     files = {}
     trace = None if scenario.workload.trace is None else scenario.workload.trace.path
     if trace is not None:

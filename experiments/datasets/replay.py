@@ -42,17 +42,26 @@ class Replayer:
         """Return the spaces by their names in a dataset's metadata."""
         return {"observation_space": self._env.observation_space, "action_space": self._env.action_space}
 
-    def replay(self, recorded: Episode) -> Episode:
-        """Return the episode as it is played anew with the recorded seed and actions.
+    def check(self, recorded: Episode) -> None:
+        """Play the episode anew with the recorded seed and actions, and compare every array.
 
         Raises:
-            VerificationError: an action that the environment refuses, a batch or mask that is not feasible, an expert
-                that was not optimal, or an episode longer than the scenario's.
+            VerificationError: the first step at which an array differs, the environment refuses an action, a batch or
+                mask is not feasible, or the expert was not optimal.
         """
+        played = _Played(recorded)
+        try:
+            self._play(recorded, played)
+        except VerificationError:
+            # What differs before that is where it began.
+            _refuse(recorded.difference(played.episode(), begun=True))
+            raise
+        _refuse(recorded.difference(played.episode()))
+
+    def _play(self, recorded: Episode, played: "_Played") -> None:
         env = self._env
         observation, info = env.reset(seed=recorded.seed)
-        observations, infos = [observation], [_recorded_infos(info)]
-        rewards, truncations, labels = [], [], []
+        played.see(observation, info)
         slot, label = -1, (0, 0)
         truncated = False
         for step, action in enumerate(recorded.actions):
@@ -61,7 +70,7 @@ class Replayer:
             problem = env.slot_problem()
             if info["slot"] != slot:
                 slot, label = info["slot"], _solve(problem, step)
-            labels.append(label)
+            played.labels.append(label)
             if MASK in info and step % MASK_EVERY == 0:
                 _check_mask(problem, observation["batch"], info[MASK], step)
             self._check_action(recorded, problem, action, step, info.get(MASK))
@@ -70,27 +79,13 @@ class Replayer:
             except ValueError as error:
                 raise VerificationError(f"step {step}: actions: {error}") from error
             if recorded.behaviour == "dftsp" and info["slot"] != slot and reward != label[0]:
-                raise VerificationError(
-                    f"step {step}: DFTSP served {reward:g}; the optimum of slot {slot} is {label[0]}"
-                )
+                raise VerificationError(f"step {step}: DFTSP served {reward:g}; the optimum of the slot is {label[0]}")
             if reward > label[0]:
-                raise VerificationError(f"step {step}: {reward:g} served in slot {slot}; the optimum is {label[0]}")
-            observations.append(observation)
-            infos.append(_recorded_infos(info))
-            rewards.append(reward)
-            truncations.append(truncated)
-        labels.append((0, 0))
-        columns = {name: np.array([entry[place] for entry in labels]) for place, name in enumerate(LABELS)}
-        return Episode(
-            seed=recorded.seed,
-            behaviour=recorded.behaviour,
-            observations=_stacked(observations),
-            actions=recorded.actions,
-            rewards=np.array(rewards, dtype=np.float64),
-            terminations=np.zeros(len(rewards), dtype=np.bool_),
-            truncations=np.array(truncations, dtype=np.bool_),
-            infos=_stacked(infos) | columns,
-        )
+                raise VerificationError(f"step {step}: {reward:g} served; the optimum of the slot is {label[0]}")
+            played.see(observation, info)
+            played.rewards.append(reward)
+            played.truncations.append(truncated)
+        played.labels.append((0, 0))
 
     def _check_action(
         self, recorded: Episode, problem: SlotProblem, action: Any, step: int, mask: NDArray[np.int8] | None
@@ -126,8 +121,40 @@ def _check_mask(problem: SlotProblem, batch: NDArray[np.int8], mask: NDArray[np.
             raise VerificationError(f"step {step}: infos/{MASK}[{place}]: {mask[place]}; expected {int(legal)}")
 
 
-def _recorded_infos(info: dict[str, Any]) -> dict[str, Any]:
-    return {name: info[name] for name in (*NODE_INFOS, MASK) if name in info}
+def _refuse(difference: str | None) -> None:
+    if difference is not None:
+        raise VerificationError(difference)
+
+
+class _Played:
+    """What an episode has been so far, as it is played anew."""
+
+    def __init__(self, recorded: Episode) -> None:
+        self._recorded = recorded
+        self._observations: list[dict[str, Any]] = []
+        self._infos: list[dict[str, Any]] = []
+        self.labels: list[tuple[int, int]] = []
+        self.rewards: list[float] = []
+        self.truncations: list[bool] = []
+
+    def see(self, observation: dict[str, Any], info: dict[str, Any]) -> None:
+        """Add what reset or step returned."""
+        self._observations.append(observation)
+        self._infos.append({name: info[name] for name in (*NODE_INFOS, MASK) if name in info})
+
+    def episode(self) -> Episode:
+        """Return it with the recorded seed, behaviour and actions."""
+        labels = np.array(self.labels, dtype=np.int64).reshape(-1, len(LABELS))
+        return Episode(
+            seed=self._recorded.seed,
+            behaviour=self._recorded.behaviour,
+            observations=_stacked(self._observations),
+            actions=self._recorded.actions,
+            rewards=np.array(self.rewards, dtype=np.float64),
+            terminations=np.zeros(len(self.rewards), dtype=np.bool_),
+            truncations=np.array(self.truncations, dtype=np.bool_),
+            infos=_stacked(self._infos) | dict(zip(LABELS, labels.T, strict=True)),
+        )
 
 
 def _stacked(entries: list[dict[str, Any]]) -> dict[str, NDArray[Any]]:
