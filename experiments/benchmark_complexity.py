@@ -19,6 +19,8 @@ from experiments.node_counts import BRUTE_FORCE, DFTSP, FIRST_BATCH, RULES, Node
 PAPER_REDUCTION = 0.45
 """The headline of arXiv 2405.07140 (we read it of nodes): DFTSP cuts brute force's complexity by more than 45 %."""
 
+_NEARLY_ALL = 0.9999
+
 
 @dataclass(frozen=True)
 class BenchmarkComplexity:
@@ -170,9 +172,9 @@ def _mean(row: NodeCount) -> str:
 def _saved(row: NodeCount) -> str:
     if row.saved_share is None:
         return "not known"
-    # Not rounded up to all of them.
-    share = min(row.saved_share, 0.9999)
-    return f"{'' if row.is_finished and share == row.saved_share else '≥ '}{share:.2%}"
+    if row.saved_share > _NEARLY_ALL:
+        return f"> {_NEARLY_ALL:.2%}"  # not rounded up to all of them
+    return f"{'' if row.is_finished else '≥ '}{row.saved_share:.2%}"
 
 
 def _show(progress: Progress, task: TaskID, seen: int) -> None:

@@ -5,15 +5,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain, repeat
 
+from edgellm_env.arrays import BoolArray
 from edgellm_env.problem import SlotProblem
 from edgellm_env.scenario import Scenario
-from edgellm_env.solvers import solve_exact
+from edgellm_env.solvers import solve_dftsp, solve_exact
 from experiments.evaluation import make_environment
 
 MOST_REQUESTS = 1024
 _COUNTED_SLOTS = 40  # of an episode that looks how many wait at some rate
 _EPISODE_SLOTS = 200
 _PLAYED_PER_SLOT = 1000  # slots looked at for each slot wanted before the search for exact sizes is given up
+_LONG_SEARCH_NODES = 5_000_000  # a tenth of a second; slots of 256 rarely take a fifth of it
 _MOST_DOUBLINGS = 14
 _BISECTIONS = 8
 
@@ -60,14 +62,32 @@ def settling_slots(scenario: Scenario) -> int:
     return 1 + math.ceil(scenario.workload.longest_latency_requirement_s / scenario.timing.slot_s)
 
 
-def settled_slots(scenario: Scenario, slots: int, seed: int) -> Iterator[SlotProblem]:
-    """Yield ``slots`` consecutive slots of an episode, past its empty start, as a largest batch is served in each.
-
-    Which of several largest batches is served is the fast exact solver's choice; its count is DFTSP's.
+def dftsp_choice(problem: SlotProblem) -> BoolArray:
+    """Return the batch of the policy ``dftsp``; where the search is long, an equally large one of the fast solver.
 
     Raises:
-        RuntimeError: a slot whose optimum was not proven.
+        RuntimeError: no solver could prove an optimum within its node limit.
     """
+    solution = solve_dftsp(problem, node_limit=_LONG_SEARCH_NODES)
+    return solution.selection if solution.optimal else fast_choice(problem)
+
+
+def fast_choice(problem: SlotProblem) -> BoolArray:
+    """Return a largest batch, ties broken by the fast exact solver.
+
+    Raises:
+        RuntimeError: the optimum was not proven within the node limit.
+    """
+    solution = solve_exact(problem)
+    if not solution.optimal:
+        raise RuntimeError(f"a slot of {problem.size} requests: no optimum proven in the node limit")
+    return solution.selection
+
+
+def settled_slots(
+    scenario: Scenario, slots: int, seed: int, choice: Callable[[SlotProblem], BoolArray] = dftsp_choice
+) -> Iterator[SlotProblem]:
+    """Yield ``slots`` consecutive slots of an episode, past its empty start, as ``choice`` is served in each."""
     settling = settling_slots(scenario)
     environment = make_environment(scenario.with_values({"timing.episode_slots": settling + slots}))
     environment.reset(seed=seed)
@@ -75,10 +95,7 @@ def settled_slots(scenario: Scenario, slots: int, seed: int) -> Iterator[SlotPro
         problem = environment.slot_problem()
         if slot >= settling:
             yield problem
-        solution = solve_exact(problem)
-        if not solution.optimal:
-            raise RuntimeError(f"slot {slot}: {problem.size} requests; no optimum proven in the node limit")
-        environment.step(environment.to_action(solution.selection))
+        environment.step(environment.to_action(choice(problem)))
 
 
 def meet_slots(
@@ -146,5 +163,5 @@ def _fitting_rate_rps(scenario: Scenario, requests: int, seeds: Iterator[int]) -
 
 
 def _mean_waiting(scenario: Scenario, rate_rps: float, seed: int) -> float:
-    busy = with_arrival_rate(scenario, rate_rps)
-    return sum(problem.size for problem in settled_slots(busy, _COUNTED_SLOTS, seed)) / _COUNTED_SLOTS
+    slots = settled_slots(with_arrival_rate(scenario, rate_rps), _COUNTED_SLOTS, seed, fast_choice)
+    return sum(problem.size for problem in slots) / _COUNTED_SLOTS
