@@ -1,5 +1,6 @@
 """Rankers and searches on disk: safetensors, which hold numbers and nothing that could run."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +15,7 @@ from agents.ranking.scorer import Scorers, parameter_count
 from agents.ranking.search import CrossEntropy, EvolutionStrategy
 from edgellm_env.arrays import FloatArray
 
-_FEATURES_KEY = "features"
-_PACKING_KEY = "packing"
+_ABOUT_KEY = "about"  # one entry: the order of several is not defined, and equal rankers shall be equal files
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +45,7 @@ def save_ranker(scorers: Scorers, packing: PackingName, path: Path) -> None:
     save_file(
         {name: np.ascontiguousarray(array) for name, array in tensors.items()},
         path,
-        metadata={_FEATURES_KEY: ",".join(FEATURES), _PACKING_KEY: packing},
+        metadata={_ABOUT_KEY: json.dumps({"features": FEATURES, "packing": packing})},
     )
 
 
@@ -57,14 +57,14 @@ def load_ranker(path: Path) -> tuple[Scorers, PackingName]:
     """
     try:
         with safe_open(path, framework="numpy") as file:
-            about = file.metadata() or {}
+            about = json.loads((file.metadata() or {}).get(_ABOUT_KEY, "{}"))
             tensors = {name: np.asarray(file.get_tensor(name), dtype=np.float64) for name in file.keys()}  # noqa: SIM118
         scorers = Scorers(**{name: array[None] for name, array in tensors.items()})
     except (OSError, SafetensorError, TypeError, ValueError, IndexError) as error:
         raise PolicyError(f"{path}: no ranker: {type(error).__name__}: {error}") from error
-    features, packing = about.get(_FEATURES_KEY), about.get(_PACKING_KEY)
-    if features != ",".join(FEATURES):
-        raise PolicyError(f"{path}: made for features {features}; expected {','.join(FEATURES)}")
+    features, packing = about.get("features"), about.get("packing")
+    if features != list(FEATURES):
+        raise PolicyError(f"{path}: made for features {features}; expected {list(FEATURES)}")
     for name in PACKINGS:
         if name == packing:
             return scorers, name

@@ -1,0 +1,110 @@
+from pathlib import Path
+
+import pytest
+
+from agents.policy import PolicyError
+from agents.ranking.packing import PACKINGS, PackingName
+from agents.ranking.policy import RankerPolicy
+from agents.ranking.population import Population
+from agents.ranking.scorer import Scorers
+from agents.ranking.state import load_ranker
+from agents.ranking.training import RankerSettings, new_state, train
+from agents.runs import CHECKPOINTS
+from agents.seeds import episode_seeds
+from agents.training import SETTINGS_FOLDER, expert_throughput_rps, read_settings
+from edgellm_env import load_scenario
+from edgellm_env.scenario import Scenario
+from experiments.evaluation import evaluate
+from tests.agents.learning import BEST_SERVES, GREEDY_SERVES, probability_of_no_gain, trap
+
+
+def settings_of(agent: str = "cem-linear", **values: object) -> RankerSettings:
+    small = {"candidates": 16, "episodes": 2, "validation_episodes": 4, "validate_every": 1}
+    return read_settings(RankerSettings, SETTINGS_FOLDER / f"{agent}.yaml").model_copy(update=small | values)
+
+
+def trained(scenario: Scenario, settings: RankerSettings, generations: int, run: Path, **arguments: bool) -> Path:
+    run.mkdir(exist_ok=True)
+    return train(scenario, settings, generations * settings.slots_per_generation(scenario), 0, run, **arguments)
+
+
+@pytest.mark.parametrize("agent", ["cem-linear", "es-value"])
+def test_it_finds_that_waiting_pays(agent: str, tmp_path: Path) -> None:
+    scenario = trap()
+    seconds = scenario.timing.episode_s
+    assert expert_throughput_rps(scenario, [0]) * seconds == pytest.approx(GREEDY_SERVES)
+    settings = settings_of(agent, episodes=1, validation_episodes=2, linear_generations=4)
+    rows = evaluate(scenario, [RankerPolicy.load(trained(scenario, settings, 6, tmp_path), agent)], [0])
+    assert rows[0].served == BEST_SERVES
+
+
+@pytest.mark.parametrize("agent", ["cem-linear", "es-rank", "es-value"])
+def test_a_resumed_search_is_as_if_never_interrupted(agent: str, tmp_path: Path) -> None:
+    scenario = load_scenario("light").with_values({"timing.episode_slots": 15})
+    settings = settings_of(agent, hidden_units=0 if agent == "cem-linear" else 3, linear_generations=2)
+    whole = trained(scenario, settings, 5, tmp_path / "whole")
+    trained(scenario, settings, 3, tmp_path / "parts")
+    parts = trained(scenario, settings, 5, tmp_path / "parts", resume=True)
+    assert whole.read_bytes() == parts.read_bytes()
+    with pytest.raises(PolicyError, match="has 5 already"):
+        trained(scenario, settings, 5, tmp_path / "parts", resume=True)
+
+
+def test_training_improves_on_where_it_began(tmp_path: Path) -> None:
+    scenario = load_scenario("light").with_values({"timing.episode_slots": 40})
+    settings = settings_of()
+    scorers, packing = load_ranker(trained(scenario, settings, 6, tmp_path))
+    seeds = episode_seeds("train", 7, 24)
+    judge = Population(scenario, PACKINGS[packing], 1, len(seeds))
+    untrained = Scorers.from_parameters(new_state(settings).best[None], 0)
+    after, before = judge.throughput_rps(scorers, seeds)[0], judge.throughput_rps(untrained, seeds)[0]
+    assert probability_of_no_gain(after, before) < 0.01
+
+
+@pytest.mark.parametrize("packing", PACKINGS)
+def test_a_loaded_policy_plays_what_was_trained(packing: PackingName, tmp_path: Path) -> None:
+    scenario = load_scenario("light").with_values({"timing.episode_slots": 30})
+    settings = settings_of(packing=packing)
+    path = trained(scenario, settings, 1, tmp_path)
+    scorers, stored = load_ranker(path)
+    assert stored == packing
+    seeds = episode_seeds("train", 1, 5)
+    together = Population(scenario, PACKINGS[packing], 1, 5).throughput_rps(scorers, seeds)[0]
+    rows = evaluate(scenario, [RankerPolicy.load(tmp_path, "loaded")], seeds)
+    assert [row.throughput_rps for row in rows] == pytest.approx(together.tolist())
+    assert all(row.infeasible_slots == 0 for row in rows)
+
+
+def test_the_expert_is_dftsp() -> None:
+    scenario = load_scenario("balanced").with_values({"timing.episode_slots": 30})
+    seeds = episode_seeds("train", 2, 4)
+    from agents.expert import Dftsp
+
+    rows = evaluate(scenario, [Dftsp()], seeds)
+    assert expert_throughput_rps(scenario, seeds).tolist() == pytest.approx([row.throughput_rps for row in rows])
+
+
+@pytest.mark.parametrize("content", [b"", b"no numbers", None])
+def test_no_ranker(content: bytes | None, tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(PolicyError, match=r"no trained ranker|no ranker"):
+        RankerPolicy.load(path, "x")
+
+
+def test_nothing_to_resume(tmp_path: Path) -> None:
+    with pytest.raises(PolicyError, match=f"{CHECKPOINTS}.*no search to resume"):
+        trained(trap(), settings_of(), 2, tmp_path, resume=True)
+
+
+def test_it_never_plays_test_seeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    met: list[int] = []
+    from edgellm_env.workload.source import TraceSource
+
+    draw = TraceSource.draw
+    monkeypatch.setattr(TraceSource, "draw", lambda self, seeds: (met.extend(map(int, seeds)), draw(self, seeds))[1])
+    scenario = load_scenario("light").with_values({"timing.episode_slots": 5})
+    trained(scenario, settings_of("es-rank", linear_generations=1), 2, tmp_path)
+    assert met
+    assert max(met) < episode_seeds("test", 0, 1)[0]
