@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from agents.training import SETTINGS_FOLDER, OnProgress, Progress, read_settings
 from edgellm_env.scenario import Scenario
 
-LearnerName: TypeAlias = Literal["ppo", "cem-linear", "es-rank", "es-value", "ppo-rank", "cem+ppo"]
+LearnerName: TypeAlias = Literal["ppo", "cem-linear", "es-rank", "es-value", "ppo-rank", "cem+ppo", "ppo-value"]
 LEARNER_NAMES: Final[tuple[LearnerName, ...]] = get_args(LearnerName)
 _PPO_STEPS: Final = 100_000  # what its settings were measured with
 
@@ -102,4 +102,5 @@ _MAKERS: Final[dict[LearnerName, Callable[[Path], Learner]]] = {
     "es-value": _ranker,
     "ppo-rank": _ppo_rank,
     "cem+ppo": _ppo_rank,
+    "ppo-value": _ppo_rank,
 }

@@ -37,6 +37,7 @@ _WITHOUT_PICKLE: dict[str, Callable[[Path, str], Policy]] = {
     "es-value": _ranker,
     "ppo-rank": _rank_network,
     "cem+ppo": _rank_network,
+    "ppo-value": _rank_network,
 }
 """Loaders of safetensors, by learner: from a run's or shipped agent's folder, and the name to list it under."""
 

@@ -1,4 +1,4 @@
-"""``EdgeLLM/Rank-v0`` for PPO: observations are summaries of slots, actions are weights that score all requests."""
+"""One node as PPO sees it: observations are summaries of slots, actions are weights that score all requests alike."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from agents.ppo_rank.network import Actor
 from agents.ppo_rank.summary import SUMMARY_SIZE, slot_summary
 from agents.ranking.features import REQUEST_FEATURES
-from agents.ranking.packing import squashed
+from agents.ranking.packing import Packing
 from agents.ranking.scorer import Scorers
 from edgellm_env.arrays import BoolArray, FloatArray
 from edgellm_env.observation import Observation
+from edgellm_env.vector_env import EdgeLLMVectorEnv
 
 WEIGHT_LIMIT: Final = 10.0
 
@@ -29,13 +30,19 @@ class WeighedRequests(VectorWrapper[NDArray[np.float32], NDArray[Any], Observati
     and what a better order gains would drown in that.
 
     Args:
-        env: many of ``EdgeLLM/Rank-v0``.
+        env: many of the environment that takes the actions of ``packing``.
+        packing: how scores become batches.
         par_per_slot: requests a slot that count as reward 0; twice as many count as 1. Around 0, a critic has less to
             learn before its answers are of use.
     """
 
-    def __init__(self, env: VectorEnv[Observation, NDArray[Any], NDArray[Any]], par_per_slot: float) -> None:
+    def __init__(
+        self, env: VectorEnv[Observation, NDArray[Any], NDArray[Any]], packing: Packing, par_per_slot: float
+    ) -> None:
         super().__init__(env)
+        assert isinstance(env.unwrapped, EdgeLLMVectorEnv)
+        self._dynamics = env.unwrapped.dynamics
+        self._packing = packing
         self._par = par_per_slot
         self.single_observation_space = spaces.Box(-np.inf, np.inf, (SUMMARY_SIZE,), dtype=np.float32)
         self.single_action_space = spaces.Box(-WEIGHT_LIMIT, WEIGHT_LIMIT, (len(REQUEST_FEATURES),), dtype=np.float32)
@@ -51,9 +58,9 @@ class WeighedRequests(VectorWrapper[NDArray[np.float32], NDArray[Any], Observati
         return slot_summary(self._observation), infos
 
     def step(self, actions: NDArray[Any]) -> Step:
-        """Rank every slot's requests by its weights (E, R)."""
-        scores = linear_scores(actions, self._observation)
-        self._observation, rewards, terminated, truncated, infos = self.env.step(squashed(scores))
+        """Score every slot's requests by its weights (E, R), and pack them."""
+        asked = self._packing.actions(linear_scores(actions, self._observation), self._dynamics)
+        self._observation, rewards, terminated, truncated, infos = self.env.step(asked)
         if "final_obs" in infos:
             infos["final_obs"] = _summaries(infos["final_obs"], infos["_final_obs"])
         return slot_summary(self._observation), rewards / self._par - 1.0, terminated, truncated, infos

@@ -1,5 +1,6 @@
 """A trained actor without the library that trained it: arrays in, arrays out, stored as safetensors."""
 
+import json
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -12,9 +13,10 @@ from safetensors.numpy import save_file
 from agents.policy import PolicyError
 from agents.ppo_rank.summary import SUMMARY_SIZE
 from agents.ranking.features import REQUEST_FEATURES
+from agents.ranking.packing import PACKINGS, PackingName
 
 MODEL = "model.safetensors"
-_FEATURES_KEY = "features"
+_ABOUT_KEY = "about"  # one entry: the order of several is not defined, and equal networks shall be equal files
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,15 +25,17 @@ class Actor:
 
     Args:
         layers: weight (outputs, inputs) and bias (outputs,) of each layer, the last one linear.
+        packing: how scores become batches.
     """
 
     layers: tuple[tuple[NDArray[np.float32], NDArray[np.float32]], ...]
+    packing: PackingName
 
     def __post_init__(self) -> None:
         """Check that each layer takes what the one before gives.
 
         Raises:
-            ValueError: it does not.
+            ValueError: it does not, or the packing is unknown.
         """
         if not self.layers:
             raise ValueError("layers: none; expected at least one")
@@ -39,6 +43,8 @@ class Actor:
         shapes = [weight.shape for weight, _ in self.layers]
         if shapes != [(after, before) for before, after in pairwise(sizes)] or sizes[-1] != len(REQUEST_FEATURES):
             raise ValueError(f"layers: {shapes}; expected {SUMMARY_SIZE} inputs and {len(REQUEST_FEATURES)} outputs")
+        if self.packing not in PACKINGS:
+            raise ValueError(f"packing: {self.packing!r}; expected one of {', '.join(PACKINGS)}")
         if not all(np.isfinite(part).all() for layer in self.layers for part in layer):
             raise ValueError("layers: not finite")
 
@@ -56,7 +62,8 @@ class Actor:
         for index, (weight, bias) in enumerate(self.layers):
             tensors[f"{index}.weight"] = np.ascontiguousarray(weight)
             tensors[f"{index}.bias"] = np.ascontiguousarray(bias)
-        save_file(tensors, path, metadata={_FEATURES_KEY: ",".join(REQUEST_FEATURES)})
+        about = json.dumps({"features": REQUEST_FEATURES, "packing": self.packing})
+        save_file(tensors, path, metadata={_ABOUT_KEY: about})
 
     @classmethod
     def load(cls, path: Path) -> "Actor":
@@ -67,12 +74,13 @@ class Actor:
         """
         try:
             with safe_open(path, framework="numpy") as file:
-                features = (file.metadata() or {}).get(_FEATURES_KEY)
+                about = json.loads((file.metadata() or {}).get(_ABOUT_KEY, "{}"))
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             count = len(tensors) // 2
-            actor = cls(tuple((tensors[f"{index}.weight"], tensors[f"{index}.bias"]) for index in range(count)))
+            layers = tuple((tensors[f"{index}.weight"], tensors[f"{index}.bias"]) for index in range(count))
+            actor = cls(layers, about.get("packing"))
         except (OSError, SafetensorError, KeyError, ValueError) as error:
             raise PolicyError(f"{path}: no ranking network: {type(error).__name__}: {error}") from error
-        if features != ",".join(REQUEST_FEATURES):
-            raise PolicyError(f"{path}: made for features {features}; expected {','.join(REQUEST_FEATURES)}")
+        if about.get("features") != list(REQUEST_FEATURES):
+            raise PolicyError(f"{path}: made for features {about.get('features')}; expected {list(REQUEST_FEATURES)}")
         return actor

@@ -7,14 +7,14 @@ import numpy as np
 from agents.policy import PolicyError
 from agents.ppo_rank.environment import slot_scores
 from agents.ppo_rank.network import MODEL, Actor
-from agents.ranking.packing import GreedyPacking
+from agents.ranking.packing import PACKINGS
 from edgellm_env.arrays import BoolArray
 from edgellm_env.scenario import Scenario
 from edgellm_env.view import SlotView
 
 
 class RankNetworkPolicy:
-    """Weighs the request features as the network says for this slot, and packs by descending score.
+    """Weighs the request features as the network says for this slot, and packs by the scores.
 
     It plays any scenario: neither summaries nor features depend on the queue's capacity.
     """
@@ -46,4 +46,4 @@ class RankNetworkPolicy:
         """Return the packed batch."""
         observation = {name: view.observation[name][None] for name in ("requests", "valid", "node")}
         scores = slot_scores(self._actor, observation)[0, : view.problem.size]
-        return GreedyPacking().batch(scores, view.problem)
+        return PACKINGS[self._actor.packing].batch(scores, view.problem)

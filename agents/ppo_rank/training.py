@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import gymnasium as gym
 import numpy as np
@@ -15,7 +15,7 @@ from stable_baselines3.common.logger import configure
 from agents.policy import PolicyError
 from agents.ppo_rank.environment import WeighedRequests, slot_scores
 from agents.ppo_rank.network import MODEL, Actor
-from agents.ranking.packing import squashed
+from agents.ranking.packing import PACKINGS, PackingName
 from agents.ranking.training import RankerSettings, linear_weights
 from agents.runs import TENSORBOARD, checkpoint_path, last_checkpoint
 from agents.seeds import episode_seeds
@@ -23,13 +23,13 @@ from agents.training import OnProgress, Progress, Settings, expert_throughput_rp
 from agents.vec_env import SB3VecEnv
 from edgellm_env.arrays import FloatArray
 from edgellm_env.scenario import Scenario
-
-ENVIRONMENT_ID: Final = "EdgeLLM/Rank-v0"
+from edgellm_env.vector_env import EdgeLLMVectorEnv
 
 
 class PpoRankSettings(Settings):
     """Hyper-parameters of PPO over weights."""
 
+    packing: PackingName
     steps: Annotated[int, Field(ge=1)]
     linear_generations: Annotated[int, Field(ge=0)]
     environments: Annotated[int, Field(ge=1)]
@@ -81,8 +81,9 @@ def train(
     """
     validation = _Validation(scenario, settings, seed)
     par_per_slot = max(1e-9, float(validation.expert_rps.mean()) * scenario.timing.slot_s)
-    envs = gym.make_vec(ENVIRONMENT_ID, num_envs=settings.environments, scenario=scenario)
-    environments = SB3VecEnv(WeighedRequests(envs, par_per_slot))
+    packing = PACKINGS[settings.packing]
+    envs = gym.make_vec(packing.environment_id, num_envs=settings.environments, scenario=scenario)
+    environments = SB3VecEnv(WeighedRequests(envs, packing, par_per_slot))
     done = 0
     if resume:
         checkpoint = last_checkpoint(run)
@@ -96,7 +97,8 @@ def train(
     else:
         model = _new_model(environments, settings, seed)
         if settings.linear_generations:
-            _begin_with(model, linear_weights(scenario, linear, settings.linear_generations, seed))
+            search = linear.model_copy(update={"packing": settings.packing})
+            _begin_with(model, linear_weights(scenario, search, settings.linear_generations, seed))
     environments.seed(episode_seeds("train", seed, 1)[0] + 2**31 + done)
     model.set_logger(configure(str(run / TENSORBOARD), ["tensorboard"]))
     checkpoint_path(run, 0).parent.mkdir(exist_ok=True)
@@ -141,11 +143,12 @@ def _begin_with(model: PPO, weights: FloatArray) -> None:
         bias.copy_(torch.as_tensor(weights, dtype=torch.float32))
 
 
-def actor_of(model: PPO) -> Actor:
+def actor_of(model: PPO, packing: PackingName) -> Actor:
     """Return the deterministic actor of a model."""
     stack = [*model.policy.mlp_extractor.policy_net, model.policy.action_net]
     layers = [layer for layer in stack if isinstance(layer, torch.nn.Linear)]
-    return Actor(tuple((layer.weight.detach().numpy().copy(), layer.bias.detach().numpy().copy()) for layer in layers))
+    arrays = ((layer.weight.detach().numpy().copy(), layer.bias.detach().numpy().copy()) for layer in layers)
+    return Actor(tuple(arrays), packing)
 
 
 class _Validation:
@@ -155,15 +158,19 @@ class _Validation:
         self._seeds = episode_seeds("validation", seed, settings.validation_episodes)
         self._slots, self._seconds = scenario.timing.episode_slots, scenario.timing.episode_s
         longer = scenario.with_values({"timing.episode_slots": self._slots + 1})
-        self._envs = gym.make_vec(ENVIRONMENT_ID, num_envs=len(self._seeds), scenario=longer)
+        self._packing = PACKINGS[settings.packing]
+        envs = gym.make_vec(self._packing.environment_id, num_envs=len(self._seeds), scenario=longer).unwrapped
+        assert isinstance(envs, EdgeLLMVectorEnv)
+        self._envs = envs
         self.expert_rps = expert_throughput_rps(scenario, self._seeds)
 
     def throughput_rps(self, actor: Actor) -> FloatArray:
         """Return (M,) requests served per second."""
-        observation, _ = self._envs.reset(seed=self._seeds)  # type: ignore[arg-type] # a list is fine
+        observation, _ = self._envs.reset(seed=self._seeds)
         served = np.zeros(len(self._seeds))
         for _ in range(self._slots):
-            observation, rewards, _, _, _ = self._envs.step(squashed(slot_scores(actor, observation)))
+            asked = self._packing.actions(slot_scores(actor, observation), self._envs.dynamics)
+            observation, rewards, _, _, _ = self._envs.step(asked)
             served += rewards
         return np.asarray(served / self._seconds)
 
@@ -214,7 +221,7 @@ class _Judge(BaseCallback):
 
     def _validate(self) -> None:
         assert isinstance(self.model, PPO)
-        actor = actor_of(self.model)
+        actor = actor_of(self.model, self._settings.packing)
         mean, expert = float(self._validation.throughput_rps(actor).mean()), float(self._validation.expert_rps.mean())
         self.logger.record("validation/throughput_rps", mean)
         self.logger.record("validation/expert_throughput_rps", expert)

@@ -92,7 +92,8 @@ def test_a_network_scores_alike_whatever_the_order_and_the_capacity() -> None:
         tuple(
             (rng.standard_normal((after, before)).astype(np.float32), rng.standard_normal(after).astype(np.float32))
             for before, after in pairwise(sizes)
-        )
+        ),
+        "greedy",
     )
     for seed in range(20):
         observation, order = queue(seed=seed), rng.permutation(9)
