@@ -3,6 +3,7 @@
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 from gymnasium.vector import AutoresetMode
 from sb3_contrib import MaskablePPO
 from sb3_contrib.common.maskable.utils import get_action_masks, is_masking_supported
@@ -17,6 +18,22 @@ from edgellm_env.wrappers import vector as vector_wrappers
 from tests.conftest import arguments_for
 
 NUM_ENVS = 3
+
+
+@pytest.fixture(autouse=True)
+def one_torch_thread():
+    """Threads of PyTorch's spin while they wait, which takes minutes on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_stepping_leaves_torch_its_number_of_threads():
+    env = adapted("EdgeLLM/Batch-v0", num_envs=256)
+    env.reset()
+    env.step(env.env.action_space.sample())
+    assert torch.get_num_threads() == 1
 
 
 def arguments_of(environment_id, slots=6):
