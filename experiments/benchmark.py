@@ -6,6 +6,7 @@ from typing import Annotated, TypeAlias
 import tyro
 from rich.console import Console
 
+from experiments.benchmark_collect import BenchmarkCollect
 from experiments.benchmark_complexity import BenchmarkComplexity
 from experiments.benchmark_env import BenchmarkEnv
 from experiments.benchmark_solvers import BenchmarkSolvers
@@ -14,12 +15,13 @@ Measurement: TypeAlias = (
     Annotated[BenchmarkEnv, tyro.conf.subcommand("env")]
     | Annotated[BenchmarkSolvers, tyro.conf.subcommand("solvers")]
     | Annotated[BenchmarkComplexity, tyro.conf.subcommand("complexity")]
+    | Annotated[BenchmarkCollect, tyro.conf.subcommand("collect")]
 )
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Measure the environments or the solvers, or count what the solvers visit."""
+    """Measure the environments, the solvers or the collecting of datasets, or count what the solvers visit."""
 
     measurement: Annotated[Measurement, tyro.conf.arg(name="")]
     """What to measure."""
