@@ -131,7 +131,7 @@ def throughput_table(rows: Sequence[Throughput]) -> Table:
         "together.\nActions drawn beforehand; Select: the first legal one. Training: rollouts and updates, as in "
         "learn()."
     )
-    table.add_column("", no_wrap=True)
+    table.add_column("", no_wrap=True, max_width=32, overflow="ellipsis")
     table.add_column("mode", no_wrap=True)
     for heading in ("envs", "unit", "per second", "lowest", "highest", "per CPU s"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -139,7 +139,7 @@ def throughput_table(rows: Sequence[Throughput]) -> Table:
         table.add_row(
             row.name,
             row.mode,
-            f"{row.environments:,}",
+            str(row.environments),
             row.unit,
             *(f"{value:,.0f}" for value in (row.median_per_s, row.low_per_s, row.high_per_s, row.per_cpu_s)),
             end_section=place + 1 < len(rows) and rows[place + 1].group != row.group,

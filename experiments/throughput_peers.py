@@ -6,7 +6,9 @@ step of jumanji's Knapsack picks one item under a mask; a slot here decides a wh
 
 import warnings
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from importlib.util import find_spec
+from io import StringIO
 from typing import Any
 
 import gymnasium as gym
@@ -81,7 +83,7 @@ def _mobile_env() -> Subject:
     import mobile_env  # noqa: F401, PLC0415 - optional; importing it registers its environments
 
     env = gym.make("mobile-medium-central-v0", disable_env_checker=True)
-    return Subject(PEERS, "mobile-medium-central-v0 (mobile-env)", "single", 1, _without_warnings(env))
+    return Subject(PEERS, "mobile-medium-central-v0 (mobile-env)", "single", 1, _quietly(env))
 
 
 def _gpu_choochoo() -> Subject:
@@ -102,14 +104,15 @@ def _gpu_choochoo() -> Subject:
         for job in range(200)
     ]
     env = GPUSchedulerEnv(nodes, jobs)
-    return Subject(PEERS, "GPUSchedulerEnv (gpu-choochoo)", "single", 1, _without_warnings(env))
+    return Subject(PEERS, "GPUSchedulerEnv (gpu-choochoo)", "single", 1, _quietly(env))
 
 
-def _without_warnings(env: gym.Env[Any, Any]) -> Callable[[], dict[str, int]]:
+def _quietly(env: gym.Env[Any, Any]) -> Callable[[], dict[str, int]]:
+    """Drive an environment that warns, or prints at every episode's end."""
     drive = drive_alone(env, "steps")
 
     def play() -> dict[str, int]:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stdout(StringIO()):
             warnings.simplefilter("ignore")
             return drive()
 
