@@ -10,7 +10,9 @@ from pydantic import BaseModel
 from agents.training import SETTINGS_FOLDER, OnProgress, Progress, read_settings
 from edgellm_env.scenario import Scenario
 
-LearnerName: TypeAlias = Literal["ppo", "cem-linear", "es-rank", "es-value", "ppo-rank", "cem+ppo", "ppo-value"]
+LearnerName: TypeAlias = Literal[
+    "ppo", "cem-linear", "es-rank", "es-value", "ppo-rank", "cem+ppo", "ppo-value", "bc", "dagger"
+]
 LEARNER_NAMES: Final[tuple[LearnerName, ...]] = get_args(LearnerName)
 _PPO_STEPS: Final = 100_000  # what its settings were measured with
 
@@ -95,6 +97,17 @@ def _ppo_rank(config: Path) -> Learner:
     return Learner(settings, train, lambda scenario: settings.steps)
 
 
+def _imitation(config: Path) -> Learner:
+    from agents.imitation import training  # noqa: PLC0415
+
+    settings = read_settings(training.ImitationSettings, config)
+
+    def train(scenario: Scenario, steps: int, seed: int, run: Path, resume: bool, on_progress: OnProgress) -> Path:
+        return training.train(scenario, settings, steps, seed, run, resume, on_progress)
+
+    return Learner(settings, train, lambda scenario: settings.rounds * settings.slots_per_round(scenario))
+
+
 _MAKERS: Final[dict[LearnerName, Callable[[Path], Learner]]] = {
     "ppo": _ppo,
     "cem-linear": _ranker,
@@ -103,4 +116,6 @@ _MAKERS: Final[dict[LearnerName, Callable[[Path], Learner]]] = {
     "ppo-rank": _ppo_rank,
     "cem+ppo": _ppo_rank,
     "ppo-value": _ppo_rank,
+    "bc": _imitation,
+    "dagger": _imitation,
 }

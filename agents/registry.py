@@ -31,6 +31,12 @@ def _rank_network(path: Path, name: str) -> Policy:
     return RankNetworkPolicy.load(path, name)
 
 
+def _queue_network(path: Path, name: str) -> Policy:
+    from agents.imitation.policy import QueueNetworkPolicy  # noqa: PLC0415 - PyTorch takes seconds, and is an extra
+
+    return QueueNetworkPolicy.load(path, name)
+
+
 _WITHOUT_PICKLE: dict[str, Callable[[Path, str], Policy]] = {
     "cem-linear": _ranker,
     "es-rank": _ranker,
@@ -38,6 +44,8 @@ _WITHOUT_PICKLE: dict[str, Callable[[Path, str], Policy]] = {
     "ppo-rank": _rank_network,
     "cem+ppo": _rank_network,
     "ppo-value": _rank_network,
+    "bc": _queue_network,
+    "dagger": _queue_network,
 }
 """Loaders of safetensors, by learner: from a run's or shipped agent's folder, and the name to list it under."""
 

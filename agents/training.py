@@ -84,11 +84,11 @@ def expert_throughput_rps(scenario: Scenario, seeds: Sequence[int]) -> FloatArra
     envs.reset(seed=list(seeds))
     served = np.zeros(len(seeds))
     for _ in range(slots):
-        served += envs.step(_dftsp_batches(envs.dynamics))[1]
+        served += envs.step(dftsp_batches(envs.dynamics))[1]
     return np.asarray(served / scenario.timing.episode_s)
 
 
-def _dftsp_batches(dynamics: Dynamics) -> NDArray[np.int8]:
+def dftsp_batches(dynamics: Dynamics) -> NDArray[np.int8]:
     """Return DFTSP's batch for every environment's slot, (E, N)."""
     node = dynamics.node
     width = max(1, int(node["waiting"].max()))

@@ -1,0 +1,50 @@
+"""A network over the queue as a policy."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from agents.networks.queue import RequestScorer
+from agents.networks.storage import MODEL, load_scorer
+from agents.policy import PolicyError
+from agents.ranking.packing import GreedyPacking
+from edgellm_env.arrays import BoolArray
+from edgellm_env.scenario import Scenario
+from edgellm_env.view import SlotView
+
+
+class QueueNetworkPolicy:
+    """Packs by descending score of the network; it plays any scenario, whatever the queue's capacity."""
+
+    def __init__(self, network: RequestScorer, name: str) -> None:
+        self.name = name
+        self._network = network
+
+    @classmethod
+    def load(cls, path: Path, name: str) -> "QueueNetworkPolicy":
+        """Load a network; nothing is unpickled.
+
+        Args:
+            path: a training run's folder, or a safetensors file.
+            name: under which results list it.
+
+        Raises:
+            PolicyError: there is none, or it is not readable.
+        """
+        file = path / MODEL if path.is_dir() else path
+        if not file.is_file():
+            raise PolicyError(f"{name}: {path} holds no trained network; expected {MODEL}")
+        return cls(load_scorer(file), name)
+
+    def begin_episode(self, scenario: Scenario, rng: np.random.Generator) -> None:
+        """Nothing to get ready: it plays without chance."""
+
+    def select(self, view: SlotView) -> BoolArray:
+        """Return the packed batch."""
+        observation = {
+            name: torch.as_tensor(view.observation[name]).unsqueeze(0) for name in ("requests", "valid", "node")
+        }
+        with torch.no_grad():
+            scores = self._network(observation)[0, : view.problem.size]
+        return GreedyPacking().batch(scores.double().numpy(), view.problem)

@@ -1,0 +1,1 @@
+"""Networks that treat all waiting requests alike: any order, any queue length."""

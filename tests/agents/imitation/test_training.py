@@ -1,0 +1,47 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from agents.imitation.policy import QueueNetworkPolicy
+from agents.imitation.training import ImitationSettings, collect, play, train
+from agents.networks.queue import RequestScorer
+from agents.networks.storage import load_scorer
+from agents.policy import PolicyError
+from agents.seeds import episode_seeds
+from agents.training import SETTINGS_FOLDER, read_settings
+from edgellm_env import load_scenario
+from experiments.evaluation import evaluate
+from tests.agents.learning import probability_of_no_gain
+
+SCENARIO = load_scenario("balanced").with_values({"timing.episode_slots": 25})
+
+
+def settings_of(agent: str) -> ImitationSettings:
+    small = {"environments": 6, "validation_episodes": 4, "batch_size": 32}
+    return read_settings(ImitationSettings, SETTINGS_FOLDER / f"{agent}.yaml").model_copy(update=small)
+
+
+@pytest.mark.parametrize("agent", ["bc", "dagger"])
+def test_it_learns_from_the_expert_and_plays_the_same_once_loaded(agent: str, tmp_path: Path) -> None:
+    settings = settings_of(agent)
+    path = train(SCENARIO, settings, 3 * settings.slots_per_round(SCENARIO), 0, tmp_path)
+    network, seeds = load_scorer(path), episode_seeds("train", 9, 16)
+    indifferent = RequestScorer(settings.width)
+    torch.nn.init.zeros_(indifferent.head.weight)
+    after, before = play(SCENARIO, seeds, network), play(SCENARIO, seeds, indifferent)
+    assert probability_of_no_gain(after, before) < 0.01
+    rows = evaluate(SCENARIO, [QueueNetworkPolicy.load(tmp_path, agent)], seeds[:2])
+    assert [row.throughput_rps for row in rows] == pytest.approx(after[:2].tolist())
+
+
+def test_labels_are_batches_of_those_who_wait() -> None:
+    data = collect(SCENARIO, [1, 2, 3], None)
+    assert data.size == 75
+    assert not (data.chosen & ~(data.valid > 0)).any()
+    assert data.chosen.sum() > 75
+
+
+def test_it_can_not_resume(tmp_path: Path) -> None:
+    with pytest.raises(PolicyError, match="resume"):
+        train(SCENARIO, settings_of("bc"), 1, 0, tmp_path, resume=True)
