@@ -12,9 +12,9 @@ def comparison_table(summaries: Sequence[PolicySummary], title: str) -> Table:
     """Return the comparison as a table, best throughput first."""
     table = Table(title=title, title_justify="left", caption_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     table.caption = "Brackets: 95 % bootstrap interval over episodes. Difference: same episodes, paired."
-    table.add_column("policy", no_wrap=True)
+    table.add_column("policy", overflow="fold", min_width=15)
     for heading in ("requests/s", f"difference to {REFERENCE}", "served", "expired", "decision ms"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", min_width=min(len(heading), 20))
     for summary in sorted(summaries, key=lambda one: -one.throughput_rps.mean):
         table.add_row(*comparison_cells(summary))
     return table

@@ -41,7 +41,7 @@ def test_train_resume_and_compare_end_to_end(tmp_path: Path, config: Path, capsy
         run(f"compare --scenario light --policies dftsp random ppo={trained} --episodes 3 --slots 10 --out {out}") == 0
     )
     text = capsys.readouterr().out
-    assert "difference" in text
+    assert "difference to dftsp" in text
     assert str(out / "throughput.png") in text
     about, rows = read_results(out / "results.json")
     assert about["scenario"] == "light"
