@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar, cast
 
 import numba
+from numba.extending import register_jitable
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -20,6 +21,14 @@ def compiled(function: Function) -> Function:
     (no fast-math): two code paths that add the same numbers in the same order give the same bits.
     """
     return cast(Function, numba.njit(cache=True, nogil=True)(function))
+
+
+def compilable(function: Function) -> Function:
+    """Leave ``function`` as it is, for NumPy arrays, and let compiled code call it too, for single numbers.
+
+    One formula then serves both: analysis on arrays, and loops that write a million requests a second.
+    """
+    return register_jitable(function)
 
 
 def compiled_parallel(function: Function) -> Function:

@@ -22,7 +22,7 @@ from edgellm_env.workload.source import TraceSource
 
 UTILISATIONS = ("compute_utilisation", "memory_utilisation", "uplink_utilisation", "downlink_utilisation")
 NODE_INFO = (*COUNTERS, *UTILISATIONS, "infeasible", "slot", "slot_served", "slot_latency_s")
-_TRACES_AT_ONCE = 64
+_TRACES_AT_ONCE = 256
 _INFO_PLACES = {name: NODE.names.index(name) for name in NODE_INFO if NODE.names}
 
 
@@ -45,7 +45,7 @@ class Engine:
 
     def begin(self, rows: IntArray, seeds: Sequence[int]) -> None:
         """Begin an episode in each environment of ``rows``, on the trace that its seed stands for."""
-        # In parts that fit the processor's cache: drawing a thousand traces at once would be bound by memory.
+        # In parts: enough rows for threads to share, few enough not to be bound by memory.
         for first in range(0, len(rows), _TRACES_AT_ONCE):
             part = slice(first, first + _TRACES_AT_ONCE)
             self.dynamics.begin(rows[part], self.source.draw(seeds[part]))

@@ -7,7 +7,8 @@ its fields readable by name.
 import numpy as np
 from numpy.typing import NDArray
 
-from edgellm_env.physics import quantization, radio, transformer
+from edgellm_env import costing
+from edgellm_env.physics import quantization
 from edgellm_env.scenario import Scenario
 from edgellm_env.workload.trace import TraceBatch
 
@@ -113,38 +114,18 @@ def request_records(scenario: Scenario, traces: TraceBatch) -> NDArray[np.void]:
 
 def write_request_records(scenario: Scenario, traces: TraceBatch, records: NDArray[np.void]) -> None:
     """Apply the scenario's physics to each request of the traces: fill ``records`` (E, M) of :data:`REQUEST`."""
-    model, cell, timing, workload = scenario.model, scenario.radio, scenario.timing, scenario.workload
-    padded = workload.prompt_padding == "fixed"
-    prompt_tokens = np.full_like(traces.prompt_tokens, workload.prompt_limit_tokens) if padded else traces.prompt_tokens
-    flops = transformer.prefill_flops(model.layers, model.hidden_size, model.parameters_per_layer, prompt_tokens)
-    flops += transformer.decode_flops(
-        model.layers, model.hidden_size, model.parameters_per_layer, prompt_tokens, traces.output_tokens
+    costing.write_costs(
+        traces.count,
+        costing.rates(scenario),
+        traces.arrival_s,
+        traces.latency_requirement_s,
+        traces.accuracy_requirement,
+        traces.prompt_tokens,
+        traces.output_tokens,
+        traces.attachment_bits,
+        traces.channel_gain,
+        records,
     )
-    records["arrival_s"] = traces.arrival_s
-    records["deadline_s"] = traces.arrival_s + traces.latency_requirement_s
-    records["compute_s"] = transformer.compute_seconds(flops, 1.0, scenario.node.flops)
-    records["kv_bytes"] = transformer.kv_cache_bytes(
-        model.layers, model.kv_hidden_size, prompt_tokens, traces.output_tokens
-    )
-    records["uplink_share"] = radio.link_share(
-        traces.prompt_tokens * cell.bits_per_token + traces.attachment_bits,
-        timing.uplink_s,
-        cell.uplink_bandwidth_hz,
-        radio.spectral_efficiency(
-            cell.user_transmit_power_w, traces.channel_gain, cell.noise_w_per_hz, cell.uplink_bandwidth_hz
-        ),
-    )
-    records["downlink_share"] = radio.link_share(
-        traces.output_tokens * cell.bits_per_token,
-        timing.downlink_s,
-        cell.downlink_bandwidth_hz,
-        radio.spectral_efficiency(
-            cell.node_transmit_power_w, traces.channel_gain, cell.noise_w_per_hz, cell.downlink_bandwidth_hz
-        ),
-    )
-    records["accuracy_requirement"] = traces.accuracy_requirement
-    records["prompt_tokens"] = traces.prompt_tokens
-    records["output_tokens"] = traces.output_tokens
 
 
 def scheme_records(scenario: Scenario) -> NDArray[np.void]:

@@ -4,10 +4,15 @@ The link model (Shannon capacity, reciprocal channel, shares of a time-frequency
 loss is that of 3GPP TR 36.814 (urban macro).
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike
 
+from edgellm_env._compile import compilable
 from edgellm_env.arrays import FloatArray
+
+_NEPERS_PER_DB = float(np.log(10.0) / 10.0)
 
 
 def watts_from_dbm(power_dbm: float) -> float:
@@ -17,16 +22,27 @@ def watts_from_dbm(power_dbm: float) -> float:
 
 def path_gain(distance_m: ArrayLike, intercept_db: float, slope_db: float) -> FloatArray:
     """Linear power gain of a path loss of intercept + slope * log10(distance in km) dB."""
-    distance_km = np.asarray(distance_m, dtype=np.float64) / 1000.0
-    return np.asarray(10.0 ** (-intercept_db / 10.0) * distance_km ** (-slope_db / 10.0))
+    return np.asarray(path_gain_formula(np.asarray(distance_m, dtype=np.float64), intercept_db, slope_db))
+
+
+@compilable
+def path_gain_formula(distance_m: Any, intercept_db: Any, slope_db: Any) -> Any:
+    """See :func:`path_gain`."""
+    return np.exp(-_NEPERS_PER_DB * (intercept_db + slope_db * np.log10(distance_m / 1000.0)))
 
 
 def spectral_efficiency(
     transmit_power_w: float, channel_gain: ArrayLike, noise_w_per_hz: float, bandwidth_hz: float
 ) -> FloatArray:
     """Shannon spectral efficiency in bit/s/Hz, log2(1 + P g / (N0 B))."""
-    snr = transmit_power_w * np.asarray(channel_gain, dtype=np.float64) / (noise_w_per_hz * bandwidth_hz)
-    return np.asarray(np.log1p(snr) / np.log(2.0))
+    gain = np.asarray(channel_gain, dtype=np.float64)
+    return np.asarray(efficiency_formula(transmit_power_w, gain, noise_w_per_hz, bandwidth_hz))
+
+
+@compilable
+def efficiency_formula(transmit_power_w: Any, channel_gain: Any, noise_w_per_hz: Any, bandwidth_hz: Any) -> Any:
+    """See :func:`spectral_efficiency`."""
+    return np.log1p(transmit_power_w * channel_gain / (noise_w_per_hz * bandwidth_hz)) / np.log(2.0)
 
 
 def link_share(
@@ -37,5 +53,11 @@ def link_share(
     availability: ArrayLike = 1.0,
 ) -> FloatArray:
     """Share of the link that ``payload_bits`` need within ``window_s``: bits / (T B eta availability)."""
-    budget_bits = window_s * bandwidth_hz * np.asarray(efficiency, dtype=np.float64) * np.asarray(availability)
-    return np.asarray(np.asarray(payload_bits, dtype=np.float64) / budget_bits)
+    payload, bits_per_hz = np.asarray(payload_bits, dtype=np.float64), np.asarray(efficiency, dtype=np.float64)
+    return np.asarray(share_formula(payload, window_s, bandwidth_hz, bits_per_hz, np.asarray(availability)))
+
+
+@compilable
+def share_formula(payload_bits: Any, window_s: Any, bandwidth_hz: Any, efficiency: Any, availability: Any) -> Any:
+    """See :func:`link_share`."""
+    return payload_bits / (window_s * bandwidth_hz * efficiency * availability)

@@ -5,9 +5,12 @@ and grouped-query attention are general knowledge. FP16 (2 bytes a value) unless
 Token counts may be arrays of any shape; results have the same shape, in float64.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike
 
+from edgellm_env._compile import compilable
 from edgellm_env.arrays import FloatArray
 
 FP16_BYTES = 2.0
@@ -35,14 +38,25 @@ def kv_cache_bytes(
     layers: int, kv_hidden_size: float, prompt_tokens: ArrayLike, output_tokens: ArrayLike, kv_factor: float = 1.0
 ) -> FloatArray:
     """Bytes of a request's KV cache at its longest, 4 L h_kv (s' + n) alpha_kv (keys and values, 2 bytes each)."""
-    tokens = np.asarray(prompt_tokens, dtype=np.float64) + np.asarray(output_tokens, dtype=np.float64)
-    return np.asarray(2.0 * FP16_BYTES * layers * kv_hidden_size * kv_factor * tokens)
+    prompt, output = np.asarray(prompt_tokens, dtype=np.float64), np.asarray(output_tokens, dtype=np.float64)
+    return np.asarray(kv_cache_formula(layers, kv_hidden_size, prompt, output, kv_factor))
+
+
+@compilable
+def kv_cache_formula(layers: Any, kv_hidden_size: Any, prompt: Any, output: Any, kv_factor: Any) -> Any:
+    """See :func:`kv_cache_bytes`."""
+    return 2.0 * FP16_BYTES * layers * kv_hidden_size * kv_factor * (prompt + output)
 
 
 def prefill_flops(layers: int, hidden_size: int, parameters: float, prompt_tokens: ArrayLike) -> FloatArray:
     """Floating-point operations to read a prompt, L (2 P s' + 4 s'^2 h)."""
-    prompt = np.asarray(prompt_tokens, dtype=np.float64)
-    return np.asarray(layers * (2.0 * parameters * prompt + 4.0 * hidden_size * prompt**2))
+    return np.asarray(prefill_formula(layers, hidden_size, parameters, np.asarray(prompt_tokens, dtype=np.float64)))
+
+
+@compilable
+def prefill_formula(layers: Any, hidden_size: Any, parameters: Any, prompt: Any) -> Any:
+    """See :func:`prefill_flops`."""
+    return layers * (2.0 * parameters * prompt + 4.0 * hidden_size * prompt * prompt)
 
 
 def decode_flops(
@@ -52,13 +66,25 @@ def decode_flops(
 
     The prefill already yields the first output token, hence n - 1.
     """
-    prompt = np.asarray(prompt_tokens, dtype=np.float64)
-    output = np.asarray(output_tokens, dtype=np.float64)
-    return np.asarray(layers * (output - 1.0) * (2.0 * parameters + 4.0 * hidden_size * (prompt + output / 2.0)))
+    prompt, output = np.asarray(prompt_tokens, dtype=np.float64), np.asarray(output_tokens, dtype=np.float64)
+    return np.asarray(decode_formula(layers, hidden_size, parameters, prompt, output))
+
+
+@compilable
+def decode_formula(layers: Any, hidden_size: Any, parameters: Any, prompt: Any, output: Any) -> Any:
+    """See :func:`decode_flops`."""
+    return layers * (output - 1.0) * (2.0 * parameters + 4.0 * hidden_size * (prompt + output / 2.0))
 
 
 def compute_seconds(
     flops: ArrayLike, compute_factor: float, node_flops: float, availability: ArrayLike = 1.0
 ) -> FloatArray:
     """Seconds of the whole node for ``flops`` operations: beta * FLOPs / (node FLOP/s * availability)."""
-    return np.asarray(compute_factor * np.asarray(flops, dtype=np.float64) / (node_flops * np.asarray(availability)))
+    work, share = np.asarray(flops, dtype=np.float64), np.asarray(availability)
+    return np.asarray(compute_formula(work, compute_factor, node_flops, share))
+
+
+@compilable
+def compute_formula(flops: Any, compute_factor: Any, node_flops: Any, availability: Any) -> Any:
+    """See :func:`compute_seconds`."""
+    return compute_factor * flops / (node_flops * availability)

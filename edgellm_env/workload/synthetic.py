@@ -72,22 +72,21 @@ def _draw_all_arrivals(
 
 
 @compiled_parallel
-def _draw_pairs(
+def _draw_lengths(
     seeds: NDArray[np.uint64],
     count: IntArray,
-    stream: int,
-    code_0: FloatArray,
-    code_1: FloatArray,
-    out: FloatArray,
+    prompt: FloatArray,
+    output: FloatArray,
+    tokens: IntArray,
     first: int = 0,
     last: int = 0,
 ) -> None:
-    """Fill ``out`` (2, E, M) with two quantities of each request from one stream."""
+    """Fill ``tokens`` (2, E, M) with prompt and output tokens."""
     for row in range(first, last):
         for index in range(count[row]):
-            u0, u1, _, _ = uniforms(seeds[row], stream, index)
-            out[0, row, index] = quantile(code_0, u0)
-            out[1, row, index] = quantile(code_1, u1)
+            u0, u1, _, _ = uniforms(seeds[row], LENGTHS, index)
+            tokens[0, row, index] = int(quantile(prompt, u0))
+            tokens[1, row, index] = int(quantile(output, u1))
 
 
 @compiled_parallel
@@ -116,17 +115,20 @@ def _draw_channels(
     count: IntArray,
     inner_m: float,
     outer_m: float,
+    intercept_db: float,
+    slope_db: float,
     fading: bool,
-    out: FloatArray,
+    gain: FloatArray,
     first: int = 0,
     last: int = 0,
 ) -> None:
-    """Fill ``out`` (2, E, M) with distance (uniform over the ring's area) and fading power gain (mean 1)."""
+    """Fill ``gain`` (E, M): path gain at a place uniform over the ring's area, times fading (mean 1)."""
     for row in range(first, last):
         for index in range(count[row]):
             place, fade, _, _ = uniforms(seeds[row], RADIO, index)
-            out[0, row, index] = math.sqrt(inner_m**2 + (outer_m**2 - inner_m**2) * place)
-            out[1, row, index] = -math.log(fade) if fading else 1.0
+            distance_m = math.sqrt(inner_m**2 + (outer_m**2 - inner_m**2) * place)
+            fading_gain = -math.log(fade) if fading else 1.0
+            gain[row, index] = radio.path_gain_formula(distance_m, intercept_db, slope_db) * fading_gain
 
 
 @compiled_parallel
@@ -189,11 +191,11 @@ def draw_arrivals(scenario: Scenario, seeds: NDArray[np.uint64]) -> tuple[IntArr
         room = int(count.max())
 
 
-def draw_lengths(scenario: Scenario, seeds: NDArray[np.uint64], count: IntArray, room: int) -> FloatArray:
+def draw_lengths(scenario: Scenario, seeds: NDArray[np.uint64], count: IntArray, room: int) -> IntArray:
     """Draw (2, E, M) prompt and output tokens."""
-    lengths = np.ones((2, seeds.size, room))
+    lengths = np.ones((2, seeds.size, room), dtype=np.int64)
     prompt, output = _codes(scenario.workload.prompt_tokens, scenario.workload.output_tokens)
-    _draw_pairs(seeds, count, LENGTHS, prompt, output, lengths)
+    _draw_lengths(seeds, count, prompt, output, lengths)
     return lengths
 
 
@@ -211,9 +213,17 @@ def draw_requirements(scenario: Scenario, seeds: NDArray[np.uint64], count: IntA
 def draw_channel_gain(scenario: Scenario, seeds: NDArray[np.uint64], count: IntArray, room: int) -> FloatArray:
     """Draw (E, M) linear channel gains: path gain at a random place in the ring, times fading."""
     cell = scenario.radio
-    channel = np.ones((2, seeds.size, room))
-    _draw_channels(seeds, count, cell.ring_inner_m, cell.ring_outer_m, cell.fading == "rayleigh", channel)
-    gain: FloatArray = radio.path_gain(channel[0], cell.path_loss_intercept_db, cell.path_loss_slope_db) * channel[1]
+    gain = np.ones((seeds.size, room))
+    _draw_channels(
+        seeds,
+        count,
+        cell.ring_inner_m,
+        cell.ring_outer_m,
+        cell.path_loss_intercept_db,
+        cell.path_loss_slope_db,
+        cell.fading == "rayleigh",
+        gain,
+    )
     return gain
 
 
@@ -233,7 +243,7 @@ def draw_traces(scenario: Scenario, seeds: NDArray[np.uint64]) -> TraceBatch:
     """Draw one trace per seed (E,) for a scenario with synthetic arrivals."""
     count, arrival_s = draw_arrivals(scenario, seeds)
     room = arrival_s.shape[1]
-    prompt_tokens, output_tokens = draw_lengths(scenario, seeds, count, room).astype(np.int64)
+    prompt_tokens, output_tokens = draw_lengths(scenario, seeds, count, room)
     latency_s, accuracy, attachment_bits = draw_requirements(scenario, seeds, count, room)
     compute, uplink, downlink = draw_availability(scenario, seeds)
     return TraceBatch(
