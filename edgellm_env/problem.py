@@ -85,6 +85,29 @@ class BatchTotals:
     inadmissible: int
 
 
+@compiled
+def _add_up(
+    mask: BoolArray,
+    compute_s: FloatArray,
+    kv_bytes: FloatArray,
+    uplink_share: FloatArray,
+    downlink_share: FloatArray,
+    slack_s: FloatArray,
+    admissible: BoolArray,
+) -> tuple[float, float, float, float, float, int]:
+    """Fields of :class:`BatchTotals`, summed in queue order."""
+    compute, kv, uplink, downlink, tightest, inadmissible = 0.0, 0.0, 0.0, 0.0, np.inf, 0
+    for place in range(mask.size):
+        if mask[place]:
+            compute += compute_s[place]
+            kv += kv_bytes[place]
+            uplink += uplink_share[place]
+            downlink += downlink_share[place]
+            tightest = min(tightest, slack_s[place])
+            inadmissible += not admissible[place]
+    return compute, kv, uplink, downlink, tightest, inadmissible
+
+
 @dataclass(frozen=True, eq=False)
 class SlotProblem:
     """One slot's problem over n waiting requests.
@@ -184,26 +207,29 @@ class SlotProblem:
 
     def totals(self, selection: SelectionLike) -> BatchTotals:
         """Return what the batch ``selection`` uses of each resource."""
-        mask = self.as_mask(selection)
-        return BatchTotals(
-            compute_s=float(self.compute_s[mask].sum()),
-            kv_bytes=float(self.kv_bytes[mask].sum()),
-            uplink_share=float(self.uplink_share[mask].sum()),
-            downlink_share=float(self.downlink_share[mask].sum()),
-            tightest_slack_s=float(self.slack_s[mask].min(initial=np.inf)),
-            inadmissible=int(np.count_nonzero(~self.admissible[mask])),
+        return BatchTotals(*self._totals(selection))
+
+    def _totals(self, selection: SelectionLike) -> tuple[float, float, float, float, float, int]:
+        return _add_up(
+            self.as_mask(selection),
+            self.compute_s,
+            self.kv_bytes,
+            self.uplink_share,
+            self.downlink_share,
+            self.slack_s,
+            self.admissible,
         )
 
     def is_feasible(self, selection: SelectionLike) -> bool:
         """Whether the batch ``selection`` keeps every constraint."""
-        used = self.totals(selection)
-        return used.inadmissible == 0 and bool(
+        compute_s, kv_bytes, uplink_share, downlink_share, tightest_slack_s, inadmissible = self._totals(selection)
+        return inadmissible == 0 and bool(
             totals_fit(
-                used.compute_s,
-                used.kv_bytes,
-                used.uplink_share,
-                used.downlink_share,
-                used.tightest_slack_s,
+                compute_s,
+                kv_bytes,
+                uplink_share,
+                downlink_share,
+                tightest_slack_s,
                 self.compute_limit_s,
                 self.memory_bytes,
                 self.uplink_limit_share,
