@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from edgellm_env._compile import compiled, compiled_parallel
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
+from edgellm_env.packing import fill_in_order
 from edgellm_env.problem import totals_fit, within
 
 Records = NDArray[np.void]
@@ -243,31 +244,21 @@ def admit_in_order(node: Any, waiting: Any, order: IntArray, admitted: BoolArray
 
     Feasible sets are downward closed, so a feasible batch is admitted whole in any order.
     """
-    compute_s, kv_bytes, uplink, downlink, tightest_s = 0.0, 0.0, 0.0, 0.0, np.inf
-    skipped = 0
-    for position in range(order.size):
-        one = waiting[order[position]]
-        slack_s = min(tightest_s, one.slack_s)
-        if one.admissible and totals_fit(
-            compute_s + one.compute_s,
-            kv_bytes + one.kv_bytes,
-            uplink + one.uplink_share,
-            downlink + one.downlink_share,
-            slack_s,
-            node.compute_limit_s,
-            node.memory_bytes,
-            1.0,
-            1.0,
-        ):
-            admitted[order[position]] = True
-            compute_s += one.compute_s
-            kv_bytes += one.kv_bytes
-            uplink += one.uplink_share
-            downlink += one.downlink_share
-            tightest_s = slack_s
-        else:
-            skipped += 1
-    return skipped
+    return fill_in_order(
+        order,
+        order.size,
+        waiting["compute_s"],
+        waiting["kv_bytes"],
+        waiting["uplink_share"],
+        waiting["downlink_share"],
+        waiting["slack_s"],
+        waiting["admissible"],
+        node.compute_limit_s,
+        node.memory_bytes,
+        1.0,
+        1.0,
+        admitted,
+    )
 
 
 @compiled_parallel
