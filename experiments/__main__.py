@@ -11,6 +11,7 @@ from experiments.census import CensusCommand, ScenarioPages
 from experiments.compare import Compare
 from experiments.datasets.collect import Collect
 from experiments.datasets.verify import Verify
+from experiments.ship import Ship
 from experiments.train import Train
 from experiments.tune import TuneLookahead
 
@@ -23,6 +24,7 @@ Command: TypeAlias = (
     | Benchmark
     | Collect
     | Verify
+    | Ship
 )
 
 

@@ -89,10 +89,10 @@ def train(
     while state.generation < generations:
         state = search.advance(state, last=state.generation + 1 == generations)
         save_state(state, state_path)
+        save_ranker(Scorers.from_parameters(state.best[None], settings.hidden_units), settings.packing, run / MODEL)
         judged = state.best_rps if np.isfinite(state.best_rps) else None
         on_progress(Progress(state.generation * per_generation, judged))
     search.log.close()
-    save_ranker(Scorers.from_parameters(state.best[None], settings.hidden_units), settings.packing, run / MODEL)
     return run / MODEL
 
 
