@@ -153,10 +153,15 @@ class Dynamics:
             admissible=queue["admissible"],
         )
 
-    def problem_arrays(self) -> ProblemArrays:
-        """Return every environment's current problem at once, as batched solvers take them; copies nothing."""
-        node, waiting = self.node, self.waiting
-        waits = np.arange(self.capacity) < node["waiting"][:, None]
+    def problem_arrays(self, rows: IntArray | None = None) -> ProblemArrays:
+        """Return the current problems of the environments ``rows`` (all by default), as batched solvers take them.
+
+        Arrays are as wide as the longest of these queues, and at least 1.
+        """
+        node = self.node if rows is None else self.node[rows]
+        width = max(1, int(node["waiting"].max(initial=0)))
+        waiting = self.waiting[:, :width] if rows is None else self.waiting[rows, :width]
+        waits = np.arange(width) < node["waiting"][:, None]
         return ProblemArrays(
             compute_s=waiting["compute_s"],
             kv_bytes=waiting["kv_bytes"],

@@ -8,7 +8,6 @@ import numpy as np
 from gymnasium import spaces
 
 from edgellm_env.actions import ActionInterface
-from edgellm_env.arrays import BoolArray
 from edgellm_env.engine import Engine
 from edgellm_env.observation import Observation
 from edgellm_env.problem import SelectionLike, SlotProblem
@@ -80,19 +79,6 @@ class EdgeLLMEnv(gym.Env[Observation, Any]):
         rewards, truncated = self._engine.execute(np.asarray(action)[None])
         self._observation = self._observe()
         return self._observation, float(rewards[0]), False, bool(truncated[0]), self._info()
-
-    def action_masks(self) -> BoolArray:
-        """Return which actions are legal now, (number of actions,) bool, as sb3-contrib asks for them.
-
-        Raises:
-            AttributeError: this way to act has no masks.
-        """
-        self._require_episode()
-        mask = self._engine.interface.action_mask()
-        if mask is None:
-            raise AttributeError(f"{type(self).__name__} has no action masks")
-        own: BoolArray = mask[0]
-        return own
 
     def slot_problem(self, scheme: int | None = None) -> SlotProblem:
         """Return the current slot's problem, under the loaded scheme or another."""

@@ -1,6 +1,7 @@
 """The registered environments. Each class's docstring is its documentation page."""
 
 from edgellm_env.actions import BatchInterface, JointInterface, RankInterface, SelectInterface
+from edgellm_env.arrays import BoolArray
 from edgellm_env.env import EdgeLLMEnv
 
 
@@ -203,6 +204,14 @@ class SelectEnv(EdgeLLMEnv):
     """
 
     interface = SelectInterface
+
+    def action_masks(self) -> BoolArray:
+        """Return which actions are legal now, (N + 1,) bool, as sb3-contrib asks for them."""
+        self._require_episode()
+        legal = self._engine.interface.action_mask()
+        assert legal is not None
+        own: BoolArray = legal[0]
+        return own
 
 
 class JointEnv(EdgeLLMEnv):

@@ -179,17 +179,6 @@ class EdgeLLMVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         """Return the action by which environment ``row`` executes ``selection``; see the single environment."""
         return self._engine.interface.express(self.slot_problem(row).as_mask(selection), row, scheme)
 
-    def action_masks(self) -> BoolArray:
-        """Return which actions are legal now, (E, number of actions) bool.
-
-        Raises:
-            AttributeError: this way to act has no masks.
-        """
-        mask = self._engine.interface.action_mask()
-        if mask is None:
-            raise AttributeError(f"{type(self).__name__} has no action masks")
-        return mask
-
     def render(self) -> tuple[str, ...] | None:
         """Return every environment's slot as text under ``render_mode="ansi"``."""
         if self.render_mode is None:
@@ -219,6 +208,12 @@ class SelectVectorEnv(EdgeLLMVectorEnv):
     """Many of ``EdgeLLM/Select-v0``; see :class:`edgellm_env.environments.SelectEnv` for everything else."""
 
     interface = SelectInterface
+
+    def action_masks(self) -> BoolArray:
+        """Return which actions are legal now, (E, N + 1) bool."""
+        legal = self._engine.interface.action_mask()
+        assert legal is not None
+        return legal
 
 
 class JointVectorEnv(EdgeLLMVectorEnv):

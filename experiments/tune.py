@@ -52,7 +52,9 @@ def served_by(candidates: list[LookaheadSettings], scenario: Scenario, seeds: li
             ]
         )
         batch = solve_exact_batch(**slots, values=np.where(slots["valid"], values, 0.0))
-        _, rewards, *_ = environment.step(batch.selection.astype(np.int8))
+        asked = np.zeros((num_envs, dynamics.capacity), dtype=np.int8)
+        asked[:, : batch.selection.shape[1]] = batch.selection
+        _, rewards, *_ = environment.step(asked)
         served += rewards
     return served.reshape(len(candidates), len(seeds))
 

@@ -58,21 +58,9 @@ class ExactPacking:
 
     def actions(self, scores: FloatArray, dynamics: Dynamics) -> NDArray[np.int8]:
         """Return (E, N) int8, 1 for the chosen."""
-        node = dynamics.node
-        width = max(1, int(node["waiting"].max()))
-        waiting = dynamics.waiting[:, :width]
-        solution = solve_exact_batch(
-            compute_s=waiting["compute_s"],
-            kv_bytes=waiting["kv_bytes"],
-            uplink_share=waiting["uplink_share"],
-            downlink_share=waiting["downlink_share"],
-            slack_s=waiting["slack_s"],
-            valid=waiting["admissible"] & (np.arange(width) < node["waiting"][:, None]),
-            compute_limit_s=node["compute_limit_s"],
-            memory_bytes=node["memory_bytes"],
-            values=_values(scores[:, :width]),
-            node_limit=NODE_LIMIT,
-        )
+        slots = dynamics.problem_arrays()
+        width = slots["valid"].shape[1]
+        solution = solve_exact_batch(**slots, values=_values(scores[:, :width]), node_limit=NODE_LIMIT)
         asked = np.zeros(scores.shape, dtype=np.int8)
         asked[:, :width] = solution.selection
         return asked

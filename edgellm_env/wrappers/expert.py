@@ -87,20 +87,10 @@ def _solve(dynamics: Dynamics, threads: int, partial: BoolArray | None = None) -
 
 
 def _solve_rows(dynamics: Dynamics, rows: IntArray, threads: int, values: FloatArray | None = None) -> BoolArray:
-    node = dynamics.node[rows]
-    width = max(1, int(node["waiting"].max()))
-    waiting = dynamics.waiting[rows, :width]
+    slots = dynamics.problem_arrays(rows)
+    width = slots["valid"].shape[1]
     solution: BatchSolution = solve_exact_batch(
-        compute_s=waiting["compute_s"],
-        kv_bytes=waiting["kv_bytes"],
-        uplink_share=waiting["uplink_share"],
-        downlink_share=waiting["downlink_share"],
-        slack_s=waiting["slack_s"],
-        valid=waiting["admissible"] & (np.arange(width) < node["waiting"][:, None]),
-        compute_limit_s=node["compute_limit_s"],
-        memory_bytes=node["memory_bytes"],
-        values=None if values is None else values[:, :width],
-        threads=threads,
+        **slots, values=None if values is None else values[:, :width], threads=threads
     )
     if not solution.optimal.all():
         row = int(rows[np.argmin(solution.optimal)])

@@ -6,7 +6,7 @@ an episode is the same whatever is played beside it.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -39,30 +39,17 @@ class SlotAnswers:
     optimal: BoolArray
 
 
-def slot_arrays(dynamics: Dynamics, rows: IntArray) -> dict[str, Any]:
-    """Return the slots of environments ``rows`` as the batch solvers take them, cut to the longest queue."""
-    node = dynamics.node[rows]
-    width = max(1, int(node["waiting"].max()))
-    waiting = dynamics.waiting[rows, :width]
-    names = ("compute_s", "kv_bytes", "uplink_share", "downlink_share", "slack_s")
-    return {
-        **{name: waiting[name] for name in names},
-        "valid": waiting["admissible"] & (np.arange(width) < node["waiting"][:, None]),
-        "compute_limit_s": node["compute_limit_s"],
-        "memory_bytes": node["memory_bytes"],
-    }
-
-
 def solve_slots(dynamics: Dynamics, rows: IntArray) -> SlotAnswers:
     """Solve the current slots of environments ``rows`` as the policy ``dftsp`` does."""
-    slots = slot_arrays(dynamics, rows)
+    slots = dynamics.problem_arrays(rows)
     answer: BatchSolution = solve_dftsp_batch(**slots)
     selection, count, optimal = answer.selection, answer.count, answer.optimal
     if not optimal.all():
         again = np.flatnonzero(~optimal)
-        part = {name: array[again] for name, array in slots.items()}
-        exact = solve_exact_batch(**part)
-        selection[again], count[again], optimal[again] = exact.selection, exact.count, exact.optimal
+        exact = solve_exact_batch(**dynamics.problem_arrays(rows[again]))
+        selection[again] = False
+        selection[again, : exact.selection.shape[1]] = exact.selection
+        count[again], optimal[again] = exact.count, exact.optimal
     whole = np.zeros((rows.size, dynamics.capacity), dtype=np.bool_)
     whole[:, : selection.shape[1]] = selection
     return SlotAnswers(whole, count, answer.nodes, optimal)

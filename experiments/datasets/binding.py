@@ -1,11 +1,12 @@
 """Which constraints bind in the slots of a dataset: a census over a fixed share of them, batched."""
 
+from typing import Any
+
 import numpy as np
 
 from edgellm_env.arrays import IntArray
 from edgellm_env.dynamics import Dynamics
 from edgellm_env.solvers import solve_exact_batch
-from experiments.datasets.behaviour import slot_arrays
 from experiments.datasets.totals import BINDING, UnitTotals
 
 EVERY = 20
@@ -41,7 +42,7 @@ class SlotCensus:
         rows, optimum = rows[behind], optimum[behind]
         if not rows.size:
             return
-        slots = slot_arrays(dynamics, rows)
+        slots: dict[str, Any] = {**dynamics.problem_arrays(rows)}
         for name in BINDING:
             relaxed = slots | {
                 limit: np.full_like(slots.get(limit, np.zeros(rows.size)), np.inf) for limit in _DROPPED[name]

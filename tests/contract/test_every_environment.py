@@ -175,3 +175,10 @@ def test_spec_survives_json(environment_id):
     env = gym.make(environment_id, scenario="light", overrides={"queue.capacity": 16})
     again = gym.make(gym.envs.registration.EnvSpec.from_json(env.spec.to_json()))
     assert again.unwrapped.scenario == env.unwrapped.scenario
+
+
+def test_only_select_has_masks(environment_id):
+    """sb3-contrib takes an environment with such a method for one that supports masking."""
+    env = gym.make(environment_id, scenario="light")
+    env.reset(seed=0)
+    assert env.has_wrapper_attr("action_masks") == ("Select" in environment_id)
