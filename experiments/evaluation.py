@@ -1,5 +1,6 @@
 """The one evaluator: plays policies on the very same episodes and keeps a row per policy and episode."""
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -7,12 +8,13 @@ from dataclasses import dataclass
 import gymnasium as gym
 import numpy as np
 
-from agents.policy import Policy
+from agents.policy import JointPolicy, Policy
 from edgellm_env.arrays import BoolArray
-from edgellm_env.environments import BatchEnv
+from edgellm_env.environments import JointEnv
 from edgellm_env.scenario import Scenario
+from edgellm_env.view import SlotView
 
-ENVIRONMENT_ID = "EdgeLLM/Batch-v0"
+ENVIRONMENT_ID = "EdgeLLM/Joint-v0"  # on one scheme, or the loaded one, it is EdgeLLM/Batch-v0 in all it does
 RESOURCES = ("compute", "memory", "uplink", "downlink")
 _POLICY_STREAM = 0x706F6C69  # keeps a policy's random numbers apart from the trace's, which has the same seed
 
@@ -76,14 +78,14 @@ class EpisodeResult:
         return self.arrived == self.served + self.expired + self.rejected + self.blocked + self.waiting
 
 
-def make_environment(scenario: Scenario) -> BatchEnv:
+def make_environment(scenario: Scenario) -> JointEnv:
     """Return the environment in which policies are compared.
 
     Raises:
         ValueError: the scenario replays a trace file that is missing or malformed.
     """
     environment = gym.make(ENVIRONMENT_ID, scenario=scenario).unwrapped
-    assert isinstance(environment, BatchEnv)
+    assert isinstance(environment, JointEnv)
     return environment
 
 
@@ -92,7 +94,7 @@ def policy_generator(seed: int) -> np.random.Generator:
     return np.random.default_rng([seed, _POLICY_STREAM])
 
 
-def play_episode(environment: BatchEnv, policy: Policy, episode: int, seed: int) -> EpisodeResult:
+def play_episode(environment: JointEnv, policy: Policy, episode: int, seed: int) -> EpisodeResult:
     """Play one episode.
 
     Raises:
@@ -114,11 +116,12 @@ def play_episode(environment: BatchEnv, policy: Policy, episode: int, seed: int)
         view = environment.slot_view()
         began_s = time.perf_counter()
         try:
-            batch = policy.select(view)
+            scheme, batch = _decide(policy, view)
         except Exception as error:
             raise PolicyFailureError(f"{where}, slot {slot}: select raised {type(error).__name__}: {error}") from error
         decision_s[slot] = time.perf_counter() - began_s
-        _, _, _, _, info = environment.step(environment.to_action(_as_mask(batch, view.problem.size, where, slot)))
+        batch = _as_mask(batch, view.problem.size, where, slot)
+        _, _, _, _, info = environment.step(environment.to_action(batch, scheme))
         utilisation[slot] = [info[f"{name}_utilisation"] for name in RESOURCES]
         latency_s += info["slot_latency_s"]
         infeasible += bool(info["infeasible"])
@@ -194,17 +197,26 @@ def require_same_traces(rows: Sequence[EpisodeResult]) -> None:
             raise RuntimeError(f"episode {row.episode}: policy {row.policy!r} met other requests than those before it")
 
 
-def _warm_up(environment: BatchEnv, policy: Policy, seed: int) -> None:
+def _warm_up(environment: JointEnv, policy: Policy, seed: int) -> None:
     """Let the policy decide the episode's first slot with somebody waiting, once, before its time is taken."""
     environment.reset(seed=seed)
     nobody = np.zeros(0, dtype=np.bool_)
     for _ in range(environment.scenario.timing.episode_slots):
         view = environment.slot_view()
         if view.problem.size:
-            policy.begin_episode(environment.scenario, np.random.default_rng(0))
-            policy.select(view)
+            # A policy that fails is reported by its first episode, with the slot.
+            with contextlib.suppress(Exception):
+                policy.begin_episode(environment.scenario, np.random.default_rng(0))
+                _decide(policy, view)
             return
         environment.step(environment.to_action(nobody))
+
+
+def _decide(policy: Policy, view: SlotView) -> tuple[int, BoolArray]:
+    """Return the policy's scheme (the loaded one if it chooses none) and its batch."""
+    if isinstance(policy, JointPolicy):
+        return policy.select_jointly(view)
+    return view.scheme, policy.select(view)
 
 
 def _as_mask(batch: object, size: int, where: str, slot: int) -> BoolArray:

@@ -98,6 +98,14 @@ def test_a_failing_policy_is_named_with_its_slot(answer, message: str) -> None:
         evaluate(scenario, [Broken(answer)], [1])
 
 
+def test_a_policy_that_fails_at_once_is_named_too() -> None:
+    scenario = load_scenario("balanced").with_values(SHORT)
+    broken = Broken(lambda view: 1 / 0)
+    broken.select = broken.answer
+    with pytest.raises(PolicyFailureError, match="policy 'broken', episode 0, slot 0: select raised ZeroDivisionError"):
+        evaluate(scenario, [broken], [1])
+
+
 def test_arrivals_of_a_trace_file_are_its_rows_in_the_covered_time() -> None:
     scenario = load_scenario("azure-conv").with_values({"workload.trace.path": str(SAMPLE_TRACE), **SHORT})
     recorded = read_trace_file(SAMPLE_TRACE)
