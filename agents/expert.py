@@ -4,7 +4,7 @@ import numpy as np
 
 from edgellm_env.arrays import BoolArray
 from edgellm_env.scenario import Scenario
-from edgellm_env.solvers import solve_dftsp, solve_exact
+from edgellm_env.solvers import solve_dftsp, solve_exact, solve_joint
 from edgellm_env.view import SlotView
 
 
@@ -31,3 +31,23 @@ class Dftsp:
         if not solution.optimal:
             raise RuntimeError(f"slot {view.slot}: {view.problem.size} requests; no optimum proven in the node limit")
         return solution.selection
+
+
+class DftspJoint(Dftsp):
+    """The largest batch under any quantization scheme: every scheme's slot solved exactly, the best taken.
+
+    Ties stay with the loaded scheme, whose weights need no loading. With one scheme it is DFTSP.
+    """
+
+    name = "dftsp-joint"
+
+    def select_jointly(self, view: SlotView) -> tuple[int, BoolArray]:
+        """Return the best scheme and its optimum.
+
+        Raises:
+            RuntimeError: no optimum could be proven within the node limit.
+        """
+        best = solve_joint(view.problems, view.scheme)
+        if not best.solution.optimal:
+            raise RuntimeError(f"slot {view.slot}: {view.problem.size} requests; no optimum proven in the node limit")
+        return best.scheme, best.solution.selection

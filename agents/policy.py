@@ -1,6 +1,6 @@
 """The one protocol that everything that decides follows: experts, baselines and learned agents."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -32,6 +32,14 @@ class Policy(Protocol):
 
         An infeasible batch is treated by the scenario's rule (``queue.infeasible``) and recorded as such.
         """
+
+
+@runtime_checkable
+class JointPolicy(Policy, Protocol):
+    """A policy that also chooses the quantization scheme, where the scenario has several."""
+
+    def select_jointly(self, view: SlotView) -> tuple[int, BoolArray]:
+        """Return the scheme's index and the batch to run under it, (n,) bool; see ``view.problems``."""
 
 
 class PolicyError(ValueError):

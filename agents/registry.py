@@ -6,7 +6,7 @@ from pathlib import Path
 
 from agents import greedy
 from agents.baselines import NoBatching, StaticBatching
-from agents.expert import Dftsp
+from agents.expert import Dftsp, DftspJoint
 from agents.lookahead import DftspUrgent, Lookahead
 from agents.policy import Policy, PolicyError
 from agents.shipping import shipped_agents, shipped_path
@@ -46,6 +46,8 @@ _WITHOUT_PICKLE: dict[str, Callable[[Path, str], Policy]] = {
     "ppo-value": _rank_network,
     "bc": _queue_network,
     "dagger": _queue_network,
+    "ppo-batch": _queue_network,
+    "bc+ppo": _queue_network,
 }
 """Loaders of safetensors, by learner: from a run's or shipped agent's folder, and the name to list it under."""
 
@@ -56,6 +58,7 @@ def _from_run(agent: str) -> Callable[[Path, Scenario], Policy]:
 
 BUILT_IN: dict[str, Callable[[], Policy]] = {
     "dftsp": Dftsp,
+    "dftsp-joint": DftspJoint,
     "dftsp-urgent": DftspUrgent,
     "lookahead": Lookahead,
     "static-batching": StaticBatching,

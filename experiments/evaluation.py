@@ -215,7 +215,10 @@ def _warm_up(environment: JointEnv, policy: Policy, seed: int) -> None:
 def _decide(policy: Policy, view: SlotView) -> tuple[int, BoolArray]:
     """Return the policy's scheme (the loaded one if it chooses none) and its batch."""
     if isinstance(policy, JointPolicy):
-        return policy.select_jointly(view)
+        scheme, batch = policy.select_jointly(view)
+        if not 0 <= scheme < len(view.problems):
+            raise ValueError(f"scheme {scheme}; expected 0 to {len(view.problems) - 1}")
+        return scheme, batch
     return view.scheme, policy.select(view)
 
 

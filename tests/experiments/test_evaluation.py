@@ -139,3 +139,27 @@ def test_summary_by_hand() -> None:
     idle = summarise([rows[4]])[0]
     assert idle.mean_latency_s is None
     assert idle.difference_rps is None
+
+
+class LoadsNothing(Everything):
+    name = "loads-nothing"
+
+    def select_jointly(self, view):
+        return 4, self.select(view)
+
+
+def test_a_joint_policy_chooses_the_scheme_too() -> None:
+    scenario = load_scenario("quantized").with_values({"timing.episode_slots": 80})
+    rows = evaluate(scenario, build_policies(["dftsp", "dftsp-joint"], scenario), [1, 2, 3])
+    served = {name: sum(row.served for row in rows if row.policy == name) for name in ("dftsp", "dftsp-joint")}
+    assert served["dftsp-joint"] > served["dftsp"]
+    assert all(row.is_conserved() for row in rows)
+    assert all(row.infeasible_slots == 0 for row in rows)
+    with pytest.raises(PolicyFailureError, match=r"'loads-nothing'.*scheme 4; expected 0 to 3"):
+        play_episode(make_environment(scenario), LoadsNothing(), 0, 1)
+
+
+def test_a_joint_policy_is_dftsp_where_there_is_one_scheme() -> None:
+    scenario = load_scenario("paper").with_values(SHORT)
+    rows = evaluate(scenario, build_policies(["dftsp", "dftsp-joint"], scenario), [5])
+    assert rows[0].served == rows[1].served
