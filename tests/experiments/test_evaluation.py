@@ -149,7 +149,7 @@ class LoadsNothing(Everything):
 
 
 def test_a_joint_policy_chooses_the_scheme_too() -> None:
-    scenario = load_scenario("quantized").with_values({"timing.episode_slots": 80})
+    scenario = load_scenario("quantized")
     rows = evaluate(scenario, build_policies(["dftsp", "dftsp-joint"], scenario), [1, 2, 3])
     served = {name: sum(row.served for row in rows if row.policy == name) for name in ("dftsp", "dftsp-joint")}
     assert served["dftsp-joint"] > served["dftsp"]
