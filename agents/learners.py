@@ -11,7 +11,17 @@ from agents.training import SETTINGS_FOLDER, OnProgress, Progress, read_settings
 from edgellm_env.scenario import Scenario
 
 LearnerName: TypeAlias = Literal[
-    "ppo", "cem-linear", "es-rank", "es-value", "ppo-rank", "cem+ppo", "ppo-value", "bc", "dagger"
+    "ppo",
+    "cem-linear",
+    "es-rank",
+    "es-value",
+    "ppo-rank",
+    "cem+ppo",
+    "ppo-value",
+    "bc",
+    "dagger",
+    "ppo-batch",
+    "bc+ppo",
 ]
 LEARNER_NAMES: Final[tuple[LearnerName, ...]] = get_args(LearnerName)
 _PPO_STEPS: Final = 100_000  # what its settings were measured with
@@ -108,6 +118,19 @@ def _imitation(config: Path) -> Learner:
     return Learner(settings, train, lambda scenario: settings.rounds * settings.slots_per_round(scenario))
 
 
+def _ppo_batch(config: Path) -> Learner:
+    from agents.imitation.training import ImitationSettings  # noqa: PLC0415
+    from agents.ppo_queue import training  # noqa: PLC0415
+
+    settings = read_settings(training.PpoBatchSettings, config)
+    imitation = read_settings(ImitationSettings, settings_path("bc"))
+
+    def train(scenario: Scenario, steps: int, seed: int, run: Path, resume: bool, on_progress: OnProgress) -> Path:
+        return training.train(scenario, settings, imitation, steps, seed, run, resume, on_progress)
+
+    return Learner(settings, train, lambda scenario: settings.steps)
+
+
 _MAKERS: Final[dict[LearnerName, Callable[[Path], Learner]]] = {
     "ppo": _ppo,
     "cem-linear": _ranker,
@@ -118,4 +141,6 @@ _MAKERS: Final[dict[LearnerName, Callable[[Path], Learner]]] = {
     "ppo-value": _ppo_rank,
     "bc": _imitation,
     "dagger": _imitation,
+    "ppo-batch": _ppo_batch,
+    "bc+ppo": _ppo_batch,
 }

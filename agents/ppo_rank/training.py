@@ -1,17 +1,16 @@
 """Trains a ranking network with stable-baselines3's PPO, on hundreds of environments at once."""
 
-import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import gymnasium as gym
 import numpy as np
 import torch
 from pydantic import Field
 from stable_baselines3 import PPO
-from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
 
+from agents.judging import Judge, Judgement
 from agents.policy import PolicyError
 from agents.ppo_rank.environment import WeighedRequests, slot_scores
 from agents.ppo_rank.network import MODEL, Actor
@@ -19,7 +18,7 @@ from agents.ranking.packing import PACKINGS, PackingName
 from agents.ranking.training import RankerSettings, linear_weights
 from agents.runs import TENSORBOARD, checkpoint_path, last_checkpoint
 from agents.seeds import episode_seeds
-from agents.training import OnProgress, Progress, Settings, expert_throughput_rps, one_torch_thread
+from agents.training import OnProgress, Settings, expert_throughput_rps, one_torch_thread
 from agents.vec_env import SB3VecEnv
 from edgellm_env.arrays import FloatArray
 from edgellm_env.scenario import Scenario
@@ -101,11 +100,17 @@ def train(
             _begin_with(model, linear_weights(scenario, search, settings.linear_generations, seed))
     environments.seed(episode_seeds("train", seed, 1)[0] + 2**31 + done)
     model.set_logger(configure(str(run / TENSORBOARD), ["tensorboard"]))
+    judgement = Judgement(
+        throughput_rps=lambda: float(validation.throughput_rps(actor_of(model, settings.packing)).mean()),
+        keep=lambda: actor_of(model, settings.packing).save(run / MODEL),
+        expert_rps=float(validation.expert_rps.mean()),
+        best_rps=float(validation.throughput_rps(Actor.load(run / MODEL)).mean()) if resume else None,
+    )
     checkpoint_path(run, 0).parent.mkdir(exist_ok=True)
     with one_torch_thread():
         model.learn(
             total_timesteps=steps - done,
-            callback=_Judge(validation, settings, run, on_progress),
+            callback=Judge(judgement, settings.validate_every, settings.checkpoint_every, run, on_progress),
             reset_num_timesteps=not resume,
         )
     model.save(checkpoint_path(run, model.num_timesteps))
@@ -173,59 +178,3 @@ class _Validation:
             observation, rewards, _, _, _ = self._envs.step(asked)
             served += rewards
         return np.asarray(served / self._seconds)
-
-
-class _Judge(BaseCallback):
-    """Validates, keeps the best network, saves checkpoints, reports progress."""
-
-    def __init__(self, validation: _Validation, settings: PpoRankSettings, run: Path, on_progress: OnProgress) -> None:
-        super().__init__()
-        self._validation, self._settings = validation, settings
-        self._run, self._on_progress = run, on_progress
-        self._best_rps: float | None = None
-        self._rollouts = 0
-        self._ended: list[dict[str, Any]] = []
-        self._began_s, self._began_steps = time.monotonic(), 0
-
-    def _on_training_start(self) -> None:
-        self._began_s, self._began_steps = time.monotonic(), self.num_timesteps
-        if (self._run / MODEL).is_file():
-            self._best_rps = float(self._validation.throughput_rps(Actor.load(self._run / MODEL)).mean())
-
-    def _on_step(self) -> bool:
-        self._ended += [info for info in self.locals["infos"] if "episode" in info]
-        return True
-
-    def _on_rollout_start(self) -> None:
-        # Before a rollout the last update is complete.
-        if self._rollouts % self._settings.validate_every == 0:
-            self._validate()
-        if self._rollouts and self._rollouts % self._settings.checkpoint_every == 0:
-            self.model.save(checkpoint_path(self._run, self.num_timesteps))
-        self._rollouts += 1
-
-    def _on_rollout_end(self) -> None:
-        if self._ended:
-            served = sum(info["served"] for info in self._ended)
-            arrived = max(1, sum(info["arrived"] for info in self._ended))
-            self.logger.record("rollout/served_ratio", served / arrived)
-            self._ended = []
-        seconds = max(1e-9, time.monotonic() - self._began_s)
-        self.logger.record("time/slots_per_second", (self.num_timesteps - self._began_steps) / seconds)
-        self.logger.dump(self.num_timesteps)
-        self._on_progress(Progress(self.num_timesteps, self._best_rps))
-
-    def _on_training_end(self) -> None:
-        self._validate()
-        self.logger.dump(self.num_timesteps)
-
-    def _validate(self) -> None:
-        assert isinstance(self.model, PPO)
-        actor = actor_of(self.model, self._settings.packing)
-        mean, expert = float(self._validation.throughput_rps(actor).mean()), float(self._validation.expert_rps.mean())
-        self.logger.record("validation/throughput_rps", mean)
-        self.logger.record("validation/expert_throughput_rps", expert)
-        self.logger.record("validation/gain_percent", 100.0 * (mean / max(1e-9, expert) - 1.0))
-        if self._best_rps is None or mean > self._best_rps:
-            self._best_rps = mean
-            actor.save(self._run / MODEL)

@@ -1,0 +1,1 @@
+"""PPO with the permutation-equivariant network: a bit per waiting request."""

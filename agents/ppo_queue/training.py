@@ -1,0 +1,178 @@
+"""Trains the queue network with stable-baselines3's PPO on EdgeLLM/Batch-v0, from scratch or from a clone of DFTSP."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import VectorEnv, VectorWrapper
+from numpy.typing import NDArray
+from pydantic import Field
+from stable_baselines3 import PPO
+from stable_baselines3.common.logger import configure
+
+from agents.imitation.training import ImitationSettings, play
+from agents.imitation.training import train as imitate
+from agents.judging import Judge, Judgement
+from agents.networks.policies import PerRequest, QueueFeatures, QueuePolicy
+from agents.networks.queue import RequestScorer
+from agents.networks.storage import MODEL, load_scorer, save_scorer
+from agents.policy import PolicyError
+from agents.runs import TENSORBOARD, checkpoint_path, last_checkpoint
+from agents.seeds import episode_seeds
+from agents.training import OnProgress, Settings, expert_throughput_rps, one_torch_thread
+from agents.vec_env import SB3VecEnv
+from edgellm_env.arrays import BoolArray, FloatArray
+from edgellm_env.observation import Observation
+from edgellm_env.scenario import Scenario
+
+_CLONE_FOLDER = "clone"
+
+
+class PpoBatchSettings(Settings):
+    """Hyper-parameters of PPO over batches."""
+
+    steps: Annotated[int, Field(ge=1)]
+    clone_first: bool
+    environments: Annotated[int, Field(ge=1)]
+    rollout_slots: Annotated[int, Field(ge=2)]
+    batch_size: Annotated[int, Field(ge=2)]
+    epochs: Annotated[int, Field(ge=1)]
+    learning_rate: Annotated[float, Field(gt=0)]
+    discount: Annotated[float, Field(ge=0, lt=1)]
+    gae_lambda: Annotated[float, Field(ge=0, le=1)]
+    clip_range: Annotated[float, Field(gt=0)]
+    validation_episodes: Annotated[int, Field(ge=2)]
+    validate_every: Annotated[int, Field(ge=1)]
+    checkpoint_every: Annotated[int, Field(ge=1)]
+
+
+class AgainstPar(VectorWrapper[Observation, NDArray[Any], Observation, NDArray[Any], NDArray[Any]]):
+    """Rewards as shares above par, so that a critic begins near the truth.
+
+    Args:
+        env: any.
+        par: the reward that counts as 0; twice as much counts as 1.
+    """
+
+    def __init__(self, env: VectorEnv[Observation, NDArray[Any], NDArray[Any]], par: float) -> None:
+        super().__init__(env)
+        self._par = par
+
+    def step(self, actions: NDArray[Any]) -> tuple[Observation, FloatArray, BoolArray, BoolArray, dict[str, Any]]:
+        """Execute actions; see the wrapped environment."""
+        observation, rewards, terminated, truncated, infos = self.env.step(actions)
+        return observation, rewards / self._par - 1.0, terminated, truncated, infos
+
+
+def train(
+    scenario: Scenario,
+    settings: PpoBatchSettings,
+    imitation: ImitationSettings,
+    steps: int,
+    seed: int,
+    run: Path,
+    resume: bool = False,
+    on_progress: OnProgress = lambda progress: None,
+) -> Path:
+    """Train, and save the network that did best on validation episodes in the folder ``run``.
+
+    The same arguments give the same network on the same machine. Resuming continues network, optimiser and step count
+    of the newest checkpoint with fresh episodes: repeatable, but not what an uninterrupted run would have given.
+
+    Args:
+        scenario: what to learn.
+        settings: hyper-parameters.
+        imitation: those of the clone to begin with, if ``settings`` ask for one, and the network's width.
+        steps: environment steps, rounded up to whole rollouts by the library.
+        seed: 0 to 2**30 - 1.
+        run: the run's folder; it exists.
+        resume: continue from the newest checkpoint.
+        on_progress: called after every rollout.
+
+    Returns:
+        Path of the saved network.
+
+    Raises:
+        PolicyError: nothing to resume from, or nothing left to do.
+    """
+    validation = episode_seeds("validation", seed, settings.validation_episodes)
+    expert_rps = float(expert_throughput_rps(scenario, validation).mean())
+    envs = gym.make_vec("EdgeLLM/Batch-v0", num_envs=settings.environments, scenario=scenario)
+    environments = SB3VecEnv(AgainstPar(envs, max(1e-9, expert_rps * scenario.timing.slot_s)))
+    done, best_rps = 0, None
+    if resume:
+        checkpoint = last_checkpoint(run)
+        if checkpoint is None:
+            raise PolicyError(f"{run}: no checkpoint to resume from")
+        path, done = checkpoint
+        if done >= steps:
+            raise PolicyError(f"steps: {steps}; {path} has {done} already, expected more")
+        model = PPO.load(path, env=environments, device="cpu")
+        model.set_random_seed((seed + done) % 2**32)
+        best_rps = float(play(scenario, validation, load_scorer(run / MODEL)).mean())
+    else:
+        model = _new_model(environments, settings, imitation.width, seed)
+        if settings.clone_first:
+            clone = run / _CLONE_FOLDER
+            clone.mkdir(exist_ok=True)
+            labelled = imitation.rounds * imitation.slots_per_round(scenario)
+            _begin_with(model, load_scorer(imitate(scenario, imitation, labelled, seed, clone)))
+    environments.seed(episode_seeds("train", seed, 1)[0] + 2**31 + done)
+    model.set_logger(configure(str(run / TENSORBOARD), ["tensorboard"]))
+    checkpoint_path(run, 0).parent.mkdir(exist_ok=True)
+    judgement = Judgement(
+        throughput_rps=lambda: float(np.mean(play(scenario, validation, scorer_of(model)))),
+        keep=lambda: save_scorer(scorer_of(model), run / MODEL),
+        expert_rps=expert_rps,
+        best_rps=best_rps,
+    )
+    with one_torch_thread():
+        model.learn(
+            total_timesteps=steps - done,
+            callback=Judge(judgement, settings.validate_every, settings.checkpoint_every, run, on_progress),
+            reset_num_timesteps=not resume,
+        )
+    model.save(checkpoint_path(run, model.num_timesteps))
+    model.logger.close()
+    environments.close()
+    return run / MODEL
+
+
+def scorer_of(model: PPO) -> RequestScorer:
+    """Return the actor: its logits as scores."""
+    extractor, head = _parts(model)
+    scorer = RequestScorer(extractor.width)
+    scorer.encoder.load_state_dict(extractor.encoder.state_dict())
+    scorer.head.load_state_dict(head.head.state_dict())
+    return scorer
+
+
+def _begin_with(model: PPO, scorer: RequestScorer) -> None:
+    extractor, head = _parts(model)
+    extractor.encoder.load_state_dict(scorer.encoder.state_dict())
+    head.head.load_state_dict(scorer.head.state_dict())
+
+
+def _parts(model: PPO) -> tuple[QueueFeatures, PerRequest]:
+    extractor, head = model.policy.features_extractor, model.policy.action_net
+    assert isinstance(extractor, QueueFeatures)
+    assert isinstance(head, PerRequest)
+    return extractor, head
+
+
+def _new_model(environments: SB3VecEnv, settings: PpoBatchSettings, width: int, seed: int) -> PPO:
+    return PPO(
+        QueuePolicy,
+        environments,
+        n_steps=settings.rollout_slots,
+        batch_size=settings.batch_size,
+        n_epochs=settings.epochs,
+        learning_rate=settings.learning_rate,
+        gamma=settings.discount,
+        gae_lambda=settings.gae_lambda,
+        clip_range=settings.clip_range,
+        policy_kwargs={"width": width},
+        seed=seed,
+        device="cpu",
+    )
