@@ -21,7 +21,7 @@ from experiments.datasets.merge import merge_units, publish, read_metadata, star
 from experiments.datasets.plan import Plan, make_plan
 from experiments.datasets.storage import read_about, write_whole
 from experiments.datasets.work import REFERENCES, Reference, Task, Unit
-from experiments.datasets.workers import run_tasks
+from experiments.datasets.workers import PARTIAL, run_tasks
 from experiments.evaluation import make_environment
 from experiments.records import effective_scenario, prepare_folder
 
@@ -101,6 +101,8 @@ class Collect:
             _check_plan(plan, staging)
             shards = staging / "units"
             shards.mkdir(exist_ok=True)
+            for unfinished in shards.glob(f"*{PARTIAL}"):
+                unfinished.unlink(missing_ok=True)
             began_s = time.perf_counter()
             with _Bar(console, plan) as bar:
                 tasks = bar.skip_done(plan, shards)

@@ -1,7 +1,10 @@
 """Runs units of work: in this process, in a pool of processes, or on a Ray cluster. The files come out the same."""
 
 import multiprocessing
+import os
+import socket
 import tempfile
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -14,6 +17,9 @@ from experiments.datasets.errors import CollectionError, require
 from experiments.datasets.plan import Plan
 from experiments.datasets.storage import write_whole
 from experiments.datasets.work import Task
+
+PARTIAL = ".partial"
+"""End of the names of files that are not complete."""
 
 OnDone = Callable[[Task], None]
 _AGAIN = "what is complete is kept: run the same command again to continue"
@@ -50,9 +56,9 @@ def run_tasks(plan: Plan, tasks: Sequence[Task], folder: Path, workers: int, ray
 
 def make_file(plan: Plan, task: Task, folder: Path) -> None:
     """Do a task and put its file into ``folder``, whole."""
-    temporary = folder / f"{task.file_name()}.partial"
+    # Named by the process too: a worker that outlives its killed parent for a moment must not write into ours.
+    temporary = folder / f"{task.file_name()}.{os.getpid()}{PARTIAL}"
     try:
-        temporary.unlink(missing_ok=True)
         task.make(plan, temporary)
         write_whole(folder / task.file_name(), temporary)
     except OSError:
@@ -66,10 +72,24 @@ def _single_threaded() -> None:
     numba.set_num_threads(1)
 
 
+def _begin_worker() -> None:
+    """Set up a process of the pool: single-threaded, and gone when the process that started it is."""
+    _single_threaded()
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+
+
+def _leave_with_parent() -> None:
+    """End this process when its parent has ended; a parent that was killed could not tell it to."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
 def _run_in_processes(plan: Plan, tasks: Sequence[Task], folder: Path, workers: int, on_done: OnDone) -> None:
     # A fresh interpreter each (spawn): forking a process that has run threads can deadlock the child.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(tasks)), context, _single_threaded) as pool:
+    with ProcessPoolExecutor(min(workers, len(tasks)), context, _begin_worker) as pool:
         waiting: dict[Future[None], Task] = {pool.submit(make_file, plan, task, folder): task for task in tasks}
         try:
             while waiting:
@@ -97,6 +117,7 @@ def _run_on_ray(plan: Plan, tasks: Sequence[Task], folder: Path, address: str, o
     if started:
         local = address == "local"
         try:
+            _require_listener(address)
             # "local" starts a cluster on this machine; without the argument, a running one might be joined instead.
             ray.init(
                 address=address,
@@ -104,7 +125,7 @@ def _run_on_ray(plan: Plan, tasks: Sequence[Task], folder: Path, address: str, o
                 log_to_driver=False,
                 logging_level="ERROR",
             )
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             raise CollectionError(f"ray: no cluster at {address!r}: {error}") from error
     try:
         _gather(ray, plan, tasks, folder, on_done)
@@ -113,6 +134,17 @@ def _run_on_ray(plan: Plan, tasks: Sequence[Task], folder: Path, address: str, o
     finally:
         if started:
             ray.shutdown()
+
+
+def _require_listener(address: str) -> None:
+    """Fail at once where nobody listens; Ray itself would try for minutes.
+
+    Raises:
+        OSError: no connection.
+    """
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10.0).close()
 
 
 def _gather(ray: Any, plan: Plan, tasks: Iterable[Task], folder: Path, on_done: OnDone) -> None:
@@ -128,7 +160,7 @@ def _gather(ray: Any, plan: Plan, tasks: Iterable[Task], folder: Path, on_done: 
             waiting[remote.remote(shared, task)] = task
         (done,), _ = ray.wait(list(waiting), num_returns=1)
         task = waiting.pop(done)
-        temporary = folder / f"{task.file_name()}.partial"
+        temporary = folder / f"{task.file_name()}.{os.getpid()}{PARTIAL}"
         temporary.write_bytes(ray.get(done))
         write_whole(folder / task.file_name(), temporary)
         on_done(task)
