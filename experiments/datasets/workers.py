@@ -39,6 +39,8 @@ def run_tasks(plan: Plan, tasks: Sequence[Task], folder: Path, workers: int, ray
     Raises:
         CollectionError: a worker died, the disk is full, or a task failed; files already made stay.
     """
+    if not tasks:
+        return  # stopped while merging: no worker is needed any more
     try:
         if ray is not None:
             _run_on_ray(plan, tasks, folder, ray, on_done)
