@@ -11,7 +11,7 @@ from numba.extending import register_jitable
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-_FEW_ROWS = 128
+_WORTH_A_THREAD = 100_000
 
 
 def compiled(function: Function) -> Function:
@@ -31,32 +31,40 @@ def compilable(function: Function) -> Function:
     return register_jitable(function)
 
 
-def compiled_parallel(function: Function) -> Function:
+def compiled_parallel(work: int) -> Callable[[Function], Function]:
     """As :func:`compiled`, with the rows of the first argument's leading axis spread over threads.
 
-    ``function`` ends in the parameters ``first: int = 0, last: int = 0`` and works on rows ``first`` to ``last`` - 1;
-    callers leave them out. Few rows run in the calling thread. Threads that wait sleep: numba's own parallel loops spin
-    instead, and lose an order of magnitude wherever something else wants the processor (torch, another experiment).
-    ``NUMBA_NUM_THREADS`` sets the number of threads.
+    The function ends in the parameters ``first: int = 0, last: int = 0`` and works on rows ``first`` to ``last`` - 1;
+    callers leave them out. Threads that wait sleep: numba's own parallel loops spin instead, and lose an order of
+    magnitude wherever something else wants the processor (torch, another experiment). ``NUMBA_NUM_THREADS`` sets the
+    number of threads.
+
+    Args:
+        work: index of the argument, an array, whose number of elements says how much there is to do. Waking a thread
+            takes as long as some ten thousand elements; below that the calling thread does it alone.
     """
-    kernel = numba.njit(cache=True, nogil=True)(function)
 
-    @functools.wraps(function)
-    def over_rows(rows: Any, *others: Any) -> None:
-        size = rows.shape[0]
-        # Not numba.get_num_threads(): it starts OpenMP, and sets torch's number of threads behind its back.
-        threads = 1 if size < _FEW_ROWS else numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
-        if threads == 1:
-            kernel(rows, *others, 0, size)
-            return
-        bounds = [size * part // threads for part in range(threads + 1)]
-        pool = _threads(os.getpid(), threads - 1)
-        waiting = [pool.submit(kernel, rows, *others, *bounds[part : part + 2]) for part in range(1, threads)]
-        kernel(rows, *others, *bounds[:2])
-        for part in waiting:
-            part.result()
+    def compile_(function: Function) -> Function:
+        kernel = numba.njit(cache=True, nogil=True)(function)
 
-    return cast(Function, over_rows)
+        @functools.wraps(function)
+        def over_rows(*arguments: Any) -> None:
+            size = arguments[0].shape[0]
+            # Not numba.get_num_threads(): it starts OpenMP, and sets torch's number of threads behind its back.
+            threads = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+            if threads == 1 or size < threads or arguments[work].size < _WORTH_A_THREAD:
+                kernel(*arguments, 0, size)
+                return
+            bounds = [size * part // threads for part in range(threads + 1)]
+            pool = _threads(os.getpid(), threads - 1)
+            waiting = [pool.submit(kernel, *arguments, *bounds[part : part + 2]) for part in range(1, threads)]
+            kernel(*arguments, *bounds[:2])
+            for part in waiting:
+                part.result()
+
+        return cast(Function, over_rows)
+
+    return compile_
 
 
 @functools.cache

@@ -46,7 +46,7 @@ def rates(scenario: Scenario) -> NDArray[np.void]:
     return record
 
 
-@compiled_parallel
+@compiled_parallel(work=2)
 def write_costs(
     count: IntArray,
     rate: Any,

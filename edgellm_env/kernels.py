@@ -17,6 +17,8 @@ from edgellm_env.problem import totals_fit, within
 
 Records = NDArray[np.void]
 
+_LONG_QUEUE = 48  # up to here insertion, which needs no memory of its own, sorts faster than merging
+
 
 @compiled
 def view_under_scheme(
@@ -191,7 +193,7 @@ def _close_slot(
     node.slot += 1
 
 
-@compiled_parallel
+@compiled_parallel(work=2)
 def begin_episodes(
     rows: IntArray,
     node: Any,
@@ -211,7 +213,7 @@ def begin_episodes(
         _open_slot(node[row], waiting[row], held[row], requests[row], count[row], availability[row], schemes, rules[0])
 
 
-@compiled_parallel
+@compiled_parallel(work=2)
 def advance_slots(
     active: BoolArray,
     scheme: IntArray,
@@ -261,7 +263,7 @@ def admit_in_order(node: Any, waiting: Any, order: IntArray, admitted: BoolArray
     )
 
 
-@compiled_parallel
+@compiled_parallel(work=3)
 def admit_selected(
     active: BoolArray,
     node: Any,
@@ -276,17 +278,35 @@ def admit_selected(
 
     With ``serve_none`` an infeasible batch is not served at all. Marks beyond the waiting requests mean nothing.
     """
+    order = np.empty(admitted.shape[1], dtype=np.int64)
     for row in range(first, last):
         admitted[row] = False
         if active[row]:
-            order = np.flatnonzero(asked[row, : node[row].waiting])
-            skipped = admit_in_order(node[row], waiting[row], order, admitted[row])
+            marked = 0
+            for place in range(node[row].waiting):
+                order[marked] = place
+                marked += asked[row, place]
+            skipped = admit_in_order(node[row], waiting[row], order[:marked], admitted[row])
             node[row].infeasible = skipped > 0
             if skipped > 0 and serve_none:
                 admitted[row] = False
 
 
-@compiled_parallel
+@compiled
+def _rank(scores: NDArray[np.floating[Any]], order: IntArray) -> None:
+    """Write into ``order`` the places of ``scores`` (n,), highest first, ties by place."""
+    if scores.size > _LONG_QUEUE:
+        order[: scores.size] = np.argsort(-scores, kind="mergesort")
+        return
+    for place in range(scores.size):
+        rank = place
+        while rank > 0 and scores[order[rank - 1]] < scores[place]:
+            order[rank] = order[rank - 1]
+            rank -= 1
+        order[rank] = place
+
+
+@compiled_parallel(work=3)
 def admit_ranked(
     active: BoolArray,
     node: Any,
@@ -297,15 +317,17 @@ def admit_ranked(
     last: int = 0,
 ) -> None:
     """Admit greedily by descending ``scores`` (E, N), ties in queue order, skipping what no longer fits."""
+    order = np.empty(admitted.shape[1], dtype=np.int64)
     for row in range(first, last):
         admitted[row] = False
         if active[row]:
-            order = np.argsort(-scores[row, : node[row].waiting], kind="mergesort")
-            admit_in_order(node[row], waiting[row], order, admitted[row])
+            size = node[row].waiting
+            _rank(scores[row, :size], order)
+            admit_in_order(node[row], waiting[row], order[:size], admitted[row])
             node[row].infeasible = False
 
 
-@compiled_parallel
+@compiled_parallel(work=2)
 def view_all_under(
     scheme: IntArray,
     node: Any,

@@ -120,7 +120,7 @@ class ObservationEncoder:
         return {"requests": requests, "valid": valid, "node": node}
 
 
-@compiled_parallel
+@compiled_parallel(work=1)
 def _encode(
     node: Any,
     waiting: Any,

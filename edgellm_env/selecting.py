@@ -44,7 +44,7 @@ def _mark_legal(node: Any, waiting: Any, partial: BoolArray, totals: FloatArray,
         )
 
 
-@compiled_parallel
+@compiled_parallel(work=3)
 def start_selecting(
     rows: IntArray,
     node: Any,
@@ -64,7 +64,7 @@ def start_selecting(
         _mark_legal(node[row], waiting[row], partial[row], totals[row], legal[row])
 
 
-@compiled_parallel
+@compiled_parallel(work=5)
 def pick(
     actions: IntArray,
     closed: BoolArray,
@@ -104,7 +104,7 @@ def pick(
             totals[row, 4] = min(totals[row, 4], one.slack_s)
 
 
-@compiled_parallel
+@compiled_parallel(work=3)
 def refresh_selecting(
     closed: BoolArray,
     node: Any,

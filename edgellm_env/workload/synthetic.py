@@ -56,7 +56,7 @@ def _draw_arrivals(
             state = 1 - state
 
 
-@compiled_parallel
+@compiled_parallel(work=4)
 def _draw_all_arrivals(
     seeds: NDArray[np.uint64],
     rates_rps: FloatArray,
@@ -71,7 +71,7 @@ def _draw_all_arrivals(
         count[row] = _draw_arrivals(seeds[row], rates_rps, switch_rates_per_s, horizon_s, arrival_s[row])
 
 
-@compiled_parallel
+@compiled_parallel(work=4)
 def _draw_lengths(
     seeds: NDArray[np.uint64],
     count: IntArray,
@@ -89,7 +89,7 @@ def _draw_lengths(
             tokens[1, row, index] = int(quantile(output, u1))
 
 
-@compiled_parallel
+@compiled_parallel(work=5)
 def _draw_requirements(
     seeds: NDArray[np.uint64],
     count: IntArray,
@@ -109,7 +109,7 @@ def _draw_requirements(
             out[2, row, index] = quantile(attachment, u2)
 
 
-@compiled_parallel
+@compiled_parallel(work=7)
 def _draw_channels(
     seeds: NDArray[np.uint64],
     count: IntArray,
@@ -131,7 +131,7 @@ def _draw_channels(
             gain[row, index] = radio.path_gain_formula(distance_m, intercept_db, slope_db) * fading_gain
 
 
-@compiled_parallel
+@compiled_parallel(work=5)
 def _draw_background(
     seeds: NDArray[np.uint64],
     slots: int,
