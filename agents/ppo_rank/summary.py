@@ -40,7 +40,7 @@ def slot_summary(observation: Observation) -> NDArray[np.float32]:
     return summary
 
 
-@compiled_parallel
+@compiled_parallel(work=0)
 def _summarise(
     requests: NDArray[np.float32],
     valid: NDArray[np.int8],

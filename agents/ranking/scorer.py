@@ -75,7 +75,7 @@ class Scorers:
         return scores
 
 
-@compiled_parallel
+@compiled_parallel(work=0)
 def _score_rows(
     requests: NDArray[np.float32],
     valid: NDArray[np.int8],
