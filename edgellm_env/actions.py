@@ -11,8 +11,9 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from edgellm_env import selecting
+from edgellm_env._compile import in_blocks
 from edgellm_env.arrays import BoolArray, IntArray
-from edgellm_env.dynamics import Dynamics, InfeasibleBatchError
+from edgellm_env.dynamics import Dynamics, InfeasibleBatchError, RowTask
 from edgellm_env.observation import Observation
 
 
@@ -24,6 +25,7 @@ class ActionInterface:
 
     def __init__(self, dynamics: Dynamics) -> None:
         self.dynamics = dynamics
+        self._every = np.ones(dynamics.num_envs, dtype=np.bool_)
 
     def space(self) -> spaces.Space[Any]:
         """Return the action space of one environment."""
@@ -32,8 +34,10 @@ class ActionInterface:
     def begin(self, rows: IntArray) -> None:
         """Forget what was under way in these environments: their episodes begin anew."""
 
-    def execute(self, actions: NDArray[Any]) -> BoolArray:
+    def execute(self, actions: NDArray[Any], then: RowTask) -> BoolArray:
         """Execute one action per environment, (E, ...); return (E,) bool, whose slot has ended with it.
+
+        ``then(first, last)`` is called for rows whose actions have been executed, every row once.
 
         Raises:
             ValueError: actions of the wrong shape or with values outside the space.
@@ -68,7 +72,7 @@ class ActionInterface:
             raise ValueError(f"scheme: {scheme}; expected None: only EdgeLLM/Joint-v0 chooses the scheme")
 
     def _every_slot_closed(self) -> BoolArray:
-        return np.ones(self.dynamics.num_envs, dtype=np.bool_)
+        return self._every
 
 
 class BatchInterface(ActionInterface):
@@ -78,10 +82,10 @@ class BatchInterface(ActionInterface):
         """``MultiBinary(N)``."""
         return spaces.MultiBinary(self.dynamics.capacity)
 
-    def execute(self, actions: NDArray[Any]) -> BoolArray:
+    def execute(self, actions: NDArray[Any], then: RowTask) -> BoolArray:
         """Admit the marked requests, treating an infeasible batch by the scenario's rule, and advance by a slot."""
         asked = _checked_bits(_checked(actions, (self.dynamics.num_envs, self.dynamics.capacity), "MultiBinary(N)"))
-        self.dynamics.advance(self.dynamics.admit_selected(asked))
+        self.dynamics.play_selected(asked, then)
         return self._every_slot_closed()
 
     def express(self, selection: BoolArray, row: int, scheme: int | None) -> NDArray[np.int8]:
@@ -97,13 +101,13 @@ class RankInterface(ActionInterface):
         """``Box(-1, 1, (N,), float32)``."""
         return spaces.Box(-1.0, 1.0, (self.dynamics.capacity,), dtype=np.float32)
 
-    def execute(self, actions: NDArray[Any]) -> BoolArray:
+    def execute(self, actions: NDArray[Any], then: RowTask) -> BoolArray:
         """Pack by descending score, ties in queue order, and advance by a slot."""
         scores = _checked(actions, (self.dynamics.num_envs, self.dynamics.capacity), "Box(-1, 1, (N,))")
         low, high = scores.min(), scores.max()
         if not (low >= -1.0 and high <= 1.0):
             raise ValueError(f"action: scores from {low} to {high}; expected numbers within [-1, 1]")
-        self.dynamics.advance(self.dynamics.admit_ranked(scores))
+        self.dynamics.play_ranked(scores, then)
         return self._every_slot_closed()
 
     def express(self, selection: BoolArray, row: int, scheme: int | None) -> NDArray[np.float32]:
@@ -146,7 +150,7 @@ class SelectInterface(ActionInterface):
         """Start with empty batches."""
         selecting.start_selecting(rows, *self._state())
 
-    def execute(self, actions: NDArray[Any]) -> BoolArray:
+    def execute(self, actions: NDArray[Any], then: RowTask) -> BoolArray:
         """Add to the partial batches; advance by a slot where one has been committed."""
         picks = _checked(actions, (self.dynamics.num_envs,), "Discrete(N + 1)")
         if not np.issubdtype(picks.dtype, np.integer):
@@ -163,6 +167,7 @@ class SelectInterface(ActionInterface):
         if self._closed.any():
             self.dynamics.advance(self._partial, active=self._closed)
         selecting.refresh_selecting(self._closed, *self._state())
+        in_blocks(self.dynamics.num_envs, then)
         return self._closed.copy()
 
     def _refuse_illegal(self, picks: IntArray) -> None:
@@ -220,7 +225,7 @@ class JointInterface(ActionInterface):
         """``MultiDiscrete([S] + [2] * N)``."""
         return spaces.MultiDiscrete([self.dynamics.schemes.size] + [2] * self.dynamics.capacity)
 
-    def execute(self, actions: NDArray[Any]) -> BoolArray:
+    def execute(self, actions: NDArray[Any], then: RowTask) -> BoolArray:
         """Admit the marked requests under the chosen schemes and advance by a slot."""
         shape = (self.dynamics.num_envs, 1 + self.dynamics.capacity)
         checked = _checked(actions, shape, "MultiDiscrete([S] + [2] * N)")
@@ -237,6 +242,7 @@ class JointInterface(ActionInterface):
             self.dynamics.view_under(self.dynamics.node["scheme"].copy())
             raise
         self.dynamics.advance(admitted, scheme)
+        in_blocks(self.dynamics.num_envs, then)
         return self._every_slot_closed()
 
     def express(self, selection: BoolArray, row: int, scheme: int | None) -> NDArray[np.int64]:
@@ -252,7 +258,8 @@ def _padded(selection: BoolArray, capacity: int) -> NDArray[np.int8]:
 
 
 def _checked_bits(bits: NDArray[Any]) -> NDArray[np.int8]:
-    if bits.dtype != np.bool_ and not ((bits == 0) | (bits == 1)).all():
+    # MultiBinary's own type in one pass: as unsigned bytes, whatever is negative is above 1.
+    if (bits.view(np.uint8) > 1).any() if bits.dtype == np.int8 else not ((bits == 0) | (bits == 1)).all():
         raise ValueError(f"action: bits from {bits.min()} to {bits.max()}; expected 0 and 1")
     return bits.astype(np.int8, copy=False)
 

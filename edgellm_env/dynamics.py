@@ -4,17 +4,22 @@ No Gymnasium here. One environment is a batch of one; there is no second impleme
 """
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgellm_env import kernels
+from edgellm_env._compile import in_blocks, on_rows
 from edgellm_env.arrays import BoolArray, IntArray
 from edgellm_env.problem import ProblemArrays, SlotProblem
 from edgellm_env.scenario import Scenario
 from edgellm_env.state import NODE, REQUEST, WAITING, rule_record, scheme_records, write_request_records
 from edgellm_env.workload.trace import TraceBatch
+
+RowTask: TypeAlias = Callable[[int, int], None]
+"""Something to do on environments ``first`` to ``last`` - 1."""
 
 COUNTERS = ("arrived", "served", "expired", "rejected", "blocked", "waiting")
 
@@ -105,6 +110,34 @@ class Dynamics:
         active = self._all_active if active is None else active
         kernels.admit_ranked(active, self.node, self.waiting, scores, self.admitted)
         return self.admitted
+
+    def play_selected(self, asked: NDArray[np.int8], then: RowTask | None = None) -> None:
+        """Admit as :meth:`admit_selected` does and advance every environment; ``then`` runs on rows that are done.
+
+        Raises:
+            InfeasibleBatchError: under ``infeasible: raise``; nothing has been executed then.
+        """
+        rule = self.scenario.queue.infeasible
+        if rule == "raise":
+            self.admit_selected(asked)
+        arguments = (self._all_active, self.node, self.waiting, asked, rule != "trim", self.admitted)
+        self._play(lambda first, last: on_rows(kernels.admit_selected, first, last, *arguments), then)
+
+    def play_ranked(self, scores: NDArray[np.floating[Any]], then: RowTask | None = None) -> None:
+        """Admit as :meth:`admit_ranked` does and advance every environment; ``then`` runs on rows that are done."""
+        arguments = (self._all_active, self.node, self.waiting, scores, self.admitted)
+        self._play(lambda first, last: on_rows(kernels.admit_ranked, first, last, *arguments), then)
+
+    def _play(self, admit: RowTask, then: RowTask | None) -> None:
+        arguments = (self._all_active, self.node["scheme"].copy(), self.admitted, *self._state())
+
+        def slot(first: int, last: int) -> None:
+            admit(first, last)
+            on_rows(kernels.advance_slots, first, last, *arguments)
+            if then is not None:
+                then(first, last)
+
+        in_blocks(self.num_envs, slot)
 
     def preview_ranked(self, scores: NDArray[np.floating[Any]], row: int) -> BoolArray:
         """Return the batch (N,) that :meth:`admit_ranked` would admit in environment ``row``, without admitting it."""

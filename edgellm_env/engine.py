@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from edgellm_env.actions import ActionInterface
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
-from edgellm_env.dynamics import COUNTERS, Dynamics
+from edgellm_env.dynamics import COUNTERS, Dynamics, RowTask
 from edgellm_env.observation import Observation, ObservationEncoder
 from edgellm_env.scenario import Scenario, ScenarioLike, load_scenario
 from edgellm_env.state import NODE
@@ -24,6 +24,10 @@ UTILISATIONS = ("compute_utilisation", "memory_utilisation", "uplink_utilisation
 NODE_INFO = (*COUNTERS, *UTILISATIONS, "infeasible", "slot", "slot_served", "slot_latency_s")
 _TRACES_AT_ONCE = 256
 _INFO_PLACES = {name: NODE.names.index(name) for name in NODE_INFO if NODE.names}
+
+
+def _nothing(first: int, last: int) -> None:
+    """Leave the rows as they are."""
 
 
 class Engine:
@@ -52,12 +56,24 @@ class Engine:
         self.interface.begin(rows)
         self.episode_seed[rows] = np.array([int(seed) for seed in seeds], dtype=np.uint64)
 
-    def execute(self, actions: NDArray[Any]) -> tuple[FloatArray, BoolArray]:
-        """Execute one action per environment; return rewards (E,) and whether each episode is over (E,)."""
-        closed = self.interface.execute(actions)
+    def execute(self, actions: NDArray[Any], then: RowTask = _nothing) -> tuple[FloatArray, BoolArray]:
+        """Execute one action per environment; return rewards (E,) and whether each episode is over (E,).
+
+        ``then(first, last)`` is called for rows whose actions have been executed, every row once.
+        """
+        closed = self.interface.execute(actions, then)
         node = self.dynamics.node
-        rewards = np.where(closed, node["slot_served"], 0).astype(np.float64)
+        rewards: FloatArray = np.multiply(node["slot_served"], closed, dtype=np.float64)
         return rewards, node["slot"] >= self.scenario.timing.episode_slots
+
+    def step(self, actions: NDArray[Any]) -> tuple[Observation, FloatArray, BoolArray]:
+        """Execute and observe: as :meth:`execute` and then :meth:`observe`, with a row's state still in cache."""
+        observation = self.encoder.blank(self.dynamics.num_envs)
+        rewards, over = self.execute(
+            actions, lambda first, last: self.encoder.encode_rows(self.dynamics, observation, first, last)
+        )
+        self.interface.observe(observation)
+        return observation, rewards, over
 
     def observe(self) -> Observation:
         """Encode every environment's state, (E, ...) arrays."""

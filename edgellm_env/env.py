@@ -76,8 +76,8 @@ class EdgeLLMEnv(gym.Env[Observation, Any]):
             Observation, reward, False (episodes never terminate), whether the episode is over, info.
         """
         self._require_episode()
-        rewards, truncated = self._engine.execute(np.asarray(action)[None])
-        self._observation = self._observe()
+        observation, rewards, truncated = self._engine.step(np.asarray(action)[None])
+        self._observation = {name: array[0] for name, array in observation.items()}
         return self._observation, float(rewards[0]), False, bool(truncated[0]), self._info()
 
     def slot_problem(self, scheme: int | None = None) -> SlotProblem:

@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from edgellm_env._compile import compiled_parallel
+from edgellm_env._compile import compiled_parallel, in_blocks, on_rows
 from edgellm_env.arrays import FloatArray
 from edgellm_env.dynamics import Dynamics
 from edgellm_env.scenario import Scenario
@@ -112,12 +112,31 @@ class ObservationEncoder:
 
     def encode(self, dynamics: Dynamics) -> Observation:
         """Return fresh arrays ``requests`` (E, N, F) and ``node`` (E, G) float32, ``valid`` (E, N) int8."""
-        size = dynamics.num_envs
+        observation = self.blank(dynamics.num_envs)
+        in_blocks(dynamics.num_envs, lambda first, last: self.encode_rows(dynamics, observation, first, last))
+        return observation
+
+    def blank(self, size: int) -> Observation:
+        """Return arrays for ``size`` environments whose content :meth:`encode_rows` has yet to write."""
         requests = np.empty((size, self.capacity, len(REQUEST_FEATURES)), dtype=np.float32)
         valid = np.empty((size, self.capacity), dtype=np.int8)
         node = np.empty((size, self.node_size), dtype=np.float32)
-        _encode(dynamics.node, dynamics.waiting, dynamics.requests, self._scales, requests, valid, node)
         return {"requests": requests, "valid": valid, "node": node}
+
+    def encode_rows(self, dynamics: Dynamics, observation: Observation, first: int, last: int) -> None:
+        """Write environments ``first`` to ``last`` - 1 into their rows of ``observation``."""
+        on_rows(
+            _encode,
+            first,
+            last,
+            dynamics.node,
+            dynamics.waiting,
+            dynamics.requests,
+            self._scales,
+            observation["requests"],
+            observation["valid"],
+            observation["node"],
+        )
 
 
 @compiled_parallel(work=1)

@@ -144,8 +144,7 @@ class EdgeLLMVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         """
         if not self._generators:
             raise gym.error.ResetNeeded("no episode under way; call reset() first")
-        rewards, truncated = self._engine.execute(np.asarray(actions))
-        observation = self._engine.observe()
+        observation, rewards, truncated = self._engine.step(np.asarray(actions))
         ended = np.flatnonzero(truncated)
         if not ended.size:
             self._final_observation = None

@@ -193,7 +193,7 @@ def draw_arrivals(scenario: Scenario, seeds: NDArray[np.uint64]) -> tuple[IntArr
 
 def draw_lengths(scenario: Scenario, seeds: NDArray[np.uint64], count: IntArray, room: int) -> IntArray:
     """Draw (2, E, M) prompt and output tokens."""
-    lengths = np.ones((2, seeds.size, room), dtype=np.int64)
+    lengths = np.empty((2, seeds.size, room), dtype=np.int64)
     prompt, output = _codes(scenario.workload.prompt_tokens, scenario.workload.output_tokens)
     _draw_lengths(seeds, count, prompt, output, lengths)
     return lengths
@@ -202,7 +202,7 @@ def draw_lengths(scenario: Scenario, seeds: NDArray[np.uint64], count: IntArray,
 def draw_requirements(scenario: Scenario, seeds: NDArray[np.uint64], count: IntArray, room: int) -> FloatArray:
     """Draw (3, E, M) latency requirement, accuracy requirement and attachment bits."""
     workload = scenario.workload
-    requirements = np.ones((3, seeds.size, room))
+    requirements = np.empty((3, seeds.size, room))
     latency, accuracy, attachment = _codes(
         workload.latency_requirement_s, workload.accuracy_requirement, workload.attachment_bits
     )
@@ -213,7 +213,7 @@ def draw_requirements(scenario: Scenario, seeds: NDArray[np.uint64], count: IntA
 def draw_channel_gain(scenario: Scenario, seeds: NDArray[np.uint64], count: IntArray, room: int) -> FloatArray:
     """Draw (E, M) linear channel gains: path gain at a random place in the ring, times fading."""
     cell = scenario.radio
-    gain = np.ones((seeds.size, room))
+    gain = np.empty((seeds.size, room))
     _draw_channels(
         seeds,
         count,

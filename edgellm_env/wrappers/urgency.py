@@ -124,7 +124,7 @@ class UrgentView:
         return full
 
 
-@compiled_parallel
+@compiled_parallel(work=1)
 def _find_most_urgent(
     order: IntArray,
     requests: NDArray[np.float32],
