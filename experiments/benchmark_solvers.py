@@ -14,7 +14,16 @@ from agents.seeds import episode_seeds
 from edgellm_env.scenario import load_scenario
 from experiments.measurements import measured_with, require_place, write_measurement
 from experiments.met_slots import MOST_REQUESTS, MetSlots, meet_slots, with_arrival_rate
-from experiments.solver_timing import BATCH_CALLS, CP_SAT, HIGHS, Limits, SolverTimes, require_references, time_solvers
+from experiments.solver_timing import (
+    BATCH_CALLS,
+    CP_SAT,
+    HIGHS,
+    ROUNDS,
+    Limits,
+    SolverTimes,
+    require_references,
+    time_solvers,
+)
 
 _MOST_EPISODES = 2**20  # far more than the search for slots plays
 _QUICK_SLOTS, _QUICK_REFERENCE_SLOTS = 20, 3
@@ -104,7 +113,8 @@ def solver_table(scenario: str, blocks: Sequence[tuple[MetSlots, Sequence[Solver
     table.caption = (
         f"Slots: met by DFTSP in {scenario} with a queue that blocks nobody, at the arrival rate at which about so "
         f"many wait in the mean (requests/s: {rates}); of the slots played, those with exactly so many waiting.\n"
-        "Times: milliseconds of CPU a slot, one thread, model building included; those of solve_exact_batch are a "
+        "Times: milliseconds of CPU a slot, one thread, model building included; solve_exact and solve_dftsp: median "
+        f"of {ROUNDS} rounds over the slots for each; those of solve_exact_batch are a "
         f"call's for all slots by their number (median of {BATCH_CALLS} calls). Nodes: mean per slot.\n"
         f"{HIGHS} and {CP_SAT}: on {limits.reference_slots} of the slots (all, if fewer), at most "
         f"{limits.time_limit_s:g} s each. Ratios: the reference's median by the solver's on those slots, ≥ where a "
