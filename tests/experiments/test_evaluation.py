@@ -1,4 +1,5 @@
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -106,9 +107,17 @@ def test_a_policy_that_fails_at_once_is_named_too() -> None:
         evaluate(scenario, [broken], [1])
 
 
-def test_arrivals_of_a_trace_file_are_its_rows_in_the_covered_time() -> None:
-    scenario = load_scenario("azure-conv").with_values({"workload.trace.path": str(SAMPLE_TRACE), **SHORT})
-    recorded = read_trace_file(SAMPLE_TRACE)
+REAL_TRACE = Path(__file__).parents[3] / "shared" / "data" / "azure_llm_2023" / "AzureLLMInferenceTrace_conv.csv"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [SAMPLE_TRACE, pytest.param(REAL_TRACE, marks=pytest.mark.skipif(not REAL_TRACE.exists(), reason="not here"))],
+    ids=["sample", "real"],
+)
+def test_arrivals_of_a_trace_file_are_its_rows_in_the_covered_time(path: Path) -> None:
+    scenario = load_scenario("azure-conv").with_values({"workload.trace.path": str(path), **SHORT})
+    recorded = read_trace_file(path)
     rows = evaluate(scenario, build_policies(["dftsp", "no-batching"], scenario), list(range(5)))
     assert len({row.source_start_s for row in rows}) == 5
     for row in rows:
