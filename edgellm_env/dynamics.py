@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from edgellm_env import kernels
+from edgellm_env import admission, kernels
 from edgellm_env._compile import in_blocks, on_rows
 from edgellm_env.arrays import BoolArray, IntArray
 from edgellm_env.problem import ProblemArrays, SlotProblem
@@ -97,7 +97,7 @@ class Dynamics:
         """
         rule = self.scenario.queue.infeasible
         active = self._all_active if active is None else active
-        kernels.admit_selected(active, self.node, self.waiting, asked, rule != "trim", self.admitted)
+        admission.admit_selected(active, self.node, self.waiting, asked, rule != "trim", self.admitted)
         if rule == "raise" and self.node["infeasible"][active].any():
             row = int(np.argmax(self.node["infeasible"] & active))
             problem = self.slot_problem(row)
@@ -108,7 +108,7 @@ class Dynamics:
     def admit_ranked(self, scores: NDArray[np.floating[Any]], active: BoolArray | None = None) -> BoolArray:
         """Admit greedily by descending ``scores`` (E, N), ties in queue order, skipping what no longer fits."""
         active = self._all_active if active is None else active
-        kernels.admit_ranked(active, self.node, self.waiting, scores, self.admitted)
+        admission.admit_ranked(active, self.node, self.waiting, scores, self.admitted)
         return self.admitted
 
     def play_selected(self, asked: NDArray[np.int8], then: RowTask | None = None) -> None:
@@ -121,12 +121,12 @@ class Dynamics:
         if rule == "raise":
             self.admit_selected(asked)
         arguments = (self._all_active, self.node, self.waiting, asked, rule != "trim", self.admitted)
-        self._play(lambda first, last: on_rows(kernels.admit_selected, first, last, *arguments), then)
+        self._play(lambda first, last: on_rows(admission.admit_selected, first, last, *arguments), then)
 
     def play_ranked(self, scores: NDArray[np.floating[Any]], then: RowTask | None = None) -> None:
         """Admit as :meth:`admit_ranked` does and advance every environment; ``then`` runs on rows that are done."""
         arguments = (self._all_active, self.node, self.waiting, scores, self.admitted)
-        self._play(lambda first, last: on_rows(kernels.admit_ranked, first, last, *arguments), then)
+        self._play(lambda first, last: on_rows(admission.admit_ranked, first, last, *arguments), then)
 
     def _play(self, admit: RowTask, then: RowTask | None) -> None:
         arguments = (self._all_active, self.node["scheme"].copy(), self.admitted, *self._state())
@@ -143,7 +143,9 @@ class Dynamics:
         """Return the batch (N,) that :meth:`admit_ranked` would admit in environment ``row``, without admitting it."""
         admitted = np.zeros((1, self.capacity), dtype=np.bool_)
         only = slice(row, row + 1)
-        kernels.admit_ranked(self._all_active[only], self.node[only].copy(), self.waiting[only], scores[None], admitted)
+        admission.admit_ranked(
+            self._all_active[only], self.node[only].copy(), self.waiting[only], scores[None], admitted
+        )
         batch: BoolArray = admitted[0]
         return batch
 

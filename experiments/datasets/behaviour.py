@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from agents.policy import Policy
-from edgellm_env import kernels
+from edgellm_env import admission
 from edgellm_env.arrays import BoolArray, IntArray
 from edgellm_env.dynamics import Dynamics
 from edgellm_env.engine import Engine
@@ -111,7 +111,7 @@ class RandomOrder:
             scores[place, order] = -np.arange(order.size)
         admitted = np.zeros((rows.size, dynamics.capacity), dtype=np.bool_)
         active = np.ones(rows.size, dtype=np.bool_)
-        kernels.admit_ranked(active, node, dynamics.waiting[rows], scores, admitted)
+        admission.admit_ranked(active, node, dynamics.waiting[rows], scores, admitted)
         return admitted
 
     def name_of(self, episode: int) -> str:
