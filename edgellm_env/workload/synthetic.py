@@ -81,12 +81,13 @@ def _draw_lengths(
     first: int = 0,
     last: int = 0,
 ) -> None:
-    """Fill ``tokens`` (2, E, M) with prompt and output tokens."""
+    """Fill ``tokens`` (2, E, M) with prompt and output tokens, and with ones behind a row's last request."""
     for row in range(first, last):
         for index in range(count[row]):
             u0, u1, _, _ = uniforms(seeds[row], LENGTHS, index)
             tokens[0, row, index] = int(quantile(prompt, u0))
             tokens[1, row, index] = int(quantile(output, u1))
+        tokens[:, row, count[row] :] = 1
 
 
 @compiled_parallel(work=5)
@@ -107,6 +108,7 @@ def _draw_requirements(
             out[0, row, index] = quantile(latency, u0)
             out[1, row, index] = quantile(accuracy, u1)
             out[2, row, index] = quantile(attachment, u2)
+        out[:, row, count[row] :] = 1.0
 
 
 @compiled_parallel(work=7)
@@ -129,6 +131,7 @@ def _draw_channels(
             distance_m = math.sqrt(inner_m**2 + (outer_m**2 - inner_m**2) * place)
             fading_gain = -math.log(fade) if fading else 1.0
             gain[row, index] = radio.path_gain_formula(distance_m, intercept_db, slope_db) * fading_gain
+        gain[row, count[row] :] = 1.0
 
 
 @compiled_parallel(work=5)
