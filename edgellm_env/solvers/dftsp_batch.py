@@ -10,7 +10,7 @@ from edgellm_env.solvers._prepare import prepare
 from edgellm_env.solvers._slots import fits, load, unload
 from edgellm_env.solvers.checking import checked_node_limit
 from edgellm_env.solvers.dftsp import DEFAULT_NODE_LIMIT, Pruning
-from edgellm_env.solvers.exact import BatchSolution, checked_column, checked_limit
+from edgellm_env.solvers.exact import BatchSolution, checked_slots
 
 
 def solve_dftsp_batch(
@@ -47,28 +47,23 @@ def solve_dftsp_batch(
         ValueError: naming the argument, the offending value and what is allowed.
         RuntimeError: an answer failed the feasibility check, which is a fault of the solver, never of the input.
     """
-    mask = np.asarray(valid)
-    if mask.ndim != 2 or mask.dtype != np.bool_:
-        raise ValueError(f"valid: shape {mask.shape}, dtype {mask.dtype}; expected (E, N), bool")
     limit = checked_node_limit(node_limit, DEFAULT_NODE_LIMIT)
-    envs = mask.shape[0]
-    columns = (
-        checked_column("compute_s", compute_s, mask, np.inf),
-        checked_column("kv_bytes", kv_bytes, mask, np.inf),
-        checked_column("uplink_share", uplink_share, mask, np.inf),
-        checked_column("downlink_share", downlink_share, mask, np.inf),
-        checked_column("slack_s", slack_s, mask, None),
+    columns, limits = checked_slots(
+        valid,
+        compute_s,
+        kv_bytes,
+        uplink_share,
+        downlink_share,
+        slack_s,
+        compute_limit_s,
+        memory_bytes,
+        uplink_limit_share,
+        downlink_limit_share,
     )
-    limits = np.empty((envs, 4))
-    limits[:, 0] = checked_limit("compute_limit_s", compute_limit_s, envs)
-    limits[:, 1] = checked_limit("memory_bytes", memory_bytes, envs)
-    limits[:, 2] = checked_limit("uplink_limit_share", uplink_limit_share, envs)
-    limits[:, 3] = checked_limit("downlink_limit_share", downlink_limit_share, envs)
-    selection = np.zeros(mask.shape, dtype=np.bool_)
-    nodes = np.zeros(envs, dtype=np.int64)
-    optimal = np.zeros(envs, dtype=np.bool_)
-    present = np.array(mask, order="C")
-    failed = _search_slots(*columns, present, limits, Pruning().as_flags(), limit, selection, nodes, optimal)
+    selection = np.zeros(columns[-1].shape, dtype=np.bool_)
+    nodes = np.zeros(limits.shape[0], dtype=np.int64)
+    optimal = np.zeros(limits.shape[0], dtype=np.bool_)
+    failed = _search_slots(*columns, limits, Pruning().as_flags(), limit, selection, nodes, optimal)
     if failed >= 0:
         raise RuntimeError(f"the solver returned an infeasible batch for slot {failed}")
     count = selection.sum(axis=1)

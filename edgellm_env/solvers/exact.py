@@ -12,7 +12,7 @@ arrays alone (equal keys keep the queue's order), the same alone and in a batch,
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,6 +23,9 @@ from edgellm_env.solvers._prepare import tables
 from edgellm_env.solvers._slots import count_slots, value_slots
 from edgellm_env.solvers.checking import checked, checked_node_limit, checked_values
 from edgellm_env.solvers.solution import Solution
+
+SlotColumns: TypeAlias = tuple[FloatArray, FloatArray, FloatArray, FloatArray, FloatArray, BoolArray]
+"""compute_s, kv_bytes, uplink_share, downlink_share, slack_s and valid of E slots, (E, N) each."""
 
 DEFAULT_NODE_LIMIT = 20_000_000
 """Nodes after which a slot's search gives up when no limit is given: about a second."""
@@ -121,25 +124,24 @@ def solve_exact_batch(
         ValueError: naming the argument, the offending value and what is allowed.
         RuntimeError: an answer failed the feasibility check, which is a fault of the solver, never of the input.
     """
-    mask = np.asarray(valid)
-    if mask.ndim != 2 or mask.dtype != np.bool_:
-        raise ValueError(f"valid: shape {mask.shape}, dtype {mask.dtype}; expected (E, N), bool")
     if threads < 1:
         raise ValueError(f"threads: {threads}; expected a number >= 1")
     limit = checked_node_limit(node_limit, DEFAULT_NODE_LIMIT)
+    columns, limits = checked_slots(
+        valid,
+        compute_s,
+        kv_bytes,
+        uplink_share,
+        downlink_share,
+        slack_s,
+        compute_limit_s,
+        memory_bytes,
+        uplink_limit_share,
+        downlink_limit_share,
+    )
+    mask = columns[-1]
     envs = mask.shape[0]
-    compute = checked_column("compute_s", compute_s, mask, np.inf)
-    kv = checked_column("kv_bytes", kv_bytes, mask, np.inf)
-    uplink = checked_column("uplink_share", uplink_share, mask, np.inf)
-    downlink = checked_column("downlink_share", downlink_share, mask, np.inf)
-    slack = checked_column("slack_s", slack_s, mask, None)
-    limits = np.empty((envs, 4))
-    limits[:, 0] = checked_limit("compute_limit_s", compute_limit_s, envs)
-    limits[:, 1] = checked_limit("memory_bytes", memory_bytes, envs)
-    limits[:, 2] = checked_limit("uplink_limit_share", uplink_limit_share, envs)
-    limits[:, 3] = checked_limit("downlink_limit_share", downlink_limit_share, envs)
-    worth = None if values is None else checked_column("values", values, mask, np.inf)
-    columns = (compute, kv, uplink, downlink, slack, np.array(mask, order="C"))
+    worth = None if values is None else _checked_column("values", values, mask, np.inf)
     selection = np.zeros(mask.shape, dtype=np.bool_)
     nodes = np.zeros(envs, dtype=np.int64)
     optimal = np.zeros(envs, dtype=np.bool_)
@@ -184,7 +186,43 @@ def pack_problems(problems: Sequence[SlotProblem]) -> dict[str, NDArray[Any]]:
     return packed
 
 
-def checked_column(name: str, given: ArrayLike, mask: BoolArray, upper: float | None) -> FloatArray:
+def checked_slots(
+    valid: ArrayLike,
+    compute_s: ArrayLike,
+    kv_bytes: ArrayLike,
+    uplink_share: ArrayLike,
+    downlink_share: ArrayLike,
+    slack_s: ArrayLike,
+    compute_limit_s: ArrayLike,
+    memory_bytes: ArrayLike,
+    uplink_limit_share: ArrayLike,
+    downlink_limit_share: ArrayLike,
+) -> tuple[SlotColumns, FloatArray]:
+    """Return E slots as compiled loops take them: five (E, N) columns of requests and ``valid``, and (E, 4) limits.
+
+    Raises:
+        ValueError: naming the argument, the offending value and what is allowed.
+    """
+    mask = np.array(valid, order="C")
+    if mask.ndim != 2 or mask.dtype != np.bool_:
+        raise ValueError(f"valid: shape {mask.shape}, dtype {mask.dtype}; expected (E, N), bool")
+    columns = (
+        _checked_column("compute_s", compute_s, mask, np.inf),
+        _checked_column("kv_bytes", kv_bytes, mask, np.inf),
+        _checked_column("uplink_share", uplink_share, mask, np.inf),
+        _checked_column("downlink_share", downlink_share, mask, np.inf),
+        _checked_column("slack_s", slack_s, mask, None),
+        mask,
+    )
+    limits = np.empty((mask.shape[0], 4))
+    limits[:, 0] = _checked_limit("compute_limit_s", compute_limit_s, mask.shape[0])
+    limits[:, 1] = _checked_limit("memory_bytes", memory_bytes, mask.shape[0])
+    limits[:, 2] = _checked_limit("uplink_limit_share", uplink_limit_share, mask.shape[0])
+    limits[:, 3] = _checked_limit("downlink_limit_share", downlink_limit_share, mask.shape[0])
+    return columns, limits
+
+
+def _checked_column(name: str, given: ArrayLike, mask: BoolArray, upper: float | None) -> FloatArray:
     """Return ``given`` as float64 of the shape of ``mask`` (E, N), checked where ``mask`` is True.
 
     Args:
@@ -208,7 +246,7 @@ def checked_column(name: str, given: ArrayLike, mask: BoolArray, upper: float | 
     return array
 
 
-def checked_limit(name: str, given: ArrayLike, envs: int) -> FloatArray:
+def _checked_limit(name: str, given: ArrayLike, envs: int) -> FloatArray:
     """Return a limit as a float64 number or (envs,).
 
     Raises:
