@@ -10,6 +10,7 @@ from agents.policy import PolicyError
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
 from edgellm_env.packing import pack_in_order
 from edgellm_env.physics import quantization, transformer
+from edgellm_env.problem import RELATIVE_TOLERANCE
 from edgellm_env.scenario import Scenario
 from edgellm_env.view import SlotView
 
@@ -74,7 +75,7 @@ def static_batch_size(scenario: Scenario) -> int:
     )
     free_bytes = scenario.node.memory_bytes - scenario.weight_bytes(scheme)
     # The margin keeps 0.3 / 0.1 at 3.
-    most = min(limit_s / longest_s, free_bytes / longest_bytes) * (1.0 + 1e-9)
+    most = min(limit_s / longest_s, free_bytes / longest_bytes) * (1.0 + RELATIVE_TOLERANCE)
     return max(1, int(most))
 
 

@@ -17,21 +17,22 @@ from typing import Any, TypeAlias, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from edgellm_env._compile import compiled
+from edgellm_env._compile import compilable, compiled
 from edgellm_env.arrays import BoolArray, FloatArray
 
 SelectionLike: TypeAlias = NDArray[np.bool_] | NDArray[np.integer[Any]] | Sequence[bool] | Sequence[int]
 
-RELATIVE_TOLERANCE = 1e-9
-"""A limit counts as kept when exceeded by at most this fraction of itself: sums of floats that are equal on paper
-(ten times 0.1 against 1.0) differ in their last bits by the order of summation, and every solver sums in its own."""
+RELATIVE_TOLERANCE = 2.0**-30
+"""A limit counts as kept when exceeded by at most this fraction of itself (9.3e-10): sums of floats that are equal on
+paper (ten times 0.1 against 1.0) differ in their last bits by the order of summation, and every solver sums in its own.
+No decimal number of few digits, such as 1 + 1e-9, lies at this edge, where solvers and check could differ."""
 
 _EVERYONE: BoolArray = np.ones(0, dtype=np.bool_)  # stands for "not given" until the number of requests is known
 
 
-@compiled
-def within(used: float, limit: float) -> bool:
-    """Whether ``used`` keeps to ``limit``, up to :data:`RELATIVE_TOLERANCE`."""
+@compilable
+def within(used: Any, limit: Any) -> Any:
+    """Whether ``used`` keeps to ``limit``, up to :data:`RELATIVE_TOLERANCE`; numbers or arrays."""
     return used <= limit + RELATIVE_TOLERANCE * abs(limit)
 
 
@@ -48,7 +49,7 @@ def totals_fit(
     downlink_limit_share: float,
 ) -> bool:
     """Whether a batch with these totals and this tightest slack is feasible: the feasibility check itself."""
-    return (
+    return bool(
         within(compute_s, compute_limit_s)
         and within(compute_s, tightest_slack_s)
         and within(kv_bytes, memory_bytes)

@@ -27,6 +27,13 @@ def problems(draw, most=7):
     return SlotProblem(*columns, slack, *[draw(LIMITS) for _ in range(4)])
 
 
+def test_a_limit_exceeded_by_a_billionth_is_no_edge_between_solvers_and_check():
+    edge = SlotProblem([0.0, 0.0], [0.0, 0.0], [0.0, 0.0], [1.0, 1e-9], [0.0, 0.0], 0.0, 0.0, 0.0, 1.0)
+    best = best_value(edge)
+    for solve in (solve_exact, solve_dftsp, solve_brute_force, solve_cp_sat, solve_milp):
+        assert solve(edge).count == best == 1
+
+
 @settings(max_examples=100, deadline=None)
 @given(problem=problems(), data=st.data())
 def test_all_ways_agree_and_limits_only_help(problem, data):

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
-from edgellm_env.problem import RELATIVE_TOLERANCE
+from edgellm_env.problem import RELATIVE_TOLERANCE, within
 from edgellm_env.scenario import Scenario
 from edgellm_env.state import request_records, rule_record, scheme_records
 from edgellm_env.workload.trace import RequestTrace, stack_traces
@@ -176,10 +176,10 @@ def build_model(scenario: Scenario, trace: RequestTrace) -> EpisodeModel:
         }
         link = 1.0 + LIMIT_PADDING
         alone = (
-            _within(row["compute_s"], np.minimum(limit_s, row["slack_s"]))
-            & _within(row["kv_bytes"], memory_bytes)
-            & _within(row["uplink_share"], link)
-            & _within(row["downlink_share"], link)
+            within(row["compute_s"], np.minimum(limit_s, row["slack_s"]))
+            & within(row["kv_bytes"], memory_bytes)
+            & within(row["uplink_share"], link)
+            & within(row["downlink_share"], link)
         )
         rows.append({name: column[alone] for name, column in row.items()})
 
@@ -202,12 +202,6 @@ def build_model(scenario: Scenario, trace: RequestTrace) -> EpisodeModel:
 
 def _padded(limit: Any) -> Any:
     return limit + LIMIT_PADDING * np.abs(limit)
-
-
-def _within(used: FloatArray, limit: FloatArray | float) -> BoolArray:
-    """As ``problem.within``, over arrays."""
-    kept: BoolArray = used <= limit + RELATIVE_TOLERANCE * np.abs(limit)
-    return kept
 
 
 def _place_in_queue(first: IntArray, joins: BoolArray) -> IntArray:
