@@ -1,10 +1,21 @@
 """The expert: DFTSP, which solves every slot exactly and knows nothing of the next."""
 
-import numpy as np
+from dataclasses import dataclass
 
-from edgellm_env.arrays import BoolArray
+import numpy as np
+from numpy.typing import NDArray
+
+from edgellm_env.arrays import BoolArray, IntArray
+from edgellm_env.dynamics import Dynamics
 from edgellm_env.scenario import Scenario
-from edgellm_env.solvers import solve_dftsp, solve_exact, solve_joint
+from edgellm_env.solvers import (
+    BatchSolution,
+    solve_dftsp,
+    solve_dftsp_batch,
+    solve_exact,
+    solve_exact_batch,
+    solve_joint,
+)
 from edgellm_env.view import SlotView
 
 
@@ -51,3 +62,49 @@ class DftspJoint(Dftsp):
         if not best.solution.optimal:
             raise RuntimeError(f"slot {view.slot}: {view.problem.size} requests; no optimum proven in the node limit")
         return best.scheme, best.solution.selection
+
+
+@dataclass(frozen=True, eq=False)
+class SlotAnswers:
+    """What DFTSP says about some environments' current slots.
+
+    Args:
+        selection: (R, N) bool, its batch.
+        count: (R,) the batch's size.
+        nodes: (R,) nodes that its search visited.
+        optimal: (R,) whether the batch is proven largest.
+    """
+
+    selection: BoolArray
+    count: IntArray
+    nodes: IntArray
+    optimal: BoolArray
+
+
+def solve_slots(dynamics: Dynamics, rows: IntArray) -> SlotAnswers:
+    """Solve the current slots of environments ``rows`` as the policy ``dftsp`` does."""
+    slots = dynamics.problem_arrays(rows)
+    answer: BatchSolution = solve_dftsp_batch(**slots)
+    selection, count, optimal = answer.selection, answer.count, answer.optimal
+    if not optimal.all():
+        again = np.flatnonzero(~optimal)
+        exact = solve_exact_batch(**dynamics.problem_arrays(rows[again]))
+        selection[again] = False
+        selection[again, : exact.selection.shape[1]] = exact.selection
+        count[again], optimal[again] = exact.count, exact.optimal
+    whole = np.zeros((rows.size, dynamics.capacity), dtype=np.bool_)
+    whole[:, : selection.shape[1]] = selection
+    return SlotAnswers(whole, count, answer.nodes, optimal)
+
+
+def dftsp_batches(dynamics: Dynamics) -> NDArray[np.int8]:
+    """Return DFTSP's batch for every environment's current slot, (E, N).
+
+    Raises:
+        RuntimeError: no solver could prove an optimum within its node limit.
+    """
+    answers = solve_slots(dynamics, np.arange(dynamics.num_envs))
+    if not answers.optimal.all():
+        row = int(np.argmin(answers.optimal))
+        raise RuntimeError(f"environment {row}: no optimum proven in the node limit")
+    return answers.selection.astype(np.int8)

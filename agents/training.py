@@ -9,13 +9,11 @@ from typing import Final, TypeVar
 import gymnasium as gym
 import numpy as np
 import yaml
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from agents.expert import dftsp_batches
 from edgellm_env.arrays import FloatArray
-from edgellm_env.dynamics import Dynamics
 from edgellm_env.scenario import Scenario
-from edgellm_env.solvers.dftsp_batch import solve_dftsp_batch
 from edgellm_env.vector_env import EdgeLLMVectorEnv
 
 SETTINGS_FOLDER: Final = Path(__file__).parent.parent / "configs" / "agents"
@@ -86,23 +84,3 @@ def expert_throughput_rps(scenario: Scenario, seeds: Sequence[int]) -> FloatArra
     for _ in range(slots):
         served += envs.step(dftsp_batches(envs.dynamics))[1]
     return np.asarray(served / scenario.timing.episode_s)
-
-
-def dftsp_batches(dynamics: Dynamics) -> NDArray[np.int8]:
-    """Return DFTSP's batch for every environment's slot, (E, N)."""
-    node = dynamics.node
-    width = max(1, int(node["waiting"].max()))
-    waiting = dynamics.waiting[:, :width]
-    solution = solve_dftsp_batch(
-        compute_s=waiting["compute_s"],
-        kv_bytes=waiting["kv_bytes"],
-        uplink_share=waiting["uplink_share"],
-        downlink_share=waiting["downlink_share"],
-        slack_s=waiting["slack_s"],
-        valid=waiting["admissible"] & (np.arange(width) < node["waiting"][:, None]),
-        compute_limit_s=node["compute_limit_s"],
-        memory_bytes=node["memory_bytes"],
-    )
-    asked = np.zeros((dynamics.num_envs, dynamics.capacity), dtype=np.int8)
-    asked[:, :width] = solution.selection
-    return asked

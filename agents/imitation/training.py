@@ -13,13 +13,14 @@ from pydantic import Field
 from stable_baselines3.common.logger import configure
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from agents.expert import dftsp_batches
 from agents.networks.queue import RequestScorer
 from agents.networks.storage import MODEL, save_scorer
 from agents.policy import PolicyError
 from agents.ranking.packing import squashed
 from agents.runs import TENSORBOARD
 from agents.seeds import episode_seeds
-from agents.training import OnProgress, Progress, Settings, dftsp_batches, expert_throughput_rps, one_torch_thread
+from agents.training import OnProgress, Progress, Settings, expert_throughput_rps, one_torch_thread
 from edgellm_env.arrays import FloatArray
 from edgellm_env.observation import Observation
 from edgellm_env.scenario import Scenario

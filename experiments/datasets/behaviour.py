@@ -5,54 +5,19 @@ an episode is the same whatever is played beside it.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
+from agents.expert import SlotAnswers
 from agents.policy import Policy
 from edgellm_env import admission
 from edgellm_env.arrays import BoolArray, IntArray
-from edgellm_env.dynamics import Dynamics
 from edgellm_env.engine import Engine
-from edgellm_env.solvers import BatchSolution, solve_dftsp_batch, solve_exact_batch
 from edgellm_env.view import view_slot
 from experiments.evaluation import policy_generator
 
 _NOISE_STREAM = 0x6E6F6973  # keeps "whether to deviate" apart from "how": another epsilon deviates the same way
-
-
-@dataclass(frozen=True, eq=False)
-class SlotAnswers:
-    """What DFTSP says about some environments' current slots.
-
-    Args:
-        selection: (R, N) bool, its batch.
-        count: (R,) the batch's size.
-        nodes: (R,) nodes that its search visited.
-        optimal: (R,) whether the batch is proven largest.
-    """
-
-    selection: BoolArray
-    count: IntArray
-    nodes: IntArray
-    optimal: BoolArray
-
-
-def solve_slots(dynamics: Dynamics, rows: IntArray) -> SlotAnswers:
-    """Solve the current slots of environments ``rows`` as the policy ``dftsp`` does."""
-    slots = dynamics.problem_arrays(rows)
-    answer: BatchSolution = solve_dftsp_batch(**slots)
-    selection, count, optimal = answer.selection, answer.count, answer.optimal
-    if not optimal.all():
-        again = np.flatnonzero(~optimal)
-        exact = solve_exact_batch(**dynamics.problem_arrays(rows[again]))
-        selection[again] = False
-        selection[again, : exact.selection.shape[1]] = exact.selection
-        count[again], optimal[again] = exact.count, exact.optimal
-    whole = np.zeros((rows.size, dynamics.capacity), dtype=np.bool_)
-    whole[:, : selection.shape[1]] = selection
-    return SlotAnswers(whole, count, answer.nodes, optimal)
 
 
 class Behaviour(Protocol):

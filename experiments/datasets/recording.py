@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from agents.expert import solve_slots
 from edgellm_env.actions import ActionInterface, BatchInterface, RankInterface, SelectInterface
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
 from edgellm_env.engine import Engine
 from edgellm_env.scenario import Scenario
-from experiments.datasets.behaviour import Behaviour, solve_slots
+from experiments.datasets.behaviour import Behaviour
 from experiments.datasets.binding import SlotCensus
 from experiments.datasets.episode import LABELS, MASK, NODE_INFOS, Episode
 from experiments.datasets.totals import UnitTotals

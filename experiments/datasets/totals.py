@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from agents.expert import SlotAnswers
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
-from experiments.datasets.behaviour import SlotAnswers
 
 BINDING = ("compute_limit", "deadline", "compute_limit_and_deadline", "memory", "uplink", "downlink")
 """Constraints that a census looks at, as in :mod:`experiments.binding`."""
