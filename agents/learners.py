@@ -7,7 +7,7 @@ from typing import Final, Literal, Protocol, TypeAlias, get_args
 
 from pydantic import BaseModel
 
-from agents.training import SETTINGS_FOLDER, OnProgress, Progress, read_settings
+from agents.training import SETTINGS_FOLDER, OnProgress, read_settings
 from edgellm_env.scenario import Scenario
 
 LearnerName: TypeAlias = Literal[
@@ -75,10 +75,7 @@ def _ppo(config: Path) -> Learner:
     settings = ppo.load_settings(config)
 
     def train(scenario: Scenario, steps: int, seed: int, run: Path, resume: bool, on_progress: OnProgress) -> Path:
-        def report(state: ppo.TrainingState) -> None:
-            on_progress(Progress(state.steps, state.throughput_rps))
-
-        return ppo.train(scenario, settings, steps, seed, run, resume, report)
+        return ppo.train(scenario, settings, steps, seed, run, resume, on_progress)
 
     return Learner(settings, train, lambda scenario: _PPO_STEPS)
 

@@ -1,35 +1,28 @@
 """Trains a PPO agent with stable-baselines3: settings from YAML, checkpoints, TensorBoard, resumable."""
 
-import contextlib
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import gymnasium as gym
 import numpy as np
-import torch
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.logger import configure
 
-from agents.policy import PolicyError
-from agents.runs import MODEL, TENSORBOARD, checkpoint_path, last_checkpoint
+from agents.ppo_run import learn, open_model
+from agents.runs import MODEL, checkpoint_path
 from agents.seeds import episode_seeds
+from agents.training import SETTINGS_FOLDER, OnProgress, Progress, Settings, read_settings
 from agents.vec_env import SB3VecEnv
 from edgellm_env.scenario import Scenario
 
 ENVIRONMENT_ID = "EdgeLLM/Batch-v0"
-SETTINGS_FILE = Path(__file__).parent.parent / "configs" / "agents" / "ppo.yaml"
+SETTINGS_FILE = SETTINGS_FOLDER / "ppo.yaml"
 
 
-class PpoSettings(BaseModel):
-    """Hyper-parameters; ``configs/agents/ppo.yaml`` has the values used, with a reason each."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+class PpoSettings(Settings):
+    """Hyper-parameters of plain PPO."""
 
     environments: Annotated[int, Field(ge=1)]
     rollout_slots: Annotated[int, Field(ge=2)]
@@ -49,26 +42,7 @@ def load_settings(path: Path = SETTINGS_FILE) -> PpoSettings:
     Raises:
         ValueError: unreadable, or a setting that is unknown, missing or out of range.
     """
-    try:
-        return PpoSettings.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (OSError, yaml.YAMLError) as error:
-        raise ValueError(f"config: {path} can't be read: {error}") from error
-    except ValidationError as error:
-        lines = [f"{'.'.join(map(str, one['loc']))}: {one['input']!r}; {one['msg']}" for one in error.errors()]
-        raise ValueError(f"config: {path}: " + "; ".join(lines)) from error
-
-
-@dataclass(frozen=True)
-class TrainingState:
-    """Where a training run stands.
-
-    Args:
-        steps: environment steps (slots, over all environments) so far.
-        throughput_rps: mean over the episodes that ended since the last report; None if none did.
-    """
-
-    steps: int
-    throughput_rps: float | None
+    return read_settings(PpoSettings, path)
 
 
 def train(
@@ -78,7 +52,7 @@ def train(
     seed: int,
     run: Path,
     resume: bool = False,
-    on_progress: Callable[[TrainingState], None] = lambda state: None,
+    on_progress: OnProgress = lambda progress: None,
 ) -> Path:
     """Train for ``steps`` environment steps in all and save the model in the folder ``run``.
 
@@ -93,7 +67,7 @@ def train(
         seed: 0 to 2**30 - 1.
         run: the run's folder; it exists.
         resume: continue from the newest checkpoint.
-        on_progress: called after every rollout.
+        on_progress: called after every rollout, with the throughput of the training episodes that ended in it.
 
     Returns:
         Path of the saved model.
@@ -103,44 +77,12 @@ def train(
     """
     first_seed = episode_seeds("train", seed, 1)[0]
     environments = SB3VecEnv(gym.make_vec(ENVIRONMENT_ID, num_envs=settings.environments, scenario=scenario))
-    done = 0
-    if resume:
-        checkpoint = last_checkpoint(run)
-        if checkpoint is None:
-            raise PolicyError(f"{run}: no checkpoint to resume from")
-        path, done = checkpoint
-        if done >= steps:
-            raise PolicyError(f"steps: {steps}; {path} has {done} already, expected more")
-        model = PPO.load(path, env=environments, device="cpu")
-        model.set_random_seed((seed + done) % 2**32)
-    else:
-        model = _new_model(environments, settings, seed)
-    # The library's generators take 32 bits; episodes have seeds of their own.
+    model, done = open_model(environments, run, steps, seed, resume, lambda: _new_model(environments, settings, seed))
     environments.seed(first_seed + done)
-    model.set_logger(configure(str(run / TENSORBOARD), ["tensorboard"]))
-    checkpoint_path(run, 0).parent.mkdir(exist_ok=True)
-    with _one_thread():
-        model.learn(
-            total_timesteps=steps - done,
-            callback=_Report(environments, scenario, run, settings.checkpoint_steps, on_progress),
-            reset_num_timesteps=not resume,
-        )
-    model.save(checkpoint_path(run, model.num_timesteps))
+    learn(model, run, steps, done, _Report(environments, scenario, run, settings.checkpoint_steps, on_progress))
     model.save(run / MODEL)
-    model.logger.close()
     environments.close()
     return run / MODEL
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Let PyTorch use one thread: networks this small gain nothing from more, and lose much on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _new_model(environments: SB3VecEnv, settings: PpoSettings, seed: int) -> PPO:
@@ -169,7 +111,7 @@ class _Report(BaseCallback):
         scenario: Scenario,
         run: Path,
         checkpoint_steps: int,
-        on_progress: Callable[[TrainingState], None],
+        on_progress: OnProgress,
     ) -> None:
         super().__init__()
         self._environments = environments
@@ -214,5 +156,5 @@ class _Report(BaseCallback):
         self.logger.record("time/slots_per_second", (self.num_timesteps - self._began_steps) / seconds)
         # The library dumps its own figures only every so often; these belong to this rollout.
         self.logger.dump(self.num_timesteps)
-        self._on_progress(TrainingState(self.num_timesteps, throughput))
+        self._on_progress(Progress(self.num_timesteps, throughput))
         self._ended, self._slots, self._infeasible = [], 0, 0

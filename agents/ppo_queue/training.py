@@ -9,7 +9,6 @@ from gymnasium.vector import VectorEnv, VectorWrapper
 from numpy.typing import NDArray
 from pydantic import Field
 from stable_baselines3 import PPO
-from stable_baselines3.common.logger import configure
 
 from agents.imitation.training import ImitationSettings, play
 from agents.imitation.training import train as imitate
@@ -17,10 +16,9 @@ from agents.judging import Judge, Judgement
 from agents.networks.policies import PerRequest, QueueFeatures, QueuePolicy
 from agents.networks.queue import RequestScorer
 from agents.networks.storage import MODEL, load_scorer, save_scorer
-from agents.policy import PolicyError
-from agents.runs import TENSORBOARD, checkpoint_path, last_checkpoint
+from agents.ppo_run import learn, open_model
 from agents.seeds import episode_seeds
-from agents.training import OnProgress, Settings, expert_throughput_rps, one_torch_thread
+from agents.training import OnProgress, Settings, expert_throughput_rps
 from agents.vec_env import SB3VecEnv
 from edgellm_env.arrays import BoolArray, FloatArray
 from edgellm_env.observation import Observation
@@ -100,41 +98,26 @@ def train(
     expert_rps = float(expert_throughput_rps(scenario, validation).mean())
     envs = gym.make_vec("EdgeLLM/Batch-v0", num_envs=settings.environments, scenario=scenario)
     environments = SB3VecEnv(AgainstPar(envs, max(1e-9, expert_rps * scenario.timing.slot_s)))
-    done, best_rps = 0, None
-    if resume:
-        checkpoint = last_checkpoint(run)
-        if checkpoint is None:
-            raise PolicyError(f"{run}: no checkpoint to resume from")
-        path, done = checkpoint
-        if done >= steps:
-            raise PolicyError(f"steps: {steps}; {path} has {done} already, expected more")
-        model = PPO.load(path, env=environments, device="cpu")
-        model.set_random_seed((seed + done) % 2**32)
-        best_rps = float(play(scenario, validation, load_scorer(run / MODEL)).mean())
-    else:
+
+    def new_model() -> PPO:
         model = _new_model(environments, settings, imitation.width, seed)
         if settings.clone_first:
             clone = run / _CLONE_FOLDER
             clone.mkdir(exist_ok=True)
             labelled = imitation.rounds * imitation.slots_per_round(scenario)
             _begin_with(model, load_scorer(imitate(scenario, imitation, labelled, seed, clone)))
+        return model
+
+    model, done = open_model(environments, run, steps, seed, resume, new_model)
     environments.seed(episode_seeds("train", seed, 1)[0] + 2**31 + done)
-    model.set_logger(configure(str(run / TENSORBOARD), ["tensorboard"]))
-    checkpoint_path(run, 0).parent.mkdir(exist_ok=True)
     judgement = Judgement(
         throughput_rps=lambda: float(np.mean(play(scenario, validation, scorer_of(model)))),
         keep=lambda: save_scorer(scorer_of(model), run / MODEL),
         expert_rps=expert_rps,
-        best_rps=best_rps,
+        best_rps=float(play(scenario, validation, load_scorer(run / MODEL)).mean()) if resume else None,
     )
-    with one_torch_thread():
-        model.learn(
-            total_timesteps=steps - done,
-            callback=Judge(judgement, settings.validate_every, settings.checkpoint_every, run, on_progress),
-            reset_num_timesteps=not resume,
-        )
-    model.save(checkpoint_path(run, model.num_timesteps))
-    model.logger.close()
+    judge = Judge(judgement, settings.validate_every, settings.checkpoint_every, run, on_progress)
+    learn(model, run, steps, done, judge)
     environments.close()
     return run / MODEL
 

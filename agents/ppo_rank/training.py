@@ -8,17 +8,15 @@ import numpy as np
 import torch
 from pydantic import Field
 from stable_baselines3 import PPO
-from stable_baselines3.common.logger import configure
 
 from agents.judging import Judge, Judgement
-from agents.policy import PolicyError
 from agents.ppo_rank.environment import WeighedRequests, slot_scores
 from agents.ppo_rank.network import MODEL, Actor
+from agents.ppo_run import learn, open_model
 from agents.ranking.packing import PACKINGS, PackingName
 from agents.ranking.training import RankerSettings, linear_weights
-from agents.runs import TENSORBOARD, checkpoint_path, last_checkpoint
 from agents.seeds import episode_seeds
-from agents.training import OnProgress, Settings, expert_throughput_rps, one_torch_thread
+from agents.training import OnProgress, Settings, expert_throughput_rps
 from agents.vec_env import SB3VecEnv
 from edgellm_env.arrays import FloatArray
 from edgellm_env.scenario import Scenario
@@ -83,38 +81,24 @@ def train(
     packing = PACKINGS[settings.packing]
     envs = gym.make_vec(packing.environment_id, num_envs=settings.environments, scenario=scenario)
     environments = SB3VecEnv(WeighedRequests(envs, packing, par_per_slot))
-    done = 0
-    if resume:
-        checkpoint = last_checkpoint(run)
-        if checkpoint is None:
-            raise PolicyError(f"{run}: no checkpoint to resume from")
-        path, done = checkpoint
-        if done >= steps:
-            raise PolicyError(f"steps: {steps}; {path} has {done} already, expected more")
-        model = PPO.load(path, env=environments, device="cpu")
-        model.set_random_seed((seed + done) % 2**32)
-    else:
+
+    def new_model() -> PPO:
         model = _new_model(environments, settings, seed)
         if settings.linear_generations:
             search = linear.model_copy(update={"packing": settings.packing})
             _begin_with(model, linear_weights(scenario, search, settings.linear_generations, seed))
+        return model
+
+    model, done = open_model(environments, run, steps, seed, resume, new_model)
     environments.seed(episode_seeds("train", seed, 1)[0] + 2**31 + done)
-    model.set_logger(configure(str(run / TENSORBOARD), ["tensorboard"]))
     judgement = Judgement(
         throughput_rps=lambda: float(validation.throughput_rps(actor_of(model, settings.packing)).mean()),
         keep=lambda: actor_of(model, settings.packing).save(run / MODEL),
         expert_rps=float(validation.expert_rps.mean()),
         best_rps=float(validation.throughput_rps(Actor.load(run / MODEL)).mean()) if resume else None,
     )
-    checkpoint_path(run, 0).parent.mkdir(exist_ok=True)
-    with one_torch_thread():
-        model.learn(
-            total_timesteps=steps - done,
-            callback=Judge(judgement, settings.validate_every, settings.checkpoint_every, run, on_progress),
-            reset_num_timesteps=not resume,
-        )
-    model.save(checkpoint_path(run, model.num_timesteps))
-    model.logger.close()
+    judge = Judge(judgement, settings.validate_every, settings.checkpoint_every, run, on_progress)
+    learn(model, run, steps, done, judge)
     environments.close()
     return run / MODEL
 

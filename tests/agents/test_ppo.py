@@ -10,6 +10,7 @@ from agents.policy import PolicyError
 from agents.ppo_policy import PpoPolicy
 from agents.registry import build_policies
 from agents.runs import CHECKPOINTS, MODEL, last_checkpoint
+from agents.training import Progress
 from edgellm_env import Scenario, load_scenario
 from experiments.evaluation import make_environment, play_episode
 
@@ -71,7 +72,7 @@ def test_resuming_continues_the_step_count_and_is_repeatable(
         folder = tmp_path / name
         folder.mkdir()
         ppo.train(scenario, settings, 64, 0, folder)
-        reports: list[ppo.TrainingState] = []
+        reports: list[Progress] = []
         ppo.train(scenario, settings, 128, 0, folder, resume=True, on_progress=reports.append)
         assert [state.steps for state in reports] == [96, 128]
         assert ppo.PPO.load(folder / MODEL, device="cpu").num_timesteps == 128
