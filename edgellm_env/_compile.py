@@ -12,7 +12,7 @@ from numba.extending import register_jitable
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _WORTH_A_THREAD = 100_000
-_BLOCK_ROWS = 64
+_BLOCKS_PER_THREAD = 6
 
 
 def compiled(function: Function) -> Function:
@@ -32,7 +32,7 @@ def compilable(function: Function) -> Function:
     return register_jitable(function)
 
 
-def compiled_parallel(work: int) -> Callable[[Function], Function]:
+def compiled_parallel(work: int, least: int = _WORTH_A_THREAD) -> Callable[[Function], Function]:
     """As :func:`compiled`, with the rows of the first argument's leading axis spread over threads.
 
     The function ends in the parameters ``first: int = 0, last: int = 0`` and works on rows ``first`` to ``last`` - 1;
@@ -41,8 +41,8 @@ def compiled_parallel(work: int) -> Callable[[Function], Function]:
     number of threads.
 
     Args:
-        work: index of the argument, an array, whose number of elements says how much there is to do. Waking a thread
-            takes as long as some ten thousand elements; below that the calling thread does it alone.
+        work: index of the argument, an array, whose number of elements says how much there is to do.
+        least: below this many elements the calling thread does it alone: waking another takes some 50 microseconds.
     """
 
     def compile_(function: Function) -> Function:
@@ -51,34 +51,12 @@ def compiled_parallel(work: int) -> Callable[[Function], Function]:
         @functools.wraps(function)
         def over_rows(*arguments: Any) -> None:
             size = arguments[0].shape[0]
-            shared = arguments[work].size >= _WORTH_A_THREAD
+            shared = arguments[work].size >= least
             _share(size, lambda first, last: kernel(*arguments, first, last), _thread_count() if shared else 1)
 
-        over_rows.kernel = kernel  # type: ignore[attr-defined]
         return cast(Function, over_rows)
 
     return compile_
-
-
-def on_rows(function: Callable[..., Any], first: int, last: int, *arguments: Any) -> None:
-    """Call a function made by :func:`compiled_parallel` on rows ``first`` to ``last`` - 1, in this thread."""
-    function.kernel(*arguments, first, last)  # type: ignore[attr-defined]
-
-
-def in_blocks(size: int, work: Callable[[int, int], None]) -> None:
-    """Call ``work(first, last)`` on blocks of rows that together are all of ``size``, several threads at a time.
-
-    For several kernels one after the other: a block's data stay in the processor's cache from one to the next.
-    """
-    if size <= _BLOCK_ROWS:
-        work(0, size)
-        return
-
-    def blocks(first: int, last: int) -> None:
-        for start in range(first, last, _BLOCK_ROWS):
-            work(start, min(start + _BLOCK_ROWS, last))
-
-    _share(size, blocks, _thread_count() if size > 2 * _BLOCK_ROWS else 1)
 
 
 def _thread_count() -> int:
@@ -87,15 +65,26 @@ def _thread_count() -> int:
 
 
 def _share(size: int, work: Callable[[int, int], Any], threads: int) -> None:
+    """Call ``work(first, last)`` on blocks of rows that together are all of ``size``.
+
+    Whoever is free takes the next block, so that nobody waits for a thread that is slow to wake or was pushed aside.
+    """
     if threads == 1 or size < threads:
         work(0, size)
         return
-    bounds = [size * part // threads for part in range(threads + 1)]
+    block = -(-size // (threads * _BLOCKS_PER_THREAD))
+    starts = iter(range(0, size, block))  # taking the next is one step of the interpreter: no two threads get the same
+
+    def take() -> None:
+        for first in starts:
+            work(first, min(first + block, size))
+
     pool = _threads(os.getpid(), threads - 1)
-    waiting = [pool.submit(work, *bounds[part : part + 2]) for part in range(1, threads)]
-    work(*bounds[:2])
-    for part in waiting:
-        part.result()
+    others = [pool.submit(take) for _ in range(1, threads)]
+    take()
+    for other in others:
+        if not other.cancel():
+            other.result()
 
 
 @functools.cache

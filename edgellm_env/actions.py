@@ -11,10 +11,9 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from edgellm_env import selecting
-from edgellm_env._compile import in_blocks
 from edgellm_env.arrays import BoolArray, IntArray
-from edgellm_env.dynamics import Dynamics, InfeasibleBatchError, RowTask
-from edgellm_env.observation import Observation
+from edgellm_env.dynamics import Dynamics, InfeasibleBatchError
+from edgellm_env.observation import Observation, ObservationEncoder
 
 
 class ActionInterface:
@@ -23,8 +22,9 @@ class ActionInterface:
     The base takes one action a slot, adds nothing to observations and has no masks.
     """
 
-    def __init__(self, dynamics: Dynamics) -> None:
+    def __init__(self, dynamics: Dynamics, encoder: ObservationEncoder) -> None:
         self.dynamics = dynamics
+        self.encoder = encoder
         self._every = np.ones(dynamics.num_envs, dtype=np.bool_)
 
     def space(self) -> spaces.Space[Any]:
@@ -34,10 +34,11 @@ class ActionInterface:
     def begin(self, rows: IntArray) -> None:
         """Forget what was under way in these environments: their episodes begin anew."""
 
-    def execute(self, actions: NDArray[Any], then: RowTask) -> BoolArray:
+    def execute(self, actions: NDArray[Any], observation: Observation) -> BoolArray:
         """Execute one action per environment, (E, ...); return (E,) bool, whose slot has ended with it.
 
-        ``then(first, last)`` is called for rows whose actions have been executed, every row once.
+        What is to be seen then, but for what :meth:`observe` adds, is written into ``observation``, the encoder's
+        blank arrays.
 
         Raises:
             ValueError: actions of the wrong shape or with values outside the space.
@@ -82,10 +83,10 @@ class BatchInterface(ActionInterface):
         """``MultiBinary(N)``."""
         return spaces.MultiBinary(self.dynamics.capacity)
 
-    def execute(self, actions: NDArray[Any], then: RowTask) -> BoolArray:
+    def execute(self, actions: NDArray[Any], observation: Observation) -> BoolArray:
         """Admit the marked requests, treating an infeasible batch by the scenario's rule, and advance by a slot."""
         asked = _checked_bits(_checked(actions, (self.dynamics.num_envs, self.dynamics.capacity), "MultiBinary(N)"))
-        self.dynamics.play_selected(asked, then)
+        self.dynamics.play_selected(asked, shown=self.encoder.places(observation))
         return self._every_slot_closed()
 
     def express(self, selection: BoolArray, row: int, scheme: int | None) -> NDArray[np.int8]:
@@ -101,13 +102,13 @@ class RankInterface(ActionInterface):
         """``Box(-1, 1, (N,), float32)``."""
         return spaces.Box(-1.0, 1.0, (self.dynamics.capacity,), dtype=np.float32)
 
-    def execute(self, actions: NDArray[Any], then: RowTask) -> BoolArray:
+    def execute(self, actions: NDArray[Any], observation: Observation) -> BoolArray:
         """Pack by descending score, ties in queue order, and advance by a slot."""
         scores = _checked(actions, (self.dynamics.num_envs, self.dynamics.capacity), "Box(-1, 1, (N,))")
         low, high = scores.min(), scores.max()
         if not (low >= -1.0 and high <= 1.0):
             raise ValueError(f"action: scores from {low} to {high}; expected numbers within [-1, 1]")
-        self.dynamics.play_ranked(scores, then)
+        self.dynamics.play_ranked(scores, self.encoder.places(observation))
         return self._every_slot_closed()
 
     def express(self, selection: BoolArray, row: int, scheme: int | None) -> NDArray[np.float32]:
@@ -129,18 +130,13 @@ class RankInterface(ActionInterface):
 class SelectInterface(ActionInterface):
     """``Discrete(N + 1)``: add the request at this place to the batch, or (N) commit the slot."""
 
-    def __init__(self, dynamics: Dynamics) -> None:
-        super().__init__(dynamics)
+    def __init__(self, dynamics: Dynamics, encoder: ObservationEncoder) -> None:
+        super().__init__(dynamics, encoder)
         size, capacity = dynamics.num_envs, dynamics.capacity
         self._partial = np.zeros((size, capacity), dtype=np.bool_)
         self._totals = np.zeros((size, 5))
         self._picks = np.zeros(size, dtype=np.int64)
         self._legal = np.zeros((size, capacity + 1), dtype=np.bool_)
-        self._closed = np.zeros(size, dtype=np.bool_)
-
-    def _state(self) -> tuple[Any, ...]:
-        dynamics = self.dynamics
-        return dynamics.node, dynamics.waiting, self._partial, self._totals, self._picks, self._legal
 
     def space(self) -> spaces.Discrete[np.int64]:
         """``Discrete(N + 1)``."""
@@ -148,9 +144,12 @@ class SelectInterface(ActionInterface):
 
     def begin(self, rows: IntArray) -> None:
         """Start with empty batches."""
-        selecting.start_selecting(rows, *self._state())
+        selecting.start_selecting(rows, self.dynamics.node, self.dynamics.waiting, *self._state())
 
-    def execute(self, actions: NDArray[Any], then: RowTask) -> BoolArray:
+    def _state(self) -> selecting.Partial:
+        return self._partial, self._totals, self._picks, self._legal
+
+    def execute(self, actions: NDArray[Any], observation: Observation) -> BoolArray:
         """Add to the partial batches; advance by a slot where one has been committed."""
         picks = _checked(actions, (self.dynamics.num_envs,), "Discrete(N + 1)")
         if not np.issubdtype(picks.dtype, np.integer):
@@ -160,15 +159,9 @@ class SelectInterface(ActionInterface):
             raise ValueError(
                 f"action: values from {picks.min()} to {picks.max()}; expected 0 to {self.dynamics.capacity}"
             )
-        rule = self.dynamics.scenario.queue.infeasible
-        if rule == "raise":
+        if self.dynamics.scenario.queue.infeasible == "raise":
             self._refuse_illegal(picks)
-        selecting.pick(picks, self._closed, rule == "reject", *self._state())
-        if self._closed.any():
-            self.dynamics.advance(self._partial, active=self._closed)
-        selecting.refresh_selecting(self._closed, *self._state())
-        in_blocks(self.dynamics.num_envs, then)
-        return self._closed.copy()
+        return self.dynamics.play_picked(picks, self._state(), self.encoder.places(observation))
 
     def _refuse_illegal(self, picks: IntArray) -> None:
         illegal = ~self._legal[np.arange(picks.size), picks]
@@ -225,7 +218,7 @@ class JointInterface(ActionInterface):
         """``MultiDiscrete([S] + [2] * N)``."""
         return spaces.MultiDiscrete([self.dynamics.schemes.size] + [2] * self.dynamics.capacity)
 
-    def execute(self, actions: NDArray[Any], then: RowTask) -> BoolArray:
+    def execute(self, actions: NDArray[Any], observation: Observation) -> BoolArray:
         """Admit the marked requests under the chosen schemes and advance by a slot."""
         shape = (self.dynamics.num_envs, 1 + self.dynamics.capacity)
         checked = _checked(actions, shape, "MultiDiscrete([S] + [2] * N)")
@@ -235,14 +228,7 @@ class JointInterface(ActionInterface):
                 f"action: schemes from {scheme.min()} to {scheme.max()}; expected 0 to {self.dynamics.schemes.size - 1}"
             )
         asked = _checked_bits(checked[:, 1:])
-        self.dynamics.view_under(scheme)
-        try:
-            admitted = self.dynamics.admit_selected(asked)
-        except InfeasibleBatchError:
-            self.dynamics.view_under(self.dynamics.node["scheme"].copy())
-            raise
-        self.dynamics.advance(admitted, scheme)
-        in_blocks(self.dynamics.num_envs, then)
+        self.dynamics.play_selected(asked, scheme, self.encoder.places(observation))
         return self._every_slot_closed()
 
     def express(self, selection: BoolArray, row: int, scheme: int | None) -> NDArray[np.int64]:

@@ -35,35 +35,6 @@ def admit_in_order(node: Any, waiting: Any, order: IntArray, admitted: BoolArray
     )
 
 
-@compiled_parallel(work=3)
-def admit_selected(
-    active: BoolArray,
-    node: Any,
-    waiting: Any,
-    asked: NDArray[np.int8],
-    serve_none: bool,
-    admitted: BoolArray,
-    first: int = 0,
-    last: int = 0,
-) -> None:
-    """Admit what ``asked`` (E, N) marks, in queue order, skipping what no longer fits; note whether any was skipped.
-
-    With ``serve_none`` an infeasible batch is not served at all. Marks beyond the waiting requests mean nothing.
-    """
-    order = np.empty(admitted.shape[1], dtype=np.int64)
-    for row in range(first, last):
-        admitted[row] = False
-        if active[row]:
-            marked = 0
-            for place in range(node[row].waiting):
-                order[marked] = place
-                marked += asked[row, place]
-            skipped = admit_in_order(node[row], waiting[row], order[:marked], admitted[row])
-            node[row].infeasible = skipped > 0
-            if skipped > 0 and serve_none:
-                admitted[row] = False
-
-
 @compiled
 def _rank(scores: NDArray[np.floating[Any]], order: IntArray) -> None:
     """Write into ``order`` the places of ``scores`` (n,), highest first, ties by place."""
@@ -78,9 +49,42 @@ def _rank(scores: NDArray[np.floating[Any]], order: IntArray) -> None:
         order[rank] = place
 
 
-@compiled_parallel(work=3)
-def admit_ranked(
-    active: BoolArray,
+@compiled
+def admit_marked(
+    node: Any, waiting: Any, asked: NDArray[np.int8], serve_none: bool, order: IntArray, admitted: BoolArray
+) -> None:
+    """Admit what ``asked`` (N,) marks, in queue order, skipping what no longer fits; note whether any was skipped.
+
+    With ``serve_none`` an infeasible batch is not served at all. Marks beyond the waiting requests mean nothing.
+    ``order`` (N,) is room to work in.
+    """
+    admitted[:] = False
+    marked = 0
+    for place in range(node.waiting):
+        order[marked] = place
+        marked += asked[place]
+    skipped = admit_in_order(node, waiting, order[:marked], admitted)
+    node.infeasible = skipped > 0
+    if skipped > 0 and serve_none:
+        admitted[:] = False
+
+
+@compiled
+def admit_by_score(
+    node: Any, waiting: Any, scores: NDArray[np.floating[Any]], order: IntArray, admitted: BoolArray
+) -> None:
+    """Admit greedily by descending ``scores`` (N,), ties in queue order, skipping what no longer fits.
+
+    ``order`` (N,) is room to work in.
+    """
+    admitted[:] = False
+    _rank(scores[: node.waiting], order)
+    admit_in_order(node, waiting, order[: node.waiting], admitted)
+    node.infeasible = False
+
+
+@compiled_parallel(work=2)
+def pack_by_score(
     node: Any,
     waiting: Any,
     scores: NDArray[np.floating[Any]],
@@ -88,12 +92,7 @@ def admit_ranked(
     first: int = 0,
     last: int = 0,
 ) -> None:
-    """Admit greedily by descending ``scores`` (E, N), ties in queue order, skipping what no longer fits."""
+    """Write into ``admitted`` (E, N) what :func:`admit_by_score` admits in every environment."""
     order = np.empty(admitted.shape[1], dtype=np.int64)
     for row in range(first, last):
-        admitted[row] = False
-        if active[row]:
-            size = node[row].waiting
-            _rank(scores[row, :size], order)
-            admit_in_order(node[row], waiting[row], order[:size], admitted[row])
-            node[row].infeasible = False
+        admit_by_score(node[row], waiting[row], scores[row], order, admitted[row])

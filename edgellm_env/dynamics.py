@@ -1,25 +1,22 @@
-"""The node's dynamics for many environments at once: begin episodes, admit batches, advance a slot.
+"""The node's dynamics for many environments at once: begin episodes, play slots.
 
 No Gymnasium here. One environment is a batch of one; there is no second implementation of the transition.
 """
 
 import math
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgellm_env import admission, kernels
-from edgellm_env._compile import in_blocks, on_rows
-from edgellm_env.arrays import BoolArray, IntArray
+from edgellm_env import admission, kernels, slots
+from edgellm_env.arrays import BoolArray, FloatArray, IntArray
+from edgellm_env.encoding import Shown, nothing_shown
 from edgellm_env.problem import ProblemArrays, SlotProblem
 from edgellm_env.scenario import Scenario
+from edgellm_env.selecting import Partial
 from edgellm_env.state import NODE, REQUEST, WAITING, rule_record, scheme_records, write_request_records
 from edgellm_env.workload.trace import TraceBatch
-
-RowTask: TypeAlias = Callable[[int, int], None]
-"""Something to do on environments ``first`` to ``last`` - 1."""
 
 COUNTERS = ("arrived", "served", "expired", "rejected", "blocked", "waiting")
 
@@ -36,7 +33,7 @@ class Dynamics:
         waiting: (E, N) records of :data:`edgellm_env.state.WAITING`, real up to ``node["waiting"]``, oldest first.
         requests: (E, M) records of :data:`edgellm_env.state.REQUEST`.
         schemes: (S,) records of :data:`edgellm_env.state.SCHEME`.
-        admitted: (E, N) bool, the batch of the last admission.
+        admitted: (E, N) bool, the batches of the slots that were played last.
     """
 
     def __init__(self, scenario: Scenario, num_envs: int) -> None:
@@ -53,7 +50,6 @@ class Dynamics:
         self._count = np.zeros(num_envs, dtype=np.int64)
         self._availability = np.ones((num_envs, scenario.timing.episode_slots, 3))
         self.admitted = np.zeros((num_envs, self.capacity), dtype=np.bool_)
-        self._all_active = np.ones(num_envs, dtype=np.bool_)
 
     def begin(self, rows: IntArray, traces: TraceBatch) -> None:
         """Start an episode in each environment of ``rows`` on its row of ``traces``."""
@@ -77,7 +73,7 @@ class Dynamics:
         self.held[rows] = 0.0
         kernels.begin_episodes(rows, *self._state())
 
-    def _state(self) -> tuple[Any, ...]:
+    def _state(self) -> tuple[Any, Any, FloatArray, Any, IntArray, FloatArray, Any, Any]:
         return (
             self.node,
             self.waiting,
@@ -89,84 +85,66 @@ class Dynamics:
             self._rules,
         )
 
-    def admit_selected(self, asked: NDArray[np.int8], active: BoolArray | None = None) -> BoolArray:
-        """Admit the batches that ``asked`` (E, N) marks, treating infeasible ones by the scenario's rule.
+    def play_selected(
+        self, asked: NDArray[np.int8], scheme: IntArray | None = None, shown: Shown | None = None
+    ) -> BoolArray:
+        """Play a slot everywhere with the batches that ``asked`` marks; infeasible ones fall under the scenario's rule.
+
+        Args:
+            asked: (E, N); marks at places where nobody waits mean nothing.
+            scheme: (E,) the scheme that each batch runs under, by default the loaded one.
+            shown: where to show the slots that open then.
+
+        Returns:
+            (E, N) bool, the requests served, by their places in the queue before; overwritten by the next slot.
 
         Raises:
             InfeasibleBatchError: under ``infeasible: raise``; nothing has been executed then.
         """
         rule = self.scenario.queue.infeasible
-        active = self._all_active if active is None else active
-        admission.admit_selected(active, self.node, self.waiting, asked, rule != "trim", self.admitted)
-        if rule == "raise" and self.node["infeasible"][active].any():
-            row = int(np.argmax(self.node["infeasible"] & active))
-            problem = self.slot_problem(row)
+        scheme = self.node["scheme"] if scheme is None else scheme
+        if rule == "raise":
+            self._require_feasible(asked, scheme)
+        slots.play_selected(asked, scheme, rule != "trim", self.admitted, *self._state(), *(shown or nothing_shown()))
+        return self.admitted
+
+    def _require_feasible(self, asked: NDArray[np.int8], scheme: IntArray) -> None:
+        state = (self.node, self.waiting, self.held, self.requests, self.schemes, self._rules)
+        row = slots.find_infeasible(asked, scheme, self.admitted, *state)
+        if row >= 0:
+            problem = self.slot_problem(row, int(scheme[row]))
             broken = problem.violations(asked[row, : problem.size].astype(np.bool_))
             raise InfeasibleBatchError(f"environment {row}, slot {self.node['slot'][row]}: infeasible batch, {broken}")
+
+    def play_ranked(self, scores: NDArray[np.floating[Any]], shown: Shown | None = None) -> BoolArray:
+        """As :meth:`play_selected`, with batches packed by descending ``scores`` (E, N), ties in queue order."""
+        slots.play_ranked(scores, self.admitted, *self._state(), *(shown or nothing_shown()))
         return self.admitted
 
-    def admit_ranked(self, scores: NDArray[np.floating[Any]], active: BoolArray | None = None) -> BoolArray:
-        """Admit greedily by descending ``scores`` (E, N), ties in queue order, skipping what no longer fits."""
-        active = self._all_active if active is None else active
-        admission.admit_ranked(active, self.node, self.waiting, scores, self.admitted)
-        return self.admitted
+    def play_picked(self, picks: IntArray, partial: Partial, shown: Shown | None = None) -> BoolArray:
+        """Add a request to each partial batch, or commit it; play the slots that end with it, and return which (E,).
 
-    def play_selected(self, asked: NDArray[np.int8], then: RowTask | None = None) -> None:
-        """Admit as :meth:`admit_selected` does and advance every environment; ``then`` runs on rows that are done.
-
-        Raises:
-            InfeasibleBatchError: under ``infeasible: raise``; nothing has been executed then.
+        Args:
+            picks: (E,) places in the queue, or N to commit.
+            partial: what is chosen so far: batch, totals, picks and legal of :mod:`edgellm_env.selecting`.
+            shown: as for :meth:`play_selected`.
         """
-        rule = self.scenario.queue.infeasible
-        if rule == "raise":
-            self.admit_selected(asked)
-        arguments = (self._all_active, self.node, self.waiting, asked, rule != "trim", self.admitted)
-        self._play(lambda first, last: on_rows(admission.admit_selected, first, last, *arguments), then)
-
-    def play_ranked(self, scores: NDArray[np.floating[Any]], then: RowTask | None = None) -> None:
-        """Admit as :meth:`admit_ranked` does and advance every environment; ``then`` runs on rows that are done."""
-        arguments = (self._all_active, self.node, self.waiting, scores, self.admitted)
-        self._play(lambda first, last: on_rows(admission.admit_ranked, first, last, *arguments), then)
-
-    def _play(self, admit: RowTask, then: RowTask | None) -> None:
-        arguments = (self._all_active, self.node["scheme"].copy(), self.admitted, *self._state())
-
-        def slot(first: int, last: int) -> None:
-            admit(first, last)
-            on_rows(kernels.advance_slots, first, last, *arguments)
-            if then is not None:
-                then(first, last)
-
-        in_blocks(self.num_envs, slot)
+        closed = np.empty(self.num_envs, dtype=np.bool_)
+        serve_none = self.scenario.queue.infeasible == "reject"
+        slots.play_picked(picks, closed, serve_none, *partial, *self._state(), *(shown or nothing_shown()))
+        return closed
 
     def preview_ranked(self, scores: NDArray[np.floating[Any]], row: int) -> BoolArray:
-        """Return the batch (N,) that :meth:`admit_ranked` would admit in environment ``row``, without admitting it."""
+        """Return the batch (N,) that :meth:`play_ranked` would serve in environment ``row``."""
         admitted = np.zeros((1, self.capacity), dtype=np.bool_)
         only = slice(row, row + 1)
-        admission.admit_ranked(
-            self._all_active[only], self.node[only].copy(), self.waiting[only], scores[None], admitted
-        )
+        admission.pack_by_score(self.node[only].copy(), self.waiting[only], scores[None], admitted)
         batch: BoolArray = admitted[0]
         return batch
 
     def view_under(self, scheme: IntArray) -> None:
         """Show every environment's slot as it is under its ``scheme`` (E,), loading time included."""
         kernels.view_all_under(scheme, self.node, self.waiting, self.held, self.requests, self.schemes, self._rules)
-
-    def advance(self, admitted: BoolArray, scheme: IntArray | None = None, active: BoolArray | None = None) -> None:
-        """Execute the admitted batches (E, N) and open the next slot in the active environments (all by default).
-
-        Args:
-            admitted: feasible batches, as an ``admit_*`` method returns them.
-            scheme: (E,) the scheme that each batch runs under, the loaded one by default; ``view_under`` came first.
-            active: (E,) bool.
-        """
-        kernels.advance_slots(
-            self._all_active if active is None else active,
-            self.node["scheme"].copy() if scheme is None else scheme,
-            admitted,
-            *self._state(),
-        )
 
     def slot_problem(self, row: int = 0, scheme: int | None = None) -> SlotProblem:
         """Return the problem of environment ``row`` in its current slot, under the loaded scheme or another."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from edgellm_env.actions import ActionInterface
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
-from edgellm_env.dynamics import COUNTERS, Dynamics, RowTask
+from edgellm_env.dynamics import COUNTERS, Dynamics
 from edgellm_env.observation import Observation, ObservationEncoder
 from edgellm_env.scenario import Scenario, ScenarioLike, load_scenario
 from edgellm_env.state import NODE
@@ -22,12 +22,8 @@ from edgellm_env.workload.source import TraceSource
 
 UTILISATIONS = ("compute_utilisation", "memory_utilisation", "uplink_utilisation", "downlink_utilisation")
 NODE_INFO = (*COUNTERS, *UTILISATIONS, "infeasible", "slot", "slot_served", "slot_latency_s")
-_TRACES_AT_ONCE = 256
+_TRACES_AT_ONCE = 128
 _INFO_PLACES = {name: NODE.names.index(name) for name in NODE_INFO if NODE.names}
-
-
-def _nothing(first: int, last: int) -> None:
-    """Leave the rows as they are."""
 
 
 class Engine:
@@ -40,7 +36,7 @@ class Engine:
         self.source = TraceSource(self.scenario)
         self.dynamics = Dynamics(self.scenario, num_envs)
         self.encoder = ObservationEncoder(self.scenario)
-        self.interface = interface(self.dynamics)
+        self.interface = interface(self.dynamics, self.encoder)
         self.episode_seed = np.zeros(num_envs, dtype=np.uint64)
 
     def observation_space(self) -> spaces.Dict:
@@ -56,22 +52,20 @@ class Engine:
         self.interface.begin(rows)
         self.episode_seed[rows] = np.array([int(seed) for seed in seeds], dtype=np.uint64)
 
-    def execute(self, actions: NDArray[Any], then: RowTask = _nothing) -> tuple[FloatArray, BoolArray]:
-        """Execute one action per environment; return rewards (E,) and whether each episode is over (E,).
+    def execute(self, actions: NDArray[Any]) -> tuple[FloatArray, BoolArray]:
+        """Execute one action per environment; return rewards (E,) and whether each episode is over (E,)."""
+        return self._execute(actions, self.encoder.blank(0))
 
-        ``then(first, last)`` is called for rows whose actions have been executed, every row once.
-        """
-        closed = self.interface.execute(actions, then)
+    def _execute(self, actions: NDArray[Any], observation: Observation) -> tuple[FloatArray, BoolArray]:
+        closed = self.interface.execute(actions, observation)
         node = self.dynamics.node
         rewards: FloatArray = np.multiply(node["slot_served"], closed, dtype=np.float64)
         return rewards, node["slot"] >= self.scenario.timing.episode_slots
 
     def step(self, actions: NDArray[Any]) -> tuple[Observation, FloatArray, BoolArray]:
-        """Execute and observe: as :meth:`execute` and then :meth:`observe`, with a row's state still in cache."""
+        """As :meth:`execute` and then :meth:`observe`, in one go."""
         observation = self.encoder.blank(self.dynamics.num_envs)
-        rewards, over = self.execute(
-            actions, lambda first, last: self.encoder.encode_rows(self.dynamics, observation, first, last)
-        )
+        rewards, over = self._execute(actions, observation)
         self.interface.observe(observation)
         return observation, rewards, over
 

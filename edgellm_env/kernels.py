@@ -1,4 +1,4 @@
-"""The queue's transition, compiled: one loop over environments, each slot's work done while it is in cache.
+"""The queue's transition, compiled: a slot closes with a batch, the next one opens.
 
 Arrays, for E environments with queues of N and episodes of at most M requests and K slots: ``node`` (E,), ``waiting``
 (E, N), ``held`` (E, R, 2) seconds to go and bytes of batches that run on, ``requests`` (E, M), ``count`` (E,),
@@ -77,7 +77,7 @@ def _best_compute_s(request: Any, schemes: Any, rules: Any) -> float:
 
 
 @compiled
-def _open_slot(
+def open_slot(
     node: Any,
     waiting: Any,
     held: FloatArray,
@@ -128,7 +128,7 @@ def _open_slot(
 
 
 @compiled
-def _close_slot(
+def close_slot(
     node: Any,
     waiting: Any,
     held: FloatArray,
@@ -204,34 +204,7 @@ def begin_episodes(
     """Open slot 0 in the given environments, whose node records are fresh."""
     for index in range(first, last):
         row = rows[index]
-        _open_slot(node[row], waiting[row], held[row], requests[row], count[row], availability[row], schemes, rules[0])
-
-
-@compiled_parallel(work=2)
-def advance_slots(
-    active: BoolArray,
-    scheme: IntArray,
-    admitted: BoolArray,
-    node: Any,
-    waiting: Any,
-    held: FloatArray,
-    requests: Any,
-    count: IntArray,
-    availability: FloatArray,
-    schemes: Any,
-    rules: Any,
-    first: int = 0,
-    last: int = 0,
-) -> None:
-    """Execute the admitted batches (E, N) in the active environments and open their next slot."""
-    for row in range(first, last):
-        if active[row]:
-            _close_slot(
-                node[row], waiting[row], held[row], requests[row], schemes, rules[0], scheme[row], admitted[row]
-            )
-            _open_slot(
-                node[row], waiting[row], held[row], requests[row], count[row], availability[row], schemes, rules[0]
-            )
+        open_slot(node[row], waiting[row], held[row], requests[row], count[row], availability[row], schemes, rules[0])
 
 
 @compiled_parallel(work=2)

@@ -75,8 +75,7 @@ class RandomOrder:
             order = self._generators[row].permutation(int(node["waiting"][place]))
             scores[place, order] = -np.arange(order.size)
         admitted = np.zeros((rows.size, dynamics.capacity), dtype=np.bool_)
-        active = np.ones(rows.size, dtype=np.bool_)
-        admission.admit_ranked(active, node, dynamics.waiting[rows], scores, admitted)
+        admission.pack_by_score(node, dynamics.waiting[rows], scores, admitted)
         return admitted
 
     def name_of(self, episode: int) -> str:

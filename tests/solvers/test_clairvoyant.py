@@ -30,7 +30,7 @@ def myopic_count(scenario: Scenario, trace: RequestTrace) -> int:
         problem = dynamics.slot_problem()
         asked = np.zeros((1, dynamics.capacity), dtype=np.int8)
         asked[0, : problem.size] = solve_exact(problem).selection
-        dynamics.advance(dynamics.admit_selected(asked))
+        dynamics.play_selected(asked)
     return int(dynamics.node["served"][0])
 
 

@@ -35,12 +35,11 @@ def replay(scenario: Scenario, trace: RequestTrace, schedule: IntArray) -> IntAr
     done = np.full(trace.size, -1, dtype=np.int64)
     for slot in range(trace.slots):
         waiting = int(dynamics.node["waiting"][0])
-        queue = dynamics.waiting["request"][0, :waiting]
+        queue = dynamics.waiting["request"][0, :waiting].copy()
         asked = np.zeros((1, dynamics.capacity), dtype=np.int8)
         asked[0, :waiting] = schedule[queue] == slot
-        admitted = dynamics.admit_selected(asked)
-        done[queue[admitted[0, :waiting]]] = slot
-        dynamics.advance(admitted)
+        served = dynamics.play_selected(asked)[0, :waiting]
+        done[queue[served]] = slot
     if int(dynamics.node["served"][0]) != np.count_nonzero(done >= 0):
         raise RuntimeError(f"replay: served {dynamics.node['served'][0]}; admitted {np.count_nonzero(done >= 0)}")
     return done
