@@ -6,7 +6,7 @@ from pathlib import Path
 
 from agents import greedy
 from agents.baselines import NoBatching, StaticBatching
-from agents.expert import Dftsp, DftspJoint
+from agents.expert import Dftsp, DftspJoint, Exact
 from agents.lookahead import DftspUrgent, Lookahead
 from agents.policy import Policy, PolicyError
 from agents.shipping import shipped_agents, shipped_path
@@ -58,6 +58,7 @@ def _from_run(agent: str) -> Callable[[Path, Scenario], Policy]:
 
 BUILT_IN: dict[str, Callable[[], Policy]] = {
     "dftsp": Dftsp,
+    "exact": Exact,
     "dftsp-joint": DftspJoint,
     "dftsp-urgent": DftspUrgent,
     "lookahead": Lookahead,
