@@ -3,7 +3,7 @@
 :class:`~edgellm_env.env.EdgeLLMEnv` is a view on an engine of one, the vector environment on an engine of many.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +30,15 @@ class Engine:
     """E environments of one scenario and one action interface, stepped together."""
 
     def __init__(
-        self, scenario: ScenarioLike, interface: type[ActionInterface], num_envs: int, trace: str | None
+        self,
+        scenario: ScenarioLike,
+        interface: type[ActionInterface],
+        num_envs: int,
+        trace: str | None = None,
+        overrides: Mapping[str, Any] | None = None,
     ) -> None:
-        self.scenario = with_trace(load_scenario(scenario), trace)
+        settings = load_scenario(scenario)
+        self.scenario = with_trace(settings.with_values(overrides) if overrides else settings, trace)
         self.source = TraceSource(self.scenario)
         self.dynamics = Dynamics(self.scenario, num_envs)
         self.encoder = ObservationEncoder(self.scenario)

@@ -11,7 +11,7 @@ from edgellm_env.actions import ActionInterface
 from edgellm_env.engine import Engine
 from edgellm_env.observation import Observation
 from edgellm_env.problem import SelectionLike, SlotProblem
-from edgellm_env.scenario import Scenario, ScenarioLike, load_scenario
+from edgellm_env.scenario import Scenario, ScenarioLike
 from edgellm_env.view import SlotView, view_slot
 from edgellm_env.workload.source import checked_seed
 from edgellm_env.workload.trace import RequestTrace
@@ -33,8 +33,7 @@ class EdgeLLMEnv(gym.Env[Observation, Any]):
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise ValueError(f"render_mode: {render_mode!r}; expected None or one of {self.metadata['render_modes']}")
         self.render_mode = render_mode
-        settings = load_scenario(scenario)
-        self._engine = Engine(settings.with_values(overrides) if overrides else settings, self.interface, 1, trace)
+        self._engine = Engine(scenario, self.interface, 1, trace, overrides)
         self.observation_space: spaces.Dict = self._engine.observation_space()  # type: ignore[assignment]
         self.action_space = self._engine.interface.space()
         self._observation: Observation | None = None

@@ -17,7 +17,7 @@ from edgellm_env.dynamics import Dynamics
 from edgellm_env.engine import Engine
 from edgellm_env.observation import Observation
 from edgellm_env.problem import SelectionLike, SlotProblem
-from edgellm_env.scenario import Scenario, ScenarioLike, load_scenario
+from edgellm_env.scenario import Scenario, ScenarioLike
 from edgellm_env.workload.source import checked_seed
 
 
@@ -55,10 +55,7 @@ class EdgeLLMVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
             raise ValueError(f"num_envs: {num_envs}; expected at least 1")
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise ValueError(f"render_mode: {render_mode!r}; expected None or one of {self.metadata['render_modes']}")
-        settings = load_scenario(scenario)
-        self._engine = Engine(
-            settings.with_values(overrides) if overrides else settings, self.interface, num_envs, trace
-        )
+        self._engine = Engine(scenario, self.interface, num_envs, trace, overrides)
         self.num_envs = num_envs
         self.render_mode = render_mode
         self.single_observation_space = self._engine.observation_space()

@@ -50,7 +50,7 @@ def environment_spec(environment: str, scenario: dict[str, Any]) -> EnvSpec:
 
 def spaces_of(plan: Plan) -> tuple[gym.Space[Any], gym.Space[Any]]:
     """Return observation and action space."""
-    engine = Engine(plan.playable_scenario(), INTERFACES[plan.environment], 1, None)
+    engine = Engine(plan.playable_scenario(), INTERFACES[plan.environment], 1)
     return engine.observation_space(), engine.interface.space()
 
 

@@ -115,7 +115,7 @@ def _record_group(
     totals: UnitTotals,
 ) -> Iterator[Episode]:
     size, slots = len(seeds), scenario.timing.episode_slots
-    engine = Engine(scenario, INTERFACES[environment], size, None)
+    engine = Engine(scenario, INTERFACES[environment], size)
     node = engine.dynamics.node
     everyone = np.arange(size)
     engine.begin(everyone, seeds)

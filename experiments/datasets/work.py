@@ -94,7 +94,7 @@ def play_returns(scenario: Scenario, behaviour: Behaviour, seeds: Sequence[int])
     for first in range(0, len(seeds), lanes):
         part = list(seeds[first : first + lanes])
         everyone = np.arange(len(part))
-        engine = Engine(scenario, BatchInterface, len(part), None)
+        engine = Engine(scenario, BatchInterface, len(part))
         engine.begin(everyone, part)
         behaviour.begin(engine, part, range(first, first + len(part)))
         for _ in range(scenario.timing.episode_slots):
