@@ -12,6 +12,7 @@ from experiments.compare import Compare
 from experiments.datasets.collect import Collect
 from experiments.datasets.verify import Verify
 from experiments.ship import Ship
+from experiments.study.command import Study
 from experiments.train import Train
 from experiments.tune import TuneLookahead
 
@@ -25,6 +26,7 @@ Command: TypeAlias = (
     | Collect
     | Verify
     | Ship
+    | Study
 )
 
 

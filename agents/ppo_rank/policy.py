@@ -8,7 +8,7 @@ from agents.policy import PolicyError
 from agents.ppo_rank.environment import slot_scores
 from agents.ppo_rank.network import MODEL, Actor
 from agents.ranking.packing import PACKINGS
-from edgellm_env.arrays import BoolArray
+from edgellm_env.arrays import BoolArray, FloatArray
 from edgellm_env.scenario import Scenario
 from edgellm_env.view import SlotView
 
@@ -42,8 +42,11 @@ class RankNetworkPolicy:
     def begin_episode(self, scenario: Scenario, rng: np.random.Generator) -> None:
         """Nothing to get ready: it plays without chance."""
 
+    def scores(self, view: SlotView) -> FloatArray:
+        """Return (n,) the waiting requests' scores."""
+        observation = {name: view.observation[name][None] for name in ("requests", "valid", "node")}
+        return slot_scores(self._actor, observation)[0, : view.problem.size]
+
     def select(self, view: SlotView) -> BoolArray:
         """Return the packed batch."""
-        observation = {name: view.observation[name][None] for name in ("requests", "valid", "node")}
-        scores = slot_scores(self._actor, observation)[0, : view.problem.size]
-        return PACKINGS[self._actor.packing].batch(scores, view.problem)
+        return PACKINGS[self._actor.packing].batch(self.scores(view), view.problem)

@@ -8,7 +8,7 @@ from agents.policy import PolicyError
 from agents.ranking.packing import PACKINGS, Packing
 from agents.ranking.scorer import Scorers
 from agents.ranking.state import load_ranker
-from edgellm_env.arrays import BoolArray
+from edgellm_env.arrays import BoolArray, FloatArray
 from edgellm_env.scenario import Scenario
 from edgellm_env.view import SlotView
 
@@ -45,8 +45,11 @@ class RankerPolicy:
     def begin_episode(self, scenario: Scenario, rng: np.random.Generator) -> None:
         """Nothing to get ready: it plays without chance."""
 
+    def scores(self, view: SlotView) -> FloatArray:
+        """Return (n,) the waiting requests' scores."""
+        observation = {name: view.observation[name][None] for name in ("requests", "valid", "node")}
+        return self._scorers.score(observation)[0, : view.problem.size]
+
     def select(self, view: SlotView) -> BoolArray:
         """Return the packed batch."""
-        observation = {name: view.observation[name][None] for name in ("requests", "valid", "node")}
-        scores = self._scorers.score(observation)[0, : view.problem.size]
-        return self._packing.batch(scores, view.problem)
+        return self._packing.batch(self.scores(view), view.problem)

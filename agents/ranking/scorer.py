@@ -1,5 +1,6 @@
 """Scorers: from a slot's observation to a score per request, for many candidates' weights at once."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,6 +19,17 @@ LINEAR: Final = len(REQUEST_FEATURES)
 def parameter_count(hidden_units: int) -> int:
     """Return how many numbers describe a scorer with this many hidden units."""
     return LINEAR + hidden_units * (INPUTS + 2)
+
+
+def parameter_mask(dropped_features: Sequence[str], hidden_units: int) -> FloatArray:
+    """Return (D,) 0 for every number that weighs one of ``dropped_features``, 1 for the others.
+
+    Parameters times the mask score as if those features were not there.
+    """
+    kept = np.array([float(name not in dropped_features) for name in FEATURES])
+    one = Scorers(kept[None, :LINEAR], np.ones((1, hidden_units, INPUTS + 1)), np.ones((1, hidden_units)))
+    one.hidden[:, :, :INPUTS] *= kept
+    return np.concatenate([one.linear.ravel(), one.hidden.ravel(), one.output.ravel()])
 
 
 @dataclass(frozen=True, eq=False)

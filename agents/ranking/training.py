@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator
 from stable_baselines3.common.logger import Logger, configure
 
 from agents.policy import PolicyError
+from agents.ranking.features import FEATURES
 from agents.ranking.packing import PACKINGS, PackingName
 from agents.ranking.policy import MODEL
 from agents.ranking.population import Population
-from agents.ranking.scorer import LINEAR, Scorers, parameter_count
+from agents.ranking.scorer import LINEAR, Scorers, parameter_count, parameter_mask
 from agents.ranking.search import CrossEntropy, EvolutionStrategy, antithetic_noise
 from agents.ranking.state import SearchState, load_state, save_ranker, save_state
 from agents.runs import CHECKPOINTS, TENSORBOARD
@@ -44,6 +45,21 @@ class RankerSettings(Settings):
     averaging: Annotated[float, Field(ge=0, lt=1)]
     validation_episodes: Annotated[int, Field(ge=2)]
     validate_every: Annotated[int, Field(ge=1)]
+    dropped_features: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """Features that the ranker must do without, by name: to see what they are worth."""
+
+    @field_validator("dropped_features")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = sorted(set(names) - set(FEATURES))
+        if unknown:
+            raise ValueError(f"no such feature: {', '.join(unknown)}; expected some of {', '.join(FEATURES)}")
+        return names
+
+    @property
+    def parameter_mask(self) -> FloatArray:
+        """(D,) 0 where a weight of the ranker stays 0, 1 elsewhere."""
+        return parameter_mask(self.dropped_features, self.hidden_units)
 
     def slots_per_generation(self, scenario: Scenario) -> int:
         """Return how many slots a generation plays."""
@@ -107,7 +123,8 @@ def linear_weights(scenario: Scenario, settings: RankerSettings, generations: in
 def new_state(settings: RankerSettings) -> SearchState:
     """Return the search's beginning: smaller footprints first, everything else unknown."""
     mean = np.zeros(LINEAR)
-    mean[3] = -1.0
+    mean[FEATURES.index("footprint")] = -1.0
+    mean *= settings.parameter_mask[:LINEAR]
     return SearchState(
         generation=0,
         seconds=0.0,
@@ -122,6 +139,7 @@ class _Search:
     def __init__(self, scenario: Scenario, settings: RankerSettings, seed: int, log: Logger) -> None:
         self.log = log
         self._settings, self._seed = settings, seed
+        self._mask = settings.parameter_mask
         packing = PACKINGS[settings.packing]
         self._population = Population(scenario, packing, settings.candidates, settings.episodes)
         self._per_generation = settings.slots_per_generation(scenario)
@@ -155,7 +173,7 @@ class _Search:
 
     def _cross_entropy(self, state: SearchState) -> tuple[SearchState, FloatArray, FloatArray]:
         settings = self._settings
-        noise = antithetic_noise(self._seed, state.generation, settings.candidates, LINEAR)
+        noise = self._mask[:LINEAR] * antithetic_noise(self._seed, state.generation, settings.candidates, LINEAR)
         fitness = self._play(state.linear.ask(noise), 0, state.generation)
         rescale = settings.packing == "greedy"
         linear = state.linear.tell(
@@ -170,7 +188,7 @@ class _Search:
         settings = self._settings
         size = parameter_count(settings.hidden_units)
         network = state.network or EvolutionStrategy.start(self._with_units(state.linear.mean))
-        noise = antithetic_noise(self._seed, state.generation, settings.candidates, size)
+        noise = self._mask * antithetic_noise(self._seed, state.generation, settings.candidates, size)
         fitness = self._play(network.ask(noise, settings.noise), settings.hidden_units, state.generation)
         network = network.tell(noise, fitness, settings.learning_rate, settings.averaging)
         state = dataclasses.replace(state, generation=state.generation + 1, network=network)
@@ -185,7 +203,7 @@ class _Search:
         inputs = slice(LINEAR, size - units)
         rng = np.random.default_rng([self._seed, 2**32])
         weights[inputs] = self._settings.unit_scale * rng.standard_normal(size - units - LINEAR)
-        return weights
+        return self._mask * weights
 
     def _validate(self, state: SearchState, weights: FloatArray) -> SearchState:
         scorers = Scorers.from_parameters(weights[None], self._settings.hidden_units)
