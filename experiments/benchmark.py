@@ -8,6 +8,7 @@ from rich.console import Console
 
 from experiments.benchmark_collect import BenchmarkCollect
 from experiments.benchmark_complexity import BenchmarkComplexity
+from experiments.benchmark_decisions import BenchmarkDecisions
 from experiments.benchmark_env import BenchmarkEnv
 from experiments.benchmark_solvers import BenchmarkSolvers
 
@@ -16,12 +17,13 @@ Measurement: TypeAlias = (
     | Annotated[BenchmarkSolvers, tyro.conf.subcommand("solvers")]
     | Annotated[BenchmarkComplexity, tyro.conf.subcommand("complexity")]
     | Annotated[BenchmarkCollect, tyro.conf.subcommand("collect")]
+    | Annotated[BenchmarkDecisions, tyro.conf.subcommand("decisions")]
 )
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Measure the environments, the solvers or the collecting of datasets, or count what the solvers visit."""
+    """Measure environments, solvers, decisions or the collecting of datasets, or count what the solvers visit."""
 
     measurement: Annotated[Measurement, tyro.conf.arg(name="")]
     """What to measure."""

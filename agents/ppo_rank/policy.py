@@ -9,6 +9,8 @@ from agents.ppo_rank.environment import slot_scores
 from agents.ppo_rank.network import MODEL, Actor
 from agents.ranking.packing import PACKINGS
 from edgellm_env.arrays import BoolArray, FloatArray
+from edgellm_env.dynamics import Dynamics
+from edgellm_env.observation import Observation
 from edgellm_env.scenario import Scenario
 from edgellm_env.view import SlotView
 
@@ -50,3 +52,12 @@ class RankNetworkPolicy:
     def select(self, view: SlotView) -> BoolArray:
         """Return the packed batch."""
         return PACKINGS[self._actor.packing].batch(self.scores(view), view.problem)
+
+    def batches(self, observation: Observation, dynamics: Dynamics) -> BoolArray:
+        """Return the packed batches of many environments' current slots at once, (E, N).
+
+        Args:
+            observation: of all environments, as their last step gave it.
+            dynamics: the environments' state.
+        """
+        return PACKINGS[self._actor.packing].batches(slot_scores(self._actor, observation), dynamics)

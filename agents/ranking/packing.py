@@ -33,6 +33,9 @@ class Packing(Protocol):
     def actions(self, scores: FloatArray, dynamics: Dynamics) -> NDArray[Any]:
         """Return an action for every environment, from scores (E, N)."""
 
+    def batches(self, scores: FloatArray, dynamics: Dynamics) -> BoolArray:
+        """Return the batch of every environment's current slot (E, N), from scores (E, N)."""
+
     def batch(self, scores: FloatArray, problem: SlotProblem) -> BoolArray:
         """Return one slot's batch (n,), from scores (n,)."""
 
@@ -45,6 +48,10 @@ class GreedyPacking:
     def actions(self, scores: FloatArray, dynamics: Dynamics) -> NDArray[np.float32]:
         """Return (E, N) float32 scores in [-1, 1]."""
         return squashed(scores)
+
+    def batches(self, scores: FloatArray, dynamics: Dynamics) -> BoolArray:
+        """Return the batch of every environment's current slot (E, N), as the environment would pack it."""
+        return dynamics.admit_ranked(squashed(scores)).copy()
 
     def batch(self, scores: FloatArray, problem: SlotProblem) -> BoolArray:
         """Return one slot's batch (n,)."""
@@ -64,6 +71,10 @@ class ExactPacking:
         asked = np.zeros(scores.shape, dtype=np.int8)
         asked[:, :width] = solution.selection
         return asked
+
+    def batches(self, scores: FloatArray, dynamics: Dynamics) -> BoolArray:
+        """Return the batch of every environment's current slot (E, N)."""
+        return self.actions(scores, dynamics).astype(np.bool_)
 
     def batch(self, scores: FloatArray, problem: SlotProblem) -> BoolArray:
         """Return one slot's batch (n,)."""

@@ -9,6 +9,8 @@ from agents.ranking.packing import PACKINGS, Packing
 from agents.ranking.scorer import Scorers
 from agents.ranking.state import load_ranker
 from edgellm_env.arrays import BoolArray, FloatArray
+from edgellm_env.dynamics import Dynamics
+from edgellm_env.observation import Observation
 from edgellm_env.scenario import Scenario
 from edgellm_env.view import SlotView
 
@@ -53,3 +55,12 @@ class RankerPolicy:
     def select(self, view: SlotView) -> BoolArray:
         """Return the packed batch."""
         return self._packing.batch(self.scores(view), view.problem)
+
+    def batches(self, observation: Observation, dynamics: Dynamics) -> BoolArray:
+        """Return the packed batches of many environments' current slots at once, (E, N).
+
+        Args:
+            observation: of all environments, as their last step gave it.
+            dynamics: the environments' state.
+        """
+        return self._packing.batches(self._scorers.score(observation), dynamics)
