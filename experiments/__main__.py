@@ -11,6 +11,7 @@ from experiments.census import CensusCommand, ScenarioPages
 from experiments.compare import Compare
 from experiments.datasets.collect import Collect
 from experiments.datasets.verify import Verify
+from experiments.results_page.command import ResultsPage
 from experiments.ship import Ship
 from experiments.study.command import Study
 from experiments.train import Train
@@ -27,6 +28,7 @@ Command: TypeAlias = (
     | Verify
     | Ship
     | Study
+    | ResultsPage
 )
 
 

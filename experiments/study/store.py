@@ -153,7 +153,7 @@ def read_comparison(path: Path) -> Comparison:
         OutputError: no comparison, or one of another format.
     """
     document = read_document(path)
-    return _validated(_COMPARISON, document | {"rows": _rows(document.get("rows"))}, path)
+    return validated(_COMPARISON, document | {"rows": _rows(document.get("rows"))}, path)
 
 
 def read_comparisons(store: Path) -> dict[str, Comparison]:
@@ -176,7 +176,7 @@ def read_run(path: Path) -> TrainedRun:
     """
     document = read_document(path)
     tables = {name: _rows(document.get(name)) for name in ("rows", "reference")}
-    return _validated(_RUN, document | tables, path)
+    return validated(_RUN, document | tables, path)
 
 
 def read_curve_file(path: Path) -> Curve:
@@ -185,7 +185,7 @@ def read_curve_file(path: Path) -> Curve:
     Raises:
         OutputError: no curve.
     """
-    return _validated(_CURVE, read_document(path), path)
+    return validated(_CURVE, read_document(path), path)
 
 
 def read_runs(store: Path) -> list[TrainedRun]:
@@ -217,6 +217,20 @@ def read_document(path: Path) -> dict[str, Any]:
     return document
 
 
+def validated(kind: TypeAdapter[Stored], document: Any, path: Path) -> Stored:
+    """Return what a stored document holds.
+
+    Raises:
+        OutputError: something else; names file and field.
+    """
+    try:
+        return kind.validate_python(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise OutputError(f"{path}: {where}: {first['msg']}; expected a stored result") from error
+
+
 def _table(rows: Sequence[EpisodeResult]) -> dict[str, Any]:
     """Return rows as a table: their columns' names are written once."""
     return {"columns": COLUMNS, "values": [[getattr(row, name) for name in COLUMNS] for row in rows]}
@@ -227,15 +241,6 @@ def _rows(table: Any) -> Any:
     if not isinstance(table, dict) or not {"columns", "values"} <= set(table):
         return table
     return [dict(zip(table["columns"], values, strict=False)) for values in table["values"]]
-
-
-def _validated(kind: TypeAdapter[Stored], document: dict[str, Any], path: Path) -> Stored:
-    try:
-        return kind.validate_python(document)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise OutputError(f"{path}: {where}: {first['msg']}; expected a stored result") from error
 
 
 def _as_text(value: Any, depth: int) -> str:
