@@ -213,7 +213,8 @@ def _mean_rps(run: TrainedRun) -> float:
 
 
 def _transfer(results: Results, scenario: str) -> Aim:
-    text = f"An agent trained in `light` beats {listing([code(one) for one in BASELINES])} in `{scenario}` without retraining"
+    others = listing([code(one) for one in BASELINES])
+    text = f"An agent trained in `light` beats {others} in `{scenario}` without retraining"
     scores = results.compared.get(scenario, [])
     agents = [one for one in transferred(scores, scenario) if one.trained_on == "light"]
     baselines = [find(scores, name) for name in BASELINES]

@@ -1,5 +1,6 @@
 """``results-page``: writes docs/results.md and its plots from stored results; no number in it is typed by hand."""
 
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -28,6 +29,7 @@ from experiments.study.store import STORE
 
 PAGE_FILE: Final = Path("docs/results.md")
 _CURVES: Final = "curves.png"
+_WIDTH: Final = 125
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,15 @@ def results_page(results: Results, folder: str) -> str:
         "Decision time": decision_section(results),
         "How to repeat this": _REPEAT,
     }
-    return _HEAD + "\n\n".join(f"## {title}\n\n{text}" for title, text in sections.items()) + "\n"
+    page = _HEAD + "\n\n".join(f"## {title}\n\n{text}" for title, text in sections.items())
+    return "\n\n".join(_wrapped(block) for block in page.split("\n\n")) + "\n"
+
+
+def _wrapped(block: str) -> str:
+    """Wrap a paragraph as the other pages are; tables, lists, headings, plots and commands stay as they are."""
+    if block.startswith(("|", "- ", "#", "!", "```")):
+        return block
+    return textwrap.fill(block, _WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
 def draw_figures(results: Results, folder: Path) -> None:

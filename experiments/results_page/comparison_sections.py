@@ -18,9 +18,9 @@ def scenario_sections(results: Results) -> str:
     names = [name for name in results.scenarios if name in results.compared]
     parts = [
         "Test episodes, the same requests for all. Brackets are 95 % percentile bootstraps: over episodes, and where "
-        f"an agent has several training seeds, over the seeds' means. Differences to `{REFERENCE}` are paired by episode, "
-        "percentages are of its mean. `AGENT:SCENARIO` is an agent shipped with the project, trained on that scenario; "
-        "a learner's name alone is the mean over its training seeds, not its best run. The best learned agent is in "
+        f"an agent has several training seeds, over the seeds' means. Differences to `{REFERENCE}` are "
+        "paired by episode, percentages are of its mean. `AGENT:SCENARIO` is an agent shipped with the project, "
+        "trained on that scenario; a learner's name alone is the mean over its training seeds, not its best run. The best learned agent is in "
         "bold. Decision: milliseconds for one slot, from a policy's view of it to its batch (median over episodes of "
         "their means); see [Decision time](#decision-time) for many slots at once."
     ]
@@ -96,8 +96,8 @@ def seed_section(results: Results) -> str:
     few = sorted({len(score.seeds) for score in scores if 1 < len(score.seeds) < 4})
     text = (
         "Every run is the documented one-command training with another `--seed`, played on the same test episodes. "
-        "The interval is over training seeds; `one seed` marks those with a single run, whose interval is over episodes "
-        "and says nothing of what another training would give."
+        "The interval is over training seeds; `one seed` marks those with a single run, whose interval is over "
+        "episodes and says nothing of what another training would give."
     )
     if few:
         counts = listing([str(count) for count in few])
@@ -152,7 +152,7 @@ def rate_cases(results: Results) -> dict[str, list[tuple[float, Comparison]]]:
         if scenario in results.comparisons and own_rps is not None:
             found.append((own_rps, results.comparisons[scenario]))
         found.sort(key=lambda one: one[0])
-    return cases
+    return {scenario: found for scenario, found in cases.items() if len(rate_policies(found)) > 1}
 
 
 def rate_policies(found: Sequence[tuple[float, Comparison]]) -> list[str]:

@@ -88,7 +88,7 @@ def _preferences(behaviour: Behaviour) -> str:
     def named(cell: tuple[float, int, int, int]) -> str:
         _, _, place, column = cell
         return (
-            f"{_class(behaviour.chance_bounds, place)} more slots and a footprint of "
+            f"{_class(behaviour.chance_bounds, place)} slots left and a footprint of "
             f"{_class(behaviour.footprint_bounds, column)} ({100 * cell[0]:+.0f} points)".replace("-", MINUS)
         )
 
@@ -141,9 +141,9 @@ def decision_section(results: Results) -> str:
     size = rows[0].environments
     text = (
         f"{size:,} slots decided in one call, each of an episode of its own, as DFTSP meets them; the same slots for "
-        f"all, in one run ({results.decisions.machine}). `times as fast` is DFTSP's processor time by the policy's. The "
-        "ranker that packs greedily needs a score and a sort; agents that pack by value solve an integer programme for "
-        "every slot, as DFTSP does, with the fast solver."
+        f"all, in one run ({results.decisions.machine}). `times as fast` is DFTSP's processor time by the "
+        "policy's. The ranker that packs greedily needs a score and a sort; agents that pack by value solve an integer "
+        "programme for every slot, as DFTSP does, with the fast solver."
     )
     cells = [
         [

@@ -20,7 +20,7 @@ from experiments.records import package_versions
 from experiments.study.store import STORE, write_document
 
 CHANCE_BOUNDS: Final = (0.0, 1.0, 2.0, 3.0, 4.0, 6.0)
-FOOTPRINT_BOUNDS: Final = (0.0, 0.02, 0.05, 0.1, 0.2, 0.4)
+FOOTPRINT_BOUNDS: Final = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5)
 
 
 @runtime_checkable
