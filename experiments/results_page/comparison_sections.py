@@ -18,11 +18,11 @@ def scenario_sections(results: Results) -> str:
     names = [name for name in results.scenarios if name in results.compared]
     parts = [
         "Test episodes, the same requests for all. Brackets are 95 % percentile bootstraps: over episodes, and where "
-        f"an agent has several training seeds, over the seeds' means. Differences to `{REFERENCE}` are "
-        "paired by episode, percentages are of its mean. `AGENT:SCENARIO` is an agent shipped with the project, "
-        "trained on that scenario; a learner's name alone is the mean over its training seeds, not its best run. The best learned agent is in "
-        "bold. Decision: milliseconds for one slot, from a policy's view of it to its batch (median over episodes of "
-        "their means); see [Decision time](#decision-time) for many slots at once."
+        f"an agent has several training seeds, over the seeds' means. Differences to `{REFERENCE}` are paired by "
+        "episode, percentages are of its mean. `AGENT:SCENARIO` is an agent shipped with the project, trained on that "
+        "scenario; a learner's name alone is the mean over its training seeds, not its best run. The best learned "
+        "agent is in bold. Decision: milliseconds for one slot, from a policy's view of it to its batch (median over "
+        "episodes of their means); see [Decision time](#decision-time) for many slots at once."
     ]
     for name in names:
         comparison = results.comparisons[name]

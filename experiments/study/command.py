@@ -7,12 +7,14 @@ import tyro
 from rich.console import Console
 
 from experiments.study.behaviour import StudyBehaviour
+from experiments.study.bounds import StudyBounds
 from experiments.study.comparing import StudyCompare
 from experiments.study.training import StudyTrain
 
 Part: TypeAlias = (
     Annotated[StudyTrain, tyro.conf.subcommand("train")]
     | Annotated[StudyCompare, tyro.conf.subcommand("compare")]
+    | Annotated[StudyBounds, tyro.conf.subcommand("bounds")]
     | Annotated[StudyBehaviour, tyro.conf.subcommand("behaviour")]
 )
 
