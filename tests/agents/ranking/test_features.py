@@ -9,7 +9,7 @@ from agents.ppo_rank.network import Actor
 from agents.ppo_rank.summary import SUMMARY_SIZE, slot_summary
 from agents.ranking.features import FEATURES, REQUEST_FEATURES, slot_features
 from agents.ranking.packing import squashed
-from agents.ranking.scorer import Scorers, parameter_count
+from agents.ranking.scorer import LINEAR, Scorers, parameter_count, parameter_mask
 from edgellm_env.observation import REQUEST_FEATURES as COLUMNS
 
 
@@ -131,3 +131,22 @@ def test_wrong_weights() -> None:
         Scorers.from_parameters(np.full((1, parameter_count(0)), np.nan), 0)
     with pytest.raises(ValueError, match="output"):
         Scorers.from_parameters(np.zeros((1, parameter_count(2) + 1)), 2)
+
+
+def test_dropped_features_count_for_nothing_and_others_as_before() -> None:
+    rng = np.random.default_rng(5)
+    for hidden_units in (0, 4):
+        parameters = rng.standard_normal((1, parameter_count(hidden_units)))
+        whole = Scorers.from_parameters(parameters, hidden_units)
+        masked = Scorers.from_parameters(
+            parameters * parameter_mask(("slack", "compute_load"), hidden_units), hidden_units
+        )
+        by_hand = Scorers.from_parameters(parameters.copy(), hidden_units)
+        by_hand.linear[:, FEATURES.index("slack")] = 0.0
+        for name in ("slack", "compute_load"):
+            by_hand.hidden[:, :, FEATURES.index(name)] = 0.0
+        for name in ("linear", "hidden", "output"):
+            np.testing.assert_array_equal(getattr(masked, name), getattr(by_hand, name))
+        assert not np.array_equal(masked.linear, whole.linear)
+        assert parameter_mask((), hidden_units).all()
+    assert parameter_mask((), 0).size == LINEAR

@@ -1,5 +1,7 @@
 from pathlib import Path
 
+import gymnasium as gym
+import numpy as np
 import pytest
 
 from agents.policy import PolicyError
@@ -13,8 +15,10 @@ from agents.runs import CHECKPOINTS
 from agents.seeds import episode_seeds
 from agents.training import SETTINGS_FOLDER, expert_throughput_rps, read_settings
 from edgellm_env import load_scenario
+from edgellm_env.observation import REQUEST_FEATURES as COLUMNS
 from edgellm_env.scenario import Scenario
 from experiments.evaluation import evaluate
+from experiments.study.ablations import ABLATIONS
 from tests.agents.learning import BEST_SERVES, GREEDY_SERVES, probability_of_no_gain, trap
 
 
@@ -59,6 +63,35 @@ def test_training_improves_on_where_it_began(tmp_path: Path) -> None:
     untrained = Scorers.from_parameters(new_state(settings).best[None], 0)
     after, before = judge.throughput_rps(scorers, seeds)[0], judge.throughput_rps(untrained, seeds)[0]
     assert probability_of_no_gain(after, before) < 0.01
+
+
+@pytest.mark.parametrize("agent", ["cem-linear", "es-rank"])
+def test_a_ranker_without_deadlines_does_not_see_them(agent: str, tmp_path: Path) -> None:
+    scenario = load_scenario("light").with_values({"timing.episode_slots": 15})
+    dropped = tuple(ABLATIONS["no-slack"]["dropped_features"])
+    settings = {"hidden_units": 0 if agent == "cem-linear" else 3, "linear_generations": 2}
+    observation, _ = gym.make_vec("EdgeLLM/Rank-v0", num_envs=1, scenario="light").reset(seed=[0])
+    rng = np.random.default_rng(0)
+    observation["valid"][0, :9] = 1
+    observation["requests"][0, :9] = rng.random((9, len(COLUMNS)))
+    observation["node"][0] = 1.0
+    later = {name: array.copy() for name, array in observation.items()}
+    later["requests"][0, :9, COLUMNS.index("slack")] += 3.0
+    later["requests"][0, :9, COLUMNS.index("last_chance")] = 0.0
+
+    def sees_deadlines(name: str, **changes: object) -> bool:
+        scorers, _ = load_ranker(trained(scenario, settings_of(agent, **settings | changes), 4, tmp_path / name))
+        return not np.array_equal(scorers.score(observation), scorers.score(later))
+
+    assert sees_deadlines("whole")
+    assert not sees_deadlines("without", dropped_features=dropped)
+
+
+def test_a_feature_that_does_not_exist_cannot_be_dropped(tmp_path: Path) -> None:
+    text = (SETTINGS_FOLDER / "cem-linear.yaml").read_text().replace("dropped_features: []", "dropped_features: [luck]")
+    (tmp_path / "x.yaml").write_text(text)
+    with pytest.raises(ValueError, match=r"dropped_features: .*no such feature: luck; expected some of compute, "):
+        read_settings(RankerSettings, tmp_path / "x.yaml")
 
 
 @pytest.mark.parametrize("packing", PACKINGS)
