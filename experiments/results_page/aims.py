@@ -267,7 +267,7 @@ def _not_ahead_of_lookahead(results: Results) -> Iterator[str]:
         lookahead = find(scores, LOOKAHEAD)
         if lookahead is None or name == "paper":  # with independent slots there is nothing to look ahead to
             continue
-        gains = {one.policy: difference(one, lookahead) for one in scores if one.agent is not None}
+        gains = {one.policy: difference(one, lookahead) for one in scores if one.trained_on == name}
         behind = [f"{policy} {signed(gain)}" for policy, gain in gains.items() if (gain.low or 0.0) <= 0.0]
         if behind:
             yield f"- Learned agents not ahead of `{LOOKAHEAD}` in `{name}`, requests/s: {listing(behind)}."

@@ -1,9 +1,12 @@
+import re
+import shlex
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tyro
 
-from experiments.__main__ import main
+from experiments.__main__ import Command, main
 from experiments.results_page.aims import aims
 from experiments.results_page.command import PAGE_FILE, results_page
 from experiments.results_page.results import Results, read_stored
@@ -206,3 +209,11 @@ def test_the_page_is_what_the_stored_results_give() -> None:
     links = [line.partition("](")[2].rstrip(")") for line in page.splitlines() if line.startswith("![")]
     assert links
     assert {Path(link).name for link in links} == {path.name for path in folder.glob("*.png")}
+
+
+def test_the_commands_on_the_page_exist() -> None:
+    page = (ROOT / PAGE_FILE).read_text(encoding="utf-8").replace("\\\n", " ")
+    commands = re.findall(r"^python -m experiments (.+)$", page, re.MULTILINE)
+    assert len(commands) >= 8
+    for command in commands:
+        tyro.cli(Command, args=shlex.split(command))
