@@ -8,6 +8,7 @@ from typing import Any, Final, Literal, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from edgellm_env.admission import pack_by_score
 from edgellm_env.arrays import BoolArray, FloatArray
 from edgellm_env.dynamics import Dynamics
 from edgellm_env.packing import pack_in_order
@@ -51,7 +52,9 @@ class GreedyPacking:
 
     def batches(self, scores: FloatArray, dynamics: Dynamics) -> BoolArray:
         """Return the batch of every environment's current slot (E, N), as the environment would pack it."""
-        return dynamics.admit_ranked(squashed(scores)).copy()
+        batches = np.zeros(scores.shape, dtype=np.bool_)
+        pack_by_score(dynamics.node.copy(), dynamics.waiting, squashed(scores), batches)
+        return batches
 
     def batch(self, scores: FloatArray, problem: SlotProblem) -> BoolArray:
         """Return one slot's batch (n,)."""

@@ -13,11 +13,12 @@ from agents.policy import Policy
 from agents.registry import build_policies
 from agents.seeds import episode_seeds
 from edgellm_env.arrays import FloatArray, IntArray
-from edgellm_env.scenario import Scenario, load_scenario
+from edgellm_env.scenario import Scenario
 from edgellm_env.view import SlotView
 from experiments.evaluation import make_environment, policy_generator
 from experiments.records import package_versions
 from experiments.study.store import STORE, write_document
+from experiments.study.testing import shipped_scenario
 
 CHANCE_BOUNDS: Final = (0.0, 1.0, 2.0, 3.0, 4.0, 6.0)
 FOOTPRINT_BOUNDS: Final = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5)
@@ -84,7 +85,7 @@ class StudyBehaviour:
         Raises:
             ValueError: a policy or scenario that can't be used, or a policy that scores no requests.
         """
-        scenario = load_scenario(self.scenario)
+        scenario = shipped_scenario(self.scenario)
         if self.slots is not None:
             scenario = scenario.with_values({"timing.episode_slots": self.slots})
         episode_seeds("validation", self.seed, self.episodes)

@@ -14,7 +14,6 @@ from agents.registry import BUILT_IN, build_policies
 from agents.shipping import shipped_agents
 from edgellm_env.scenario import Scenario, load_scenario
 from experiments.evaluation import EpisodeResult, make_environment, require_same_traces
-from experiments.met_slots import with_arrival_rate
 from experiments.records import OutputError, package_versions
 from experiments.study.store import (
     STORE,
@@ -75,7 +74,7 @@ class StudyCompare:
     def _stored(self, name: str, rate: float | None, scenario: Scenario) -> Comparison:
         """Return what is stored of a case, or an empty comparison."""
         case = name if rate is None else f"{name}-{rate:g}rps"
-        plain = load_scenario(name) if rate is None else with_arrival_rate(load_scenario(name), rate)
+        plain = studied_scenario(name, None, rate)
         empty = Comparison(
             case=case,
             scenario=name,

@@ -9,7 +9,7 @@ from agents.registry import build_policies
 from agents.seeds import episode_seeds
 from agents.shipping import CARD, shipped_agents, shipped_path
 from edgellm_env.engine import with_trace
-from edgellm_env.scenario import Scenario, load_scenario
+from edgellm_env.scenario import Scenario, load_scenario, scenario_names
 from experiments.evaluation import EpisodeResult, evaluate
 from experiments.met_slots import with_arrival_rate
 from experiments.study.store import read_document
@@ -19,13 +19,24 @@ TEST_SEED: Final = 0
 _FROM_CARD: Final = ("agent", "scenario", "seed", "steps", "training_s")
 
 
+def shipped_scenario(name: str) -> Scenario:
+    """Return a shipped scenario; results are stored by its name, which must mean the same everywhere.
+
+    Raises:
+        ValueError: no such scenario.
+    """
+    if name not in scenario_names():
+        raise ValueError(f"scenario: {name!r}; expected a shipped one: {', '.join(scenario_names())}")
+    return load_scenario(name)
+
+
 def studied_scenario(name: str, trace: Path | None, rate_rps: float | None) -> Scenario:
     """Return a shipped scenario, with a trace file or another arrival rate where given.
 
     Raises:
         ValueError: no such scenario, or it has no trace file or arrival rate to change.
     """
-    scenario = with_trace(load_scenario(name), trace)
+    scenario = with_trace(shipped_scenario(name), trace)
     return scenario if rate_rps is None else with_arrival_rate(scenario, rate_rps)
 
 

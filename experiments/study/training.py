@@ -15,7 +15,7 @@ from agents.learners import LearnerName, make_learner
 from agents.runs import ABOUT
 from agents.seeds import episode_seeds
 from agents.training import Settings
-from edgellm_env.scenario import Scenario, load_scenario
+from edgellm_env.scenario import Scenario
 from experiments.measurements import machine
 from experiments.records import OutputError, package_versions, prepare_folder
 from experiments.study.ablations import ablated_settings, write_ablated_settings
@@ -30,7 +30,7 @@ from experiments.study.store import (
     training_path,
     write_run,
 )
-from experiments.study.testing import TEST_EPISODES, play_test_episodes
+from experiments.study.testing import TEST_EPISODES, play_test_episodes, shipped_scenario
 from experiments.train import Train
 
 RUNS: Final = Path("runs/study")
@@ -62,7 +62,8 @@ class _Task:
 class StudyTrain:
     """Train agents in scenarios with several seeds, as ``train`` does, and store what each reaches on test episodes.
 
-    A run that is stored is not trained again. It may be ended at any time: the run under way begins anew.
+    A run that is stored is not trained again. It may be ended at any time: the run under way begins anew. Several of
+    these commands may run side by side as long as they train different runs.
     """
 
     agent: list[LearnerName]
@@ -112,7 +113,7 @@ class StudyTrain:
     def _task(self, agent: LearnerName, name: str, seed: int) -> _Task:
         """Return what is to be trained, once it is known to be possible."""
         episode_seeds("train", seed, 1)
-        scenario = load_scenario(name)
+        scenario = shipped_scenario(name)
         if self.slots is not None:
             scenario = scenario.with_values({"timing.episode_slots": self.slots})
         learner = make_learner(agent)
