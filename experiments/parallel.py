@@ -29,7 +29,16 @@ ATTEMPTS: Final = 3
 
 
 class ParallelError(RuntimeError):
-    """The work could not be done: a unit's worker dies again and again, or there is no cluster."""
+    """The work could not be done: a unit's worker dies again and again, or there is no cluster.
+
+    Args:
+        message: what happened.
+        unit: index of the unit, if it is one's fault.
+    """
+
+    def __init__(self, message: str, unit: int | None = None) -> None:
+        super().__init__(message)
+        self.unit = unit
 
 
 def processors() -> int:
@@ -104,7 +113,7 @@ def _in_processes(function: Callable[[Unit], Result], units: Sequence[Unit], wor
                     lane.restart()
                     if begun[index] == ATTEMPTS:
                         raise ParallelError(
-                            f"a worker process died {ATTEMPTS} times on unit {index} (killed, or out of memory)"
+                            f"a worker process died {ATTEMPTS} times on unit {index} (killed, or out of memory)", index
                         ) from None
                     left.append(index)
                 else:
@@ -139,6 +148,7 @@ class _Lane:
 def _begin_worker() -> None:
     """Set up a worker process: single-threaded, and gone when the process that started it is."""
     _single_threaded()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # PyTorch's, if it is imported later
     threading.Thread(target=_leave_with_parent, daemon=True).start()
 
 
@@ -212,7 +222,11 @@ def _gather(ray: Any, function: Callable[[Unit], Result], units: Sequence[Unit])
                 waiting[remote.remote(shared, units[index])] = index
             (done,), _ = ray.wait(list(waiting), num_returns=1)
             index = waiting.pop(done)
-            yield index, ray.get(done)
+            try:
+                result = ray.get(done)
+            except ray.exceptions.WorkerCrashedError as error:
+                raise ParallelError(f"ray: a worker died {ATTEMPTS} times on unit {index}", index) from error
+            yield index, result
     finally:
         for task in waiting:
             ray.cancel(task)
