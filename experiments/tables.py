@@ -23,10 +23,6 @@ def comparison_table(summaries: Sequence[PolicySummary], title: str) -> Table:
 def statistics_table(summaries: Sequence[PolicySummary]) -> Table:
     """Return the protocol's other statistics as a table, in the same order; columns that nobody has are left out."""
     table = Table(title_justify="left", caption_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    table.caption = (
-        f"Normalised: {ZERO} is 0, {REFERENCE} is 1. Of the bound: of what is proven to be possible at most with the "
-        "future known. Definitions: docs/protocol.md"
-    )
     columns = {
         "interquartile mean": "throughput_iqm_rps",
         f"P(better than {REFERENCE})": "improvement_probability",
@@ -34,6 +30,12 @@ def statistics_table(summaries: Sequence[PolicySummary]) -> Table:
         "of the bound": "bound_share",
     }
     columns = {head: name for head, name in columns.items() if any(getattr(one, name) for one in summaries)}
+    notes = {
+        "normalised_score": f"Normalised: {ZERO} is 0, {REFERENCE} is 1.",
+        "bound_share": "Of the bound: of what is proven to be possible at most, the future known.",
+    }
+    shown = [note for name, note in notes.items() if name in columns.values()]
+    table.caption = " ".join([*shown, "Definitions: docs/protocol.md"])
     table.add_column("policy", overflow="fold", min_width=15)
     for heading in columns:
         table.add_column(heading, justify="right", min_width=min(len(heading), 20))
