@@ -54,6 +54,7 @@ class Exact:
     """
 
     name = "exact"
+    modes = DETERMINISTIC
 
     def begin_episode(self, scenario: Scenario, rng: np.random.Generator) -> None:
         """Nothing to get ready."""
