@@ -6,7 +6,7 @@ where it was open we took the reading that serves more requests.
 
 import numpy as np
 
-from agents.policy import PolicyError
+from agents.policy import DETERMINISTIC, PolicyError
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
 from edgellm_env.packing import pack_in_order
 from edgellm_env.physics import quantization, transformer
@@ -87,6 +87,7 @@ class StaticBatching:
     """
 
     name = "static-batching"
+    modes = DETERMINISTIC
 
     def __init__(self) -> None:
         self.batch_size = 0
@@ -110,6 +111,7 @@ class NoBatching:
     """
 
     name = "no-batching"
+    modes = DETERMINISTIC
 
     def __init__(self) -> None:
         self._scenario: Scenario | None = None

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from agents.policy import DETERMINISTIC
 from edgellm_env.arrays import BoolArray, IntArray
 from edgellm_env.dynamics import Dynamics
 from edgellm_env.scenario import Scenario
@@ -26,6 +27,7 @@ class Dftsp:
     """
 
     name = "dftsp"
+    modes = DETERMINISTIC
 
     def begin_episode(self, scenario: Scenario, rng: np.random.Generator) -> None:
         """Nothing to get ready."""
@@ -52,6 +54,7 @@ class Exact:
     """
 
     name = "exact"
+    modes = DETERMINISTIC
 
     def begin_episode(self, scenario: Scenario, rng: np.random.Generator) -> None:
         """Nothing to get ready."""

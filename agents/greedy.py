@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from agents.policy import DETERMINISTIC, STOCHASTIC
 from edgellm_env.arrays import BoolArray, FloatArray
 from edgellm_env.packing import pack_in_order
 from edgellm_env.problem import SlotProblem
@@ -13,6 +14,8 @@ from edgellm_env.view import SlotView
 
 class Greedy:
     """Packs requests by ascending ``key``, (n,) floats from a view; ties go to the older request."""
+
+    modes = DETERMINISTIC
 
     def __init__(self, name: str, key: Callable[[SlotView], FloatArray]) -> None:
         self.name = name
@@ -30,6 +33,7 @@ class RandomOrder:
     """Packs requests in random order."""
 
     name = "random"
+    modes = STOCHASTIC
 
     def __init__(self) -> None:
         self._rng = np.random.default_rng(0)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from agents.policy import PolicyError
+from agents.policy import DETERMINISTIC, PolicyError
 from edgellm_env.arrays import BoolArray, FloatArray
 from edgellm_env.problem import SlotProblem
 from edgellm_env.scenario import Scenario
@@ -98,6 +98,7 @@ class DftspUrgent:
     """A largest batch, and among those one with the most requests that can't be served any more after this slot."""
 
     name = "dftsp-urgent"
+    modes = DETERMINISTIC
 
     def begin_episode(self, scenario: Scenario, rng: np.random.Generator) -> None:
         """Nothing to get ready."""
@@ -116,6 +117,7 @@ class Lookahead:
     """
 
     name = "lookahead"
+    modes = DETERMINISTIC
 
     def __init__(self, settings: LookaheadSettings | None = None) -> None:
         self._given = settings

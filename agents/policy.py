@@ -1,6 +1,6 @@
 """The one protocol that everything that decides follows: experts, baselines and learned agents."""
 
-from typing import Protocol, runtime_checkable
+from typing import Final, Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
@@ -8,12 +8,23 @@ from edgellm_env.arrays import BoolArray
 from edgellm_env.scenario import Scenario
 from edgellm_env.view import SlotView
 
+Mode: TypeAlias = Literal["deterministic", "stochastic"]
+
+DETERMINISTIC: Final[tuple[Mode, ...]] = ("deterministic",)
+"""What a policy that never draws a number says as its ``modes``."""
+
+STOCHASTIC: Final[tuple[Mode, ...]] = ("stochastic",)
+"""What a policy that is random by nature says as its ``modes``."""
+
 
 class Policy(Protocol):
     """Picks each slot's batch.
 
     A policy may be asked to play any number of episodes, one after the other, and must play each as if it were the
     first: whatever it carries from slot to slot starts anew in :meth:`begin_episode`.
+
+    It may say how it can act by an attribute ``modes``, a tuple of :data:`Mode`; the first is how it acts unless told
+    otherwise. One that has more than one follows :class:`TwoModePolicy`.
     """
 
     @property
@@ -40,6 +51,24 @@ class JointPolicy(Policy, Protocol):
 
     def select_jointly(self, view: SlotView) -> tuple[int, BoolArray]:
         """Return the scheme's index and the batch to run under it, (n,) bool; see ``view.problems``."""
+
+
+@runtime_checkable
+class TwoModePolicy(Policy, Protocol):
+    """A policy that can act deterministically (the most likely action) or draw its actions."""
+
+    @property
+    def modes(self) -> tuple[Mode, ...]:
+        """The modes that it has, the one that it is in first."""
+
+    def in_mode(self, mode: Mode) -> Policy:
+        """Return the policy in that mode, under a name that says so where it is not the usual one."""
+
+
+def modes_of(policy: object) -> tuple[Mode, ...]:
+    """Return the modes that a policy says it has, the one that it acts in first; empty if it does not say."""
+    modes: tuple[Mode, ...] = getattr(policy, "modes", ())
+    return modes
 
 
 class PolicyError(ValueError):

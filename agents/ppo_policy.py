@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import numpy as np
+import torch
 from stable_baselines3 import PPO
 
-from agents.policy import PolicyError
+from agents.policy import Mode, PolicyError
 from agents.runs import model_path
 from edgellm_env.arrays import BoolArray
 from edgellm_env.observation import ObservationEncoder
@@ -14,14 +15,23 @@ from edgellm_env.view import SlotView
 
 
 class PpoPolicy:
-    """Marks each waiting request whose probability is above one half; the scenario's rule treats what does not fit.
+    """Marks requests by the model's probabilities; the scenario's rule treats what does not fit.
 
+    Deterministic, it marks each whose probability is above one half; stochastic, it draws each mark.
     Loading a model unpickles parts of it: load only what you trained yourself, or trust.
     """
 
-    def __init__(self, model: PPO, name: str = "ppo") -> None:
-        self.name = name
-        self._model = model
+    def __init__(self, model: PPO, name: str = "ppo", mode: Mode = "deterministic") -> None:
+        self.name = name if mode == "deterministic" else f"{name}@{mode}"
+        self.modes: tuple[Mode, ...] = ("deterministic", "stochastic")
+        if mode == "stochastic":
+            self.modes = ("stochastic", "deterministic")
+        self._model, self._own_name = model, name
+        self._rng = np.random.default_rng(0)
+
+    def in_mode(self, mode: Mode) -> "PpoPolicy":
+        """Return the same model, acting deterministically or stochastically."""
+        return PpoPolicy(self._model, self._own_name, mode)
 
     @classmethod
     def load(cls, run: Path, scenario: Scenario) -> "PpoPolicy":
@@ -58,12 +68,19 @@ class PpoPolicy:
             )
 
     def begin_episode(self, scenario: Scenario, rng: np.random.Generator) -> None:
-        """Check that the model fits."""
+        """Check that the model fits, and take the episode's generator."""
         self.require_fit(scenario)
+        self._rng = rng
 
     def select(self, view: SlotView) -> BoolArray:
-        """Return the model's most likely action."""
-        action, _ = self._model.predict(view.observation, deterministic=True)
+        """Return the model's most likely action, or a drawn one."""
+        if self.modes[0] == "deterministic":
+            action, _ = self._model.predict(view.observation, deterministic=True)
+        else:
+            # PyTorch draws from one generator for everybody, which is left as it was found.
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(int(self._rng.integers(2**63)))
+                action, _ = self._model.predict(view.observation, deterministic=False)
         return np.asarray(action[: view.problem.size]).astype(np.bool_)
 
 

@@ -3,13 +3,16 @@
 import importlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, TypeAlias, get_args
 
 from agents import greedy
 from agents.baselines import NoBatching, StaticBatching
+from agents.callable_policy import CallablePolicy
 from agents.expert import Dftsp, DftspJoint, Exact
 from agents.lookahead import DftspUrgent, Lookahead
-from agents.policy import Policy, PolicyError
+from agents.policy import Mode, Policy, PolicyError, TwoModePolicy, modes_of
 from agents.shipping import shipped_agents, shipped_path
+from edgellm_env import ENVIRONMENT_IDS
 from edgellm_env.scenario import Scenario
 
 
@@ -79,30 +82,78 @@ LEARNED: dict[str, Callable[[Path, Scenario], Policy]] = {
 """Policies that are loaded from where training saved them."""
 
 
-def build_policies(specs: Sequence[str], scenario: Scenario) -> list[Policy]:
+Player: TypeAlias = Policy | CallablePolicy
+"""Whoever can play an episode."""
+
+
+def build_players(specs: Sequence[str], scenario: Scenario) -> list[Player]:
     """Return the policies that ``specs`` name, loaded and ready for ``scenario``.
 
     Args:
         specs: each ``NAME`` of :data:`BUILT_IN`, ``NAME=PATH`` of :data:`LEARNED`, ``NAME:SCENARIO`` for one that comes
-            with the project, or ``MODULE:CLASS`` of your own, which is called without arguments.
+            with the project, ``MODULE:CLASS`` of your own, which is called without arguments, or
+            ``MODULE:CALLABLE@ENVIRONMENT``, a function of observation and info (or a class whose objects are called
+            so). ``@deterministic`` or ``@stochastic`` after a policy chooses how it acts, if it can do both.
         scenario: what they will play.
 
     Raises:
-        PolicyError: a policy that does not exist, can't be loaded or does not fit, or two of the same name.
+        PolicyError: a policy that does not exist, can't be loaded or does not fit, has no such mode, or two of the same
+            name.
     """
     if not specs:
         raise PolicyError(f"policies: none given; expected at least one of {known_policies()}")
-    policies = [_build(spec, scenario) for spec in specs]
-    names = [policy.name for policy in policies]
+    players = [_build_player(spec, scenario) for spec in specs]
+    names = [player.name for player in players]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise PolicyError(f"policies: {', '.join(twice)} given more than once; results are listed by name")
+    return players
+
+
+def build_policies(specs: Sequence[str], scenario: Scenario) -> list[Policy]:
+    """Return policies that choose each slot's batch: :func:`build_players` without callables on observations.
+
+    Raises:
+        PolicyError: see there, or a callable.
+    """
+    policies: list[Policy] = []
+    for player in build_players(specs, scenario):
+        if isinstance(player, CallablePolicy):
+            raise PolicyError(f"policy {player.name!r}: acts in {player.environment_id}, which only compare plays")
+        policies.append(player)
     return policies
 
 
 def known_policies() -> str:
     """Return what a command line may name, for messages."""
-    return ", ".join([*BUILT_IN, *(f"{name}=PATH" for name in LEARNED), *shipped_agents(), "MODULE:CLASS"])
+    own = ("MODULE:CLASS", "MODULE:CALLABLE@ENVIRONMENT")
+    return ", ".join([*BUILT_IN, *(f"{name}=PATH" for name in LEARNED), *shipped_agents(), *own])
+
+
+def _build_player(spec: str, scenario: Scenario) -> Player:
+    what, at, how = spec.rpartition("@")
+    for mode in get_args(Mode):
+        if at and how == mode:
+            return _in_mode(_build(what, scenario), mode, spec)
+    if not at or not how.startswith("EdgeLLM/"):
+        return _build(spec, scenario)
+    if how not in ENVIRONMENT_IDS:
+        raise PolicyError(f"policy {spec!r}: no environment {how!r}; expected one of {', '.join(ENVIRONMENT_IDS)}")
+    function = _imported(what, spec, lambda found: found() if isinstance(found, type) else found)
+    if not callable(function):
+        raise PolicyError(f"policy {spec!r}: {what} can't be called; expected a function of observation and info")
+    return CallablePolicy(function, how, spec)
+
+
+def _in_mode(policy: Policy, mode: Mode, spec: str) -> Policy:
+    modes = modes_of(policy)
+    if mode not in modes:
+        raise PolicyError(f"policy {spec!r}: has no {mode} mode; those that it states: {', '.join(modes) or 'none'}")
+    if modes[0] == mode:
+        return policy
+    if not isinstance(policy, TwoModePolicy):
+        raise PolicyError(f"policy {spec!r}: has modes {', '.join(modes)} and no in_mode(mode) to choose one")
+    return policy.in_mode(mode)
 
 
 def _build(spec: str, scenario: Scenario) -> Policy:
@@ -124,12 +175,22 @@ def _build(spec: str, scenario: Scenario) -> Policy:
 
 
 def _import(spec: str) -> Policy:
-    module_name, _, class_name = spec.partition(":")
-    try:
-        policy: Policy = getattr(importlib.import_module(module_name), class_name)()
-    except Exception as error:
-        raise PolicyError(f"policy {spec!r}: can't be made: {type(error).__name__}: {error}") from error
+    policy: Policy = _imported(spec, spec, lambda found: found())
     missing = [part for part in ("name", "begin_episode", "select") if not hasattr(policy, part)]
     if missing:
-        raise PolicyError(f"policy {spec!r}: has no {', '.join(missing)}; expected a class that follows agents.policy")
+        raise PolicyError(
+            f"policy {spec!r}: has no {', '.join(missing)}; expected a class that follows agents.policy, "
+            "or MODULE:CALLABLE@ENVIRONMENT for a function of observations"
+        )
     return policy
+
+
+def _imported(path: str, spec: str, make: Callable[[Any], Any]) -> Any:
+    """Return what ``make`` makes of what ``MODULE:NAME`` names."""
+    module_name, colon, name = path.partition(":")
+    if not colon:
+        raise PolicyError(f"policy {spec!r}: expected MODULE:NAME")
+    try:
+        return make(getattr(importlib.import_module(module_name), name))
+    except Exception as error:
+        raise PolicyError(f"policy {spec!r}: can't be made: {type(error).__name__}: {error}") from error

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from experiments.benchmark import Benchmark
 from experiments.census import CensusCommand, ScenarioPages
-from experiments.compare import Compare
+from experiments.compare import Compare, IncompleteComparisonError
 from experiments.datasets.collect import Collect
 from experiments.datasets.verify import Verify
 from experiments.results_page.command import ResultsPage
@@ -39,6 +39,9 @@ def main(arguments: list[str] | None = None) -> int:
     console = Console() if sys.stdout.isatty() else Console(width=110)
     try:
         command.run(console)
+    except IncompleteComparisonError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     except (ValueError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -18,7 +18,7 @@ from agents.seeds import episode_seeds
 from edgellm_env.env import EdgeLLMEnv
 from edgellm_env.scenario import Scenario
 from experiments.datasets.collect import Collect
-from experiments.datasets.errors import DatasetError, require
+from experiments.extras import MissingExtraError, require
 from experiments.measurements import measured_with, require_place, write_measurement
 from experiments.records import effective_scenario
 
@@ -76,8 +76,10 @@ class BenchmarkCollect:
         minari = require("minari", "datasets")
         try:
             require("jax", "datasets")
-        except DatasetError as error:
-            raise DatasetError("jax is not installed; DataCollector needs it: pip install 'minari[create]'") from error
+        except MissingExtraError as error:
+            raise MissingExtraError(
+                "jax is not installed; DataCollector needs it: pip install 'minari[create]'"
+            ) from error
         scenario = effective_scenario(self.scenario, None, self.slots)
         seeds = episode_seeds("train", self.seed, self.collector_episodes)
         about = measured_with("minari", "h5py", "jax")

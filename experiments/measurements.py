@@ -1,25 +1,12 @@
 """What a measurement was taken on, and the JSON file that keeps it."""
 
 import json
-import os
-import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from experiments.machine import machine
 from experiments.records import OutputError, command_line, package_versions
-
-_PROCESSOR_FILE = Path("/proc/cpuinfo")
-
-
-def machine() -> dict[str, Any]:
-    """Return processor, cores, system and the load when the measurement began (more than the cores: expect noise)."""
-    return {
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
-    }
 
 
 def measured_with(*packages: str) -> dict[str, Any]:
@@ -49,11 +36,3 @@ def require_place(path: Path | None) -> None:
 def write_measurement(path: Path, document: dict[str, Any]) -> None:
     """Write ``document`` as JSON."""
     path.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-
-
-def _processor() -> str:
-    if _PROCESSOR_FILE.is_file():
-        for line in _PROCESSOR_FILE.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or "unknown"

@@ -2,21 +2,25 @@
 
 import csv
 import json
+import os
 import platform
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from edgellm_env.engine import with_trace
 from edgellm_env.scenario import Scenario, load_scenario
+from experiments.bounds import EpisodeBound
+from experiments.contest import Contest
 from experiments.evaluation import EpisodeResult
-from experiments.summary import PolicySummary
+from experiments.machine import machine
+from experiments.summary import ESTIMATES, PolicySummary
 
-PACKAGES = ("edgellm-env", "gymnasium", "numpy", "numba", "stable-baselines3", "torch")
+PACKAGES = ("edgellm-env", "gymnasium", "numpy", "numba", "stable-baselines3", "sb3-contrib", "torch", "highspy", "ray")
 
 
 class OutputError(ValueError):
@@ -72,6 +76,7 @@ def metadata(scenario: Scenario, command: str) -> dict[str, Any]:
         "scenario_checksum": scenario.checksum,
         "settings": scenario.model_dump(mode="json"),
         "versions": package_versions(),
+        "machine": machine(),
         "command": command,
     }
 
@@ -80,15 +85,22 @@ def write_results(
     path: Path,
     about: dict[str, Any],
     summaries: Sequence[PolicySummary],
-    rows: Sequence[EpisodeResult],
+    contest: Contest,
+    bounds: Sequence[EpisodeBound] = (),
 ) -> None:
-    """Write ``results.json``: ``metadata``, ``summary`` (by policy) and ``episodes`` (by policy and episode)."""
+    """Write ``results.json``; docs/protocol.md says what is in it."""
     document = {
         "metadata": about,
         "summary": [asdict(summary) for summary in summaries],
-        "episodes": [asdict(row) for row in rows],
+        "episodes": [asdict(row) for row in contest.rows],
+        "failures": [asdict(failure) for failure in contest.failures],
+        "partial_episodes": [asdict(row) for row in contest.partial_rows],
     }
-    path.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    if bounds:
+        document["bounds"] = [asdict(bound) for bound in bounds]
+    temporary = path.with_name(f"{path.name}.partial")
+    temporary.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
 
 
 def read_results(path: Path) -> tuple[dict[str, Any], list[EpisodeResult]]:
@@ -98,14 +110,15 @@ def read_results(path: Path) -> tuple[dict[str, Any], list[EpisodeResult]]:
 
 
 def write_summary(path: Path, summaries: Sequence[PolicySummary]) -> None:
-    """Write ``summary.csv``, a row per policy."""
-    with path.open("w", encoding="utf-8", newline="") as file:
+    """Write ``summary.csv``, a row per policy; an estimate takes three columns."""
+    temporary = path.with_name(f"{path.name}.partial")
+    with temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
-        estimates = ("throughput_rps", "difference_rps")
-        plain = [name for name in asdict(summaries[0]) if name not in estimates]
+        plain = [field.name for field in fields(PolicySummary) if field.name not in ESTIMATES]
         parts = ("mean", "low", "high")
-        writer.writerow([*plain, *(f"{name}_{part}" for name in estimates for part in parts)])
+        writer.writerow([*plain, *(f"{name}_{part}" for name in ESTIMATES for part in parts)])
         for summary in summaries:
             values = asdict(summary)
-            nested = [values[name] or dict.fromkeys(parts) for name in estimates]
+            nested = [values[name] or dict.fromkeys(parts) for name in ESTIMATES]
             writer.writerow([*(values[name] for name in plain), *(one[part] for one in nested for part in parts)])
+    os.replace(temporary, path)

@@ -7,7 +7,7 @@ import torch
 
 from agents.networks.queue import RequestScorer
 from agents.networks.storage import MODEL, load_scorer
-from agents.policy import PolicyError
+from agents.policy import DETERMINISTIC, PolicyError
 from agents.ranking.packing import GreedyPacking
 from edgellm_env.arrays import BoolArray
 from edgellm_env.scenario import Scenario
@@ -16,6 +16,8 @@ from edgellm_env.view import SlotView
 
 class QueueNetworkPolicy:
     """Packs by descending score of the network; it plays any scenario, whatever the queue's capacity."""
+
+    modes = DETERMINISTIC
 
     def __init__(self, network: RequestScorer, name: str) -> None:
         self.name = name

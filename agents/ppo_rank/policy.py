@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from agents.policy import PolicyError
+from agents.policy import DETERMINISTIC, PolicyError
 from agents.ppo_rank.environment import slot_scores
 from agents.ppo_rank.network import MODEL, Actor
 from agents.ranking.packing import PACKINGS
@@ -20,6 +20,8 @@ class RankNetworkPolicy:
 
     It plays any scenario: neither summaries nor features depend on the queue's capacity.
     """
+
+    modes = DETERMINISTIC
 
     def __init__(self, actor: Actor, name: str) -> None:
         self.name = name

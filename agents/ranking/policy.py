@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from agents.policy import PolicyError
+from agents.policy import DETERMINISTIC, PolicyError
 from agents.ranking.packing import PACKINGS, Packing
 from agents.ranking.scorer import Scorers
 from agents.ranking.state import load_ranker
@@ -22,6 +22,8 @@ class RankerPolicy:
 
     It plays any scenario: a score depends on shares and slacks, not on the queue's capacity.
     """
+
+    modes = DETERMINISTIC
 
     def __init__(self, scorers: Scorers, packing: Packing, name: str) -> None:
         self.name = name

@@ -16,13 +16,15 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from experiments.datasets.describe import OWN, as_json
-from experiments.datasets.errors import CollectionError, DatasetError, require
+from experiments.datasets.errors import CollectionError, DatasetError
 from experiments.datasets.merge import merge_units, publish, read_metadata, start_afresh
 from experiments.datasets.plan import Plan, make_plan
 from experiments.datasets.storage import read_about, write_whole
 from experiments.datasets.work import REFERENCES, Reference, Task, Unit
 from experiments.datasets.workers import PARTIAL, run_tasks
 from experiments.evaluation import make_environment
+from experiments.extras import require
+from experiments.parallel import processors
 from experiments.records import effective_scenario, prepare_folder
 
 STAGING = ".collecting"
@@ -77,7 +79,7 @@ class Collect:
         """
         require("h5py", "datasets")
         require("minari", "datasets")
-        workers = self.workers or len(os.sched_getaffinity(0))
+        workers = self.workers or processors()
         if workers < 1:
             raise DatasetError(f"workers: {self.workers}; expected at least 1")
         scenario = effective_scenario(self.scenario, self.trace, self.slots)

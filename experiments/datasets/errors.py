@@ -1,7 +1,4 @@
-"""What can go wrong with datasets, and the packages that they need."""
-
-import importlib
-from typing import Any
+"""What can go wrong with datasets."""
 
 
 class DatasetError(ValueError):
@@ -14,17 +11,3 @@ class CollectionError(RuntimeError):
 
 class VerificationError(RuntimeError):
     """A dataset that is not what it claims to be; the message names the first episode and step that differs."""
-
-
-def require(module: str, extra: str) -> Any:
-    """Import an optional package.
-
-    Raises:
-        DatasetError: it is not installed; the message says how to install it.
-    """
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise DatasetError(
-            f"{module.partition('.')[0]} is not installed ({error}); install it with: pip install -e '.[{extra}]'"
-        ) from error

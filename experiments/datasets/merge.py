@@ -9,11 +9,12 @@ from typing import Any
 
 from experiments.datasets.card import write_card
 from experiments.datasets.describe import describe, environment_spec, spaces_of
-from experiments.datasets.errors import CollectionError, DatasetError, require
+from experiments.datasets.errors import CollectionError, DatasetError
 from experiments.datasets.plan import Plan
 from experiments.datasets.storage import group_name, read_about, sync_folder
 from experiments.datasets.totals import UnitTotals
 from experiments.datasets.work import REFERENCES, Reference, Unit
+from experiments.extras import require
 
 DATA_FILE = "main_data.hdf5"
 METADATA_FILE = "metadata.json"

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.datasets.episode import Episode
-from experiments.datasets.errors import DatasetError, require
+from experiments.datasets.errors import DatasetError
 from experiments.datasets.totals import UnitTotals
+from experiments.extras import require
 
 PLACES = 8
 """Places of the queue in a tile."""

@@ -13,9 +13,10 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from edgellm_env.observation import NODE_FEATURES
 from experiments.datasets.describe import OWN
 from experiments.datasets.episode import Episode
-from experiments.datasets.errors import DatasetError, require
+from experiments.datasets.errors import DatasetError
 from experiments.datasets.merge import DATA_FILE, read_metadata
 from experiments.datasets.storage import read_episode
+from experiments.extras import require
 
 EPISODES_AT_ONCE = 16
 """Episodes that are shuffled into each other; what bounds memory."""

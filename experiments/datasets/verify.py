@@ -18,10 +18,11 @@ from edgellm_env.scenario import load_scenario
 from experiments.datasets.collect import datasets_root
 from experiments.datasets.describe import OWN, content_checksum, environment_spec
 from experiments.datasets.episode import Episode
-from experiments.datasets.errors import DatasetError, VerificationError, require
+from experiments.datasets.errors import DatasetError, VerificationError
 from experiments.datasets.merge import DATA_FILE, read_metadata
 from experiments.datasets.replay import ENVIRONMENTS, Replayer
 from experiments.datasets.storage import read_episode
+from experiments.extras import require
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from agents import ppo
-from agents.policy import PolicyError
+from agents.policy import PolicyError, modes_of
 from agents.ppo_policy import PpoPolicy
 from agents.registry import build_policies
 from agents.runs import CHECKPOINTS, MODEL, last_checkpoint
@@ -94,6 +95,27 @@ def test_a_saved_model_plays(run: Path, scenario: Scenario) -> None:
     first, again = (play_episode(environment, policy, 0, 3) for _ in range(2))
     assert first.is_conserved()
     assert first.served == again.served
+
+
+def test_a_saved_model_draws_its_actions_when_asked_to(run: Path, scenario: Scenario) -> None:
+    usual, drawing = build_policies([f"ppo={run}@deterministic", f"ppo={run}@stochastic"], scenario)
+    assert (usual.name, drawing.name) == (f"ppo={run}", f"ppo={run}@stochastic")
+    assert (modes_of(usual)[0], modes_of(drawing)[0]) == ("deterministic", "stochastic")
+    environment = make_environment(scenario)
+    torch.manual_seed(0)
+    untouched = torch.random.get_rng_state()
+    batches = []
+    for policy, seed in ((usual, 3), (drawing, 3), (drawing, 3), (drawing, 4)):
+        environment.reset(seed=0)
+        policy.begin_episode(scenario, np.random.default_rng(seed))
+        for _ in range(6):
+            environment.step(environment.to_action(np.zeros(environment.slot_problem().size, dtype=np.bool_)))
+        view = environment.slot_view()
+        batches.append([policy.select(view).tolist() for _ in range(20)])
+    assert len({str(batch) for batch in batches[0]}) == 1
+    assert len({str(batch) for batch in batches[1]}) > 1
+    assert batches[1] == batches[2] != batches[3]
+    assert torch.equal(torch.random.get_rng_state(), untouched)
 
 
 def test_a_model_that_does_not_fit_the_scenario(run: Path) -> None:

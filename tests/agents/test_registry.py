@@ -1,7 +1,8 @@
 import pytest
 
-from agents.policy import PolicyError
-from agents.registry import BUILT_IN, build_policies
+from agents.callable_policy import CallablePolicy
+from agents.policy import PolicyError, modes_of
+from agents.registry import BUILT_IN, build_players, build_policies
 from edgellm_env import load_scenario
 
 
@@ -28,6 +29,26 @@ def test_a_policy_of_ones_own() -> None:
     assert policy.name == "mine"
 
 
+def test_every_built_in_policy_says_how_it_acts() -> None:
+    policies = build_policies(list(BUILT_IN), load_scenario("balanced"))
+    assert [policy.name for policy in policies if modes_of(policy) != ("deterministic",)] == ["random"]
+    (same,) = build_policies(["random@stochastic"], load_scenario("balanced"))
+    assert same.name == "random"
+
+
+def scores(observation, info):
+    return observation["valid"]
+
+
+def test_a_function_of_observations() -> None:
+    spec = f"{__name__}:scores@EdgeLLM/Rank-v0"
+    (player,) = build_players([spec], load_scenario("balanced"))
+    assert isinstance(player, CallablePolicy)
+    assert (player.name, player.environment_id, player.modes) == (spec, "EdgeLLM/Rank-v0", ())
+    with pytest.raises(PolicyError, match="acts in EdgeLLM/Rank-v0, which only compare plays"):
+        build_policies([spec], load_scenario("balanced"))
+
+
 @pytest.mark.parametrize(
     ("specs", "message"),
     [
@@ -41,6 +62,13 @@ def test_a_policy_of_ones_own() -> None:
         (["no_such_module:Policy"], "ModuleNotFoundError"),
         (["agents.expert:NoSuchPolicy"], "AttributeError"),
         ([f"{__name__}:Nameless"], "has no name, begin_episode"),
+        (["dftsp@stochastic"], "'dftsp@stochastic': has no stochastic mode; those that it states: deterministic"),
+        (["random@deterministic"], "has no deterministic mode; those that it states: stochastic"),
+        ([f"{__name__}:MyPolicy@stochastic"], "has no stochastic mode; those that it states: none"),
+        ([f"{__name__}:scores@EdgeLLM/Bach-v0"], "no environment 'EdgeLLM/Bach-v0'; expected one of EdgeLLM/Batch-v0"),
+        (["scores@EdgeLLM/Rank-v0"], "expected MODULE:NAME"),
+        (["math:pi@EdgeLLM/Rank-v0"], "math:pi can't be called"),
+        ([f"{__name__}:scores"], "can't be made: TypeError"),
     ],
 )
 def test_errors_say_what_is_wrong(specs: list[str], message: str) -> None:

@@ -93,6 +93,12 @@ def test_compare_on_a_trace_file(tmp_path: Path) -> None:
         ("compare --seed -1 --out {out}", "seed: -1; expected"),
         ("compare --slots 0 --out {out}", "timing.episode_slots: 0"),
         ("compare --out {tmp}/file", "can't be used as a folder"),
+        ("compare --workers 0 --out {out}", "workers: 0; expected at least 1"),
+        ("compare --policies dftsp@stochastic --out {out}", "has no stochastic mode; those that it states: determin"),
+        ("compare --policies math:floor@EdgeLLM/Rank-v1 --out {out}", "no environment 'EdgeLLM/Rank-v1'; expected one"),
+        ("compare --policies math:pi@EdgeLLM/Rank-v0 --out {out}", "math:pi can't be called"),
+        ("compare --clairvoyant-s 0 --out {out}", "clairvoyant-s: 0.0; expected"),
+        ("compare --clairvoyant-s 1 --scenario spillover --out {out}", "clairvoyant-s: "),
         ("train --steps 64 --scenario no-such --out {out}", "'no-such' is neither"),
         ("train --steps 0 --out {out}", "steps: 0; expected"),
         ("train --steps 64 --config {tmp}/none.yaml --out {out}", "can't be read"),
@@ -110,7 +116,7 @@ def test_errors_come_before_anything_runs(
     def played(*_: object, **__: object) -> None:
         raise AssertionError("something ran")
 
-    monkeypatch.setattr("experiments.compare.evaluate", played)
+    monkeypatch.setattr("experiments.compare.play_contest", played)
     monkeypatch.setattr("experiments.census.take_census", played)
     monkeypatch.setattr("agents.ppo.train", played)
     (tmp_path / "file").write_text("")

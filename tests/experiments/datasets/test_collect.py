@@ -17,6 +17,7 @@ import pytest
 from agents.registry import build_policies
 from agents.seeds import episode_seeds
 from edgellm_env.scenario import load_scenario
+from experiments import parallel
 from experiments.datasets import plan as plans
 from experiments.datasets.collect import STAGING
 from experiments.datasets.errors import CollectionError, DatasetError
@@ -162,6 +163,7 @@ def test_killed_at_any_moment_it_continues_and_nothing_is_missing_or_twice(tmp_p
 
 def test_a_dead_worker_is_an_error_and_the_rest_is_kept(tmp_path: Path, monkeypatch) -> None:
     small_units(monkeypatch, 1)
+    monkeypatch.setattr(parallel, "ATTEMPTS", 1)
     monkeypatch.setenv("EDGELLM_TEST_KILL", "1")
     with pytest.raises(CollectionError, match=r"a worker process died .* run the same command again"):
         collect(tmp_path, "dead", policy="tests.experiments.datasets.dying:Dying", tier="dead", episodes=4, workers=2)

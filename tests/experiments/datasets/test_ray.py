@@ -11,19 +11,10 @@ from tests.experiments.datasets.conftest import collect, require_equal
 pytest.importorskip("ray", reason="needs the extra 'distributed'")
 
 
-def test_two_nodes_collect_what_one_worker_does(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+def test_two_nodes_collect_what_one_worker_does(two_nodes: str, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(plans, "UNIT_EPISODES", 2)
-    from ray.cluster_utils import Cluster
-
     alone = collect(tmp_path / "alone", "same", policy="mixed", episodes=8)
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    try:
-        cluster.add_node(num_cpus=1)
-        cluster.wait_for_nodes()
-        together = collect(tmp_path / "together", "same", policy="mixed", episodes=8, ray=cluster.address)
-    finally:
-        cluster.shutdown()
+    together = collect(tmp_path / "together", "same", policy="mixed", episodes=8, ray=two_nodes)
     require_equal(alone, together)
     assert (alone / "data/metadata.json").read_text() == (together / "data/metadata.json").read_text()
 

@@ -1,0 +1,237 @@
+"""Runs independent units of work: in this process, on processes, or on a Ray cluster. The results are the same.
+
+A unit is redone if the worker that had it dies: killed, out of memory, or its machine gone. An error that the work
+itself raises ends everything and comes out as it is.
+"""
+
+import multiprocessing
+import os
+import socket
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing, contextmanager
+from typing import Any, Final, TypeAlias, TypeVar
+
+import numba
+
+from experiments.extras import require
+
+Unit = TypeVar("Unit")
+Result = TypeVar("Result")
+
+Done: TypeAlias = Generator[tuple[int, Result], None, None]
+"""Indices of units and their results, in the order in which they end."""
+
+ATTEMPTS: Final = 3
+"""How often a unit is begun before it is given up because its worker dies each time."""
+
+
+class ParallelError(RuntimeError):
+    """The work could not be done: a unit's worker dies again and again, or there is no cluster.
+
+    Args:
+        message: what happened.
+        unit: index of the unit, if it is one's fault.
+    """
+
+    def __init__(self, message: str, unit: int | None = None) -> None:
+        super().__init__(message)
+        self.unit = unit
+
+
+def processors() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def run_units(
+    function: Callable[[Unit], Result],
+    units: Sequence[Unit],
+    workers: int = 1,
+    ray: str | None = None,
+    on_done: Callable[[int, Result], None] = lambda index, result: None,
+) -> list[Result]:
+    """Return ``function`` of every unit, in the order of ``units``.
+
+    Args:
+        function: picklable; what all units share is best bound with ``functools.partial``.
+        units: picklable, independent of one another.
+        workers: processes; 1 works in this one.
+        ray: ``local``, or a Ray cluster's address, in place of processes.
+        on_done: called in this process with a unit's index and result, in the order in which they end.
+
+    Raises:
+        ValueError: workers below 1, or Ray is not installed.
+        ParallelError: a worker died :data:`ATTEMPTS` times on the same unit, or there is no cluster.
+    """
+    results: dict[int, Result] = {}
+    with closing(stream_units(function, units, workers, ray)) as stream:
+        for index, result in stream:
+            results[index] = result
+            on_done(index, result)
+    return [results[index] for index in range(len(units))]
+
+
+def stream_units(
+    function: Callable[[Unit], Result], units: Sequence[Unit], workers: int = 1, ray: str | None = None
+) -> Done[Result]:
+    """Yield each unit's index and result as it ends; see :func:`run_units`. Results in flight are bounded.
+
+    Close the iterator to stop early: units under way end first, the others are never begun.
+    """
+    if workers < 1:
+        raise ValueError(f"workers: {workers}; expected at least 1")
+    if ray is not None and units:
+        return _on_ray(require("ray", "distributed"), function, units, ray)
+    if workers == 1 or len(units) < 2:
+        return ((index, function(unit)) for index, unit in enumerate(units))
+    return _in_processes(function, units, min(workers, len(units)))
+
+
+def _in_processes(function: Callable[[Unit], Result], units: Sequence[Unit], workers: int) -> Done[Result]:
+    # A pool of one process for each worker: when a process dies, it is known whose unit is lost, and no other's is.
+    lanes = [_Lane() for _ in range(workers)]
+    idle = list(lanes)
+    left = list(reversed(range(len(units))))
+    begun = [0] * len(units)
+    running: dict[Future[Result], tuple[_Lane, int]] = {}
+    try:
+        while left or running:
+            while left and idle:
+                lane, index = idle.pop(), left.pop()
+                begun[index] += 1
+                running[lane.submit(function, units[index])] = (lane, index)
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                lane, index = running.pop(future)
+                idle.append(lane)
+                try:
+                    result = future.result()
+                except BrokenProcessPool:
+                    lane.restart()
+                    if begun[index] == ATTEMPTS:
+                        raise ParallelError(
+                            f"a worker process died {ATTEMPTS} times on unit {index} (killed, or out of memory)", index
+                        ) from None
+                    left.append(index)
+                else:
+                    yield index, result
+    finally:
+        for lane in lanes:
+            lane.stop()
+
+
+class _Lane:
+    """A worker process, replaced when it dies."""
+
+    def __init__(self) -> None:
+        # A fresh interpreter each (spawn): forking a process that has run threads can deadlock the child.
+        self._pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _begin_worker)
+
+    def submit(self, function: Callable[[Unit], Result], unit: Unit) -> Future[Result]:
+        try:
+            return self._pool.submit(function, unit)
+        except BrokenProcessPool:  # it died between two units
+            self.restart()
+            return self._pool.submit(function, unit)
+
+    def restart(self) -> None:
+        self.stop()
+        self._pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _begin_worker)
+
+    def stop(self) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+
+def _begin_worker() -> None:
+    """Set up a worker process: single-threaded, and gone when the process that started it is."""
+    _single_threaded()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # PyTorch's, if it is imported later
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+
+
+def _single_threaded() -> None:
+    """Processes are the parallelism; threads inside them would fight over the same processors."""
+    numba.set_num_threads(1)
+
+
+def _leave_with_parent() -> None:
+    """End this process when its parent has ended; a parent that was killed could not tell it to."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _on_ray(ray: Any, function: Callable[[Unit], Result], units: Sequence[Unit], address: str) -> Done[Result]:
+    with _cluster(ray, address):
+        try:
+            yield from _gather(ray, function, units)
+        except ray.exceptions.RayTaskError as error:
+            raise error.cause from error  # the work's own error, as without Ray
+        except ray.exceptions.RayError as error:
+            raise ParallelError(f"ray: {str(error).strip().splitlines()[-1]}") from error
+
+
+@contextmanager
+def _cluster(ray: Any, address: str) -> Iterator[None]:
+    """Be connected to a cluster: the one that this process is connected to already, or else that at ``address``."""
+    if ray.is_initialized():
+        yield
+        return
+    local = address == "local"
+    try:
+        _require_listener(address)
+        # "local" starts a cluster on this machine; without the argument, a running one might be joined instead.
+        ray.init(
+            address=address, include_dashboard=False if local else None, log_to_driver=False, logging_level="ERROR"
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ParallelError(f"ray: no cluster at {address!r}: {error}") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _require_listener(address: str) -> None:
+    """Fail at once where nobody listens; Ray itself would try for minutes.
+
+    Raises:
+        OSError: no connection.
+    """
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10.0).close()
+
+
+def _gather(ray: Any, function: Callable[[Unit], Result], units: Sequence[Unit]) -> Done[Result]:
+    """Keep every processor of the cluster busy with one unit and one more in line; results in flight stay bounded."""
+    # Ray itself begins a task anew whose worker has died.
+    remote = ray.remote(num_cpus=1, max_retries=ATTEMPTS - 1)(_call)
+    shared = ray.put(function)
+    left = list(reversed(range(len(units))))
+    waiting: dict[Any, int] = {}
+    most = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
+    try:
+        while left or waiting:
+            while left and len(waiting) < most:
+                index = left.pop()
+                waiting[remote.remote(shared, units[index])] = index
+            (done,), _ = ray.wait(list(waiting), num_returns=1)
+            index = waiting.pop(done)
+            try:
+                result = ray.get(done)
+            except ray.exceptions.WorkerCrashedError as error:
+                raise ParallelError(f"ray: a worker died {ATTEMPTS} times on unit {index}", index) from error
+            yield index, result
+    finally:
+        for task in waiting:
+            ray.cancel(task)
+
+
+def _call(function: Callable[[Unit], Result], unit: Unit) -> Result:
+    _single_threaded()
+    return function(unit)

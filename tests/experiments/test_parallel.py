@@ -1,0 +1,81 @@
+"""Units of work give the same results whoever does them, and a worker's death loses none."""
+
+import multiprocessing
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from experiments import parallel
+from experiments.parallel import ATTEMPTS, ParallelError, run_units, stream_units
+from tests.experiments.work_units import die_always, die_once, fail_on, square
+
+SQUARES = [number * number for number in range(6)]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_results_are_in_the_order_of_the_units(workers: int) -> None:
+    ended: list[int] = []
+    results = run_units(square, range(6), workers, on_done=lambda index, result: ended.append(index))
+    assert results == SQUARES
+    assert sorted(ended) == list(range(6))
+    assert not multiprocessing.active_children()
+
+
+def test_no_units_no_workers() -> None:
+    assert run_units(square, [], 8) == []
+    assert run_units(square, [], ray="127.0.0.1:1") == []
+
+
+def test_a_dead_worker_is_replaced_and_its_unit_redone(tmp_path: Path) -> None:
+    assert run_units(partial(die_once, tmp_path), range(6), 2) == SQUARES
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_unit_that_kills_every_worker_is_an_error_that_names_it() -> None:
+    with pytest.raises(ParallelError, match=f"a worker process died {ATTEMPTS} times on unit 1 "):
+        run_units(die_always, range(3), 2)
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_works_own_error_comes_out_as_it_is(workers: int) -> None:
+    with pytest.raises(KeyError, match="unit 2"):
+        run_units(partial(fail_on, 2), range(4), workers)
+
+
+def test_stopping_early_leaves_no_process() -> None:
+    stream = stream_units(square, range(100), 2)
+    next(stream)
+    stream.close()
+    assert not multiprocessing.active_children()
+
+
+def test_refuses_no_workers() -> None:
+    with pytest.raises(ValueError, match="workers: 0; expected at least 1"):
+        run_units(square, [1], 0)
+
+
+def test_ray_gives_the_same_and_survives_deaths(two_nodes: str, tmp_path: Path) -> None:
+    assert run_units(partial(die_once, tmp_path), range(6), ray=two_nodes) == SQUARES
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_errors_on_ray(two_nodes: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "ATTEMPTS", 1)
+    ray = pytest.importorskip("ray")
+    ray.init(address=two_nodes, log_to_driver=False)  # a connection that is there already is used, and stays
+    try:
+        with pytest.raises(KeyError, match="unit 2"):
+            run_units(partial(fail_on, 2), range(4), ray=two_nodes)
+        with pytest.raises(ParallelError, match="ray: a worker died 1 times on unit 1"):
+            run_units(die_always, range(2), ray=two_nodes)
+        assert ray.is_initialized()
+    finally:
+        ray.shutdown()
+
+
+def test_a_cluster_that_is_not_there_is_an_error() -> None:
+    pytest.importorskip("ray", reason="needs the extra 'distributed'")
+    with pytest.raises(ParallelError, match=r"ray: no cluster at '127.0.0.1:1'"):
+        run_units(square, [1], ray="127.0.0.1:1")
