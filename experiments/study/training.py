@@ -16,7 +16,7 @@ from agents.runs import ABOUT
 from agents.seeds import episode_seeds
 from agents.training import Settings
 from edgellm_env.scenario import Scenario
-from experiments.measurements import machine
+from experiments.machine import machine
 from experiments.records import OutputError, package_versions, prepare_folder
 from experiments.study.ablations import ablated_settings, write_ablated_settings
 from experiments.study.comparing import REFERENCE
