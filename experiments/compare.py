@@ -17,6 +17,8 @@ from experiments.contest import Contest, play_contest
 from experiments.evaluation import EpisodeResult, PolicyFailure, environment_of, make_environment
 from experiments.extras import require
 from experiments.plots import plot_throughput
+from experiments.recording import FILE_NAME as RECORDINGS
+from experiments.recording import record_episodes, write_recordings
 from experiments.records import command_line, effective_scenario, metadata, prepare_folder, write_results, write_summary
 from experiments.summary import PolicySummary, summarise
 from experiments.tables import comparison_table, infeasible_texts, statistics_table
@@ -45,6 +47,8 @@ class Compare:
     """Trace file, for scenarios that replay one."""
     slots: int | None = None
     """Slots per episode, in place of the scenario's."""
+    record: int = 1
+    """How many episodes, from the first, are also kept slot by slot in recordings.json.gz, for the report."""
     workers: int = 1
     """Processes. The rows don't depend on it, decision times apart."""
     ray: str | None = None
@@ -61,6 +65,8 @@ class Compare:
         """
         scenario = effective_scenario(self.scenario, self.trace, self.slots)
         seeds = episode_seeds("test", self.seed, self.episodes)
+        if not 0 <= self.record <= self.episodes:
+            raise ValueError(f"record: {self.record}; expected 0 to {self.episodes}, the number of episodes")
         if self.workers < 1:
             raise ValueError(f"workers: {self.workers}; expected at least 1")
         if self.ray is not None:
@@ -80,6 +86,16 @@ class Compare:
             if self.clairvoyant_s is not None:
                 bar.begin(len(seeds))
                 bounds = bound_episodes(scenario, seeds, self.clairvoyant_s, self.workers, self.ray, bar.bounded)
+
+            # An earlier comparison's must not stay beside this one's results.
+            (out / RECORDINGS).unlink(missing_ok=True)
+            able = [player for player in players if player.name in {row.policy for row in contest.rows}]
+            if self.record and able:
+                bar.begin(len(able) * self.record)
+                recordings = record_episodes(
+                    scenario, able, seeds[: self.record], lambda result: bar.played([result])
+                )
+                write_recordings(out / RECORDINGS, recordings)
 
         summaries = summarise(contest.rows, bounds=bounds)
         write_results(out / "results.json", self._metadata(scenario, players, seeds[0]), summaries, contest, bounds)

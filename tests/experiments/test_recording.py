@@ -1,0 +1,172 @@
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from agents.registry import build_policies
+from edgellm_env.scenario import load_scenario
+from experiments.evaluation import evaluate, play_episode
+from experiments.recording import (
+    BLOCKED,
+    CAUSES,
+    EXPIRED,
+    HOPELESS,
+    OUTCOMES,
+    REJECTED,
+    SERVED,
+    RecordingError,
+    WatchedEnv,
+    read_recordings,
+    record_episodes,
+    write_recordings,
+)
+from tests.conftest import arguments_for
+
+SLOTS = 30
+
+
+def scenario_of(name: str, **overrides):
+    settings = arguments_for(name)
+    changes = {"timing.episode_slots": SLOTS, **overrides}
+    if "trace" in settings:
+        changes["workload.trace.path"] = settings["trace"]
+    return load_scenario(name).with_values(changes)
+
+
+class Witness:
+    """Keeps every view and every batch of the policy it wraps."""
+
+    def __init__(self, policy) -> None:
+        self._policy, self.name, self.views = policy, policy.name, []
+
+    def begin_episode(self, scenario, rng) -> None:
+        self._policy.begin_episode(scenario, rng)
+        self.views = []
+
+    def select_jointly(self, view):
+        joint = hasattr(self._policy, "select_jointly")
+        scheme, batch = self._policy.select_jointly(view) if joint else (view.scheme, self._policy.select(view))
+        self.views.append((view, scheme, batch))
+        return scheme, batch
+
+    def select(self, view):
+        return self.select_jointly(view)[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "policy", "overrides"),
+    [
+        ("light", "dftsp", {}),
+        ("bursty", "sjf", {"queue.capacity": 12}),
+        ("spillover", "least-footprint", {}),
+        ("quantized", "dftsp-joint", {}),
+        ("paper", "dftsp", {}),
+        ("azure-conv", "edf", {}),
+    ],
+)
+def test_queues_and_outcomes_are_those_that_the_policy_saw(name: str, policy: str, overrides) -> None:
+    scenario = scenario_of(name, **overrides)
+    witness = Witness(build_policies([policy], scenario)[0])
+    environment = WatchedEnv(scenario)
+    row = play_episode(environment, witness, 0, 5)
+    requests, played = environment.arrived_requests(), environment.played(policy)
+
+    counts = np.bincount(played.outcome, minlength=len(OUTCOMES))
+    assert dict(zip(OUTCOMES, counts.tolist(), strict=True)) == {name: getattr(row, name) for name in OUTCOMES}
+    outcome, first, last = (np.array(values) for values in (played.outcome, requests.first_slot, played.last_slot))
+    waits_ever = (outcome != REJECTED) & (outcome != BLOCKED) & (np.array(played.cause) != HOPELESS)
+    deadline_s = np.array(requests.arrival_s) + np.array(requests.latency_requirement_s)
+    slots, timing = played.slots, scenario.timing
+    for slot, (view, scheme, batch) in enumerate(witness.views):
+        queue = np.flatnonzero(waits_ever & (first <= slot) & ((last >= slot) | (outcome == 0)))
+        assert queue.tolist() == sorted(view.request.tolist())
+        problem = view.problems[scheme]
+        assert slots.scheme[slot] == scheme
+        # What the page works out for a slot is what the policy was shown.
+        near = {"rel": 2e-5, "abs": 3e-5}
+        shown_s = deadline_s[view.request] - slot * timing.slot_s - timing.radio_s - slots.start_s[slot]
+        assert shown_s == pytest.approx(problem.slack_s, **near)
+        for field, scale in (("compute_s", "compute"), ("kv_bytes", "kv"), ("uplink_share", "uplink"),
+                             ("downlink_share", "downlink")):  # fmt: skip
+            cost = np.array(getattr(requests, field))[view.request] * getattr(slots, f"{scale}_scale")[slot]
+            assert cost == pytest.approx(getattr(problem, field), **near)
+        assert slots.compute_limit_s[slot] == pytest.approx(problem.compute_limit_s, **near)
+        assert slots.free_memory_bytes[slot] == pytest.approx(problem.memory_bytes, **near)
+        served = view.request[batch]
+        if not slots.infeasible[slot]:
+            assert set(served) == set(np.flatnonzero((outcome == SERVED) & (last == slot)))
+
+    served = np.flatnonzero(outcome == SERVED)
+    latency_s = np.array(slots.delivered_s)[last[served]] - np.array(requests.arrival_s)[served]
+    assert (latency_s <= np.array(requests.latency_requirement_s)[served] + 1e-4).all()
+    if served.size:
+        assert latency_s.mean() == pytest.approx(row.mean_latency_s, abs=1e-4)
+
+
+def test_causes_name_what_the_request_would_have_broken() -> None:
+    scenario = scenario_of("balanced")
+    witness = Witness(build_policies(["dftsp"], scenario)[0])
+    environment = WatchedEnv(scenario)
+    play_episode(environment, witness, 0, 5)
+    played = environment.played("dftsp")
+    expired = [i for i, code in enumerate(played.outcome) if code == EXPIRED and played.cause[i] != HOPELESS]
+    assert expired
+    for request in expired:
+        view, _, batch = witness.views[played.last_slot[request]]
+        mask = batch.copy()
+        mask[np.flatnonzero(view.request == request)[0]] = True
+        assert played.cause[request] == sum(CAUSES[name] for name in view.problem.violations(mask))
+        assert played.cause[request] > 0  # the expert leaves nothing out that fits
+
+
+class Idle:
+    name = "idle"
+
+    def begin_episode(self, scenario, rng) -> None: ...
+
+    def select(self, view):
+        return np.zeros(view.problem.size, dtype=np.bool_)
+
+
+class Broken(Idle):
+    name = "broken"
+
+    def select(self, view):
+        raise ZeroDivisionError
+
+
+def test_a_request_that_was_left_out_has_no_cause_and_a_failing_policy_no_recording() -> None:
+    scenario = scenario_of("light", **{"queue.capacity": 8})
+    seeds = [3, 4]
+    progress = []
+    recordings = record_episodes(scenario, [Idle(), Broken()], seeds, progress.append)
+    assert [[played.policy for played in episode.played] for episode in recordings.episodes] == [["idle"], ["idle"]]
+    rows = evaluate(scenario, [Idle()], seeds)
+    for episode, row in zip(recordings.episodes, rows, strict=True):
+        assert episode.trace_checksum == row.trace_checksum
+        (played,) = episode.played
+        assert len(played.outcome) == row.arrived
+        assert played.outcome.count(EXPIRED) == row.expired
+        assert 0 in {cause for cause, code in zip(played.cause, played.outcome, strict=True) if code == EXPIRED}
+        assert played.outcome.count(BLOCKED) == row.blocked
+    assert len(progress) == 2
+
+
+def test_files_are_read_back_and_damage_is_named(tmp_path: Path) -> None:
+    scenario = scenario_of("light")
+    recordings = record_episodes(scenario, build_policies(["sjf"], scenario), [1])
+    path = tmp_path / "recordings.json.gz"
+    write_recordings(path, recordings)
+    written = path.read_bytes()
+    assert read_recordings(path) == recordings
+    write_recordings(path, recordings)
+    assert path.read_bytes() == written
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+
+    path.write_bytes(written[:-20])
+    with pytest.raises(RecordingError, match=r"can't be read"):
+        read_recordings(path)
+    path.write_bytes(gzip.compress(b'{"format": 2, "scenario_checksum": "", "episodes": []}'))
+    with pytest.raises(RecordingError, match=r"format: .*; expected what compare --record writes"):
+        read_recordings(path)
