@@ -11,6 +11,7 @@ from experiments.census import CensusCommand, ScenarioPages
 from experiments.compare import Compare, IncompleteComparisonError
 from experiments.datasets.collect import Collect
 from experiments.datasets.verify import Verify
+from experiments.report.command import Report
 from experiments.results_page.command import ResultsPage
 from experiments.ship import Ship
 from experiments.study.command import Study
@@ -19,6 +20,7 @@ from experiments.tune import TuneLookahead
 
 Command: TypeAlias = (
     Compare
+    | Report
     | Train
     | Annotated[CensusCommand, tyro.conf.subcommand("census")]
     | ScenarioPages

@@ -1,0 +1,1 @@
+"""``python -m experiments report``: results as one page that opens offline."""

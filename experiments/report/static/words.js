@@ -1,0 +1,78 @@
+// What differs between two policies in a slot, and why requests were lost, in words.
+
+const CAUSE_WORDS = {
+  compute_limit_s: "the slot's compute time", slack_s: "the time before a deadline", memory_bytes: "the memory",
+  uplink_share: "the uplink", downlink_share: "the downlink", admissible: "the accuracy that it requires",
+};
+
+function listed(words) {
+  return words.length < 2 ? words.join("") : `${words.slice(0, -1).join(", ")} and ${words.at(-1)}`;
+}
+
+/** Why a request expired: what it would have exceeded beside the batch of its last slot. */
+function whyExpired(cause) {
+  if (cause === replay.hopeless) return "no slot could have served it, not even alone";
+  const broken = Object.entries(replay.causes).flatMap(([name, bit]) => (cause & bit ? [CAUSE_WORDS[name]] : []));
+  return broken.length ? `beside this batch it would have exceeded ${listed(broken)}` : "it would have fitted, and was left out";
+}
+
+function whyTurnedAway(played, request) {
+  if (played.outcome[request] === REJECTED) return "the model is not accurate enough for it";
+  return played.outcome[request] === BLOCKED ? "the queue is full" : "no slot can serve it, not even alone";
+}
+
+/** What becomes of a request that the policy leaves waiting in the slot. */
+function laterFate(episode, policy, request, slot) {
+  const { outcome, last_slot: last } = episode.played.get(policy);
+  const slots = last[request] - slot;
+  if (outcome[request] === SERVED) return `${policy} serves it ${count(slots, "slot")} later.`;
+  if (outcome[request] === WAITING) return `At ${policy} it still waits when the episode ends.`;
+  return slots === 0 ? `At ${policy} it expires.` : `At ${policy} it expires ${count(slots, "slot")} later.`;
+}
+
+const slackWords = (slack) => `${fixed(Math.max(0, slack), 1)} ${slack.toFixed(1) === "1.0" ? "slot" : "slots"} of slack`;
+
+/**
+ * What two policies do differently in a slot with requests that wait at both.
+ * Returns a sentence each: { request, taker, leaver, expires, text }, those about lost requests first.
+ */
+function differencesIn(episode, first, second, slot) {
+  const sentences = [];
+  for (const [taker, leaver] of [[first, second], [second, first]]) {
+    for (const { request } of episode.queue(taker, slot).filter((waiting) => waiting.served)) {
+      if (!episode.waits(leaver, request, slot) || episode.servedIn(leaver, request, slot)) continue;
+      const expires = episode.expiresAfter(leaver, request, slot);
+      const slack = slackWords(episode.slack(leaver, request, slot));
+      const text = expires
+        ? `${taker} serves request ${request}, which can’t wait (${slack}); ${leaver} does not, and it expires there.`
+        : `${leaver} leaves request ${request} (${slack}) for later; ${taker} serves it now. ${laterFate(episode, leaver, request, slot)}`;
+      sentences.push({ request, taker, leaver, expires, text });
+    }
+  }
+  return sentences.sort((a, b) => Number(b.expires) - Number(a.expires));
+}
+
+/** One line on what the two have in common in a slot. */
+function commonIn(episode, first, second, slot) {
+  const [ours, theirs] = [first, second].map((policy) => episode.queue(policy, slot));
+  if (!ours.length && !theirs.length) return "Nobody waits.";
+  const others = new Set(theirs.map((one) => one.request));
+  const shared = ours.filter((one) => others.has(one.request)).length;
+  const batch = new Set(theirs.filter((one) => one.served).map((one) => one.request));
+  const both = ours.filter((one) => one.served && batch.has(one.request)).length;
+  const same = shared === ours.length && shared === theirs.length;
+  const queues = same
+    ? `Both have the same ${count(shared, "request")} to choose from`
+    : `${count(shared, "request")} wait${shared === 1 ? "s" : ""} at both, ${ours.length - shared} only at ${first}, ${theirs.length - shared} only at ${second}, since they chose differently before`;
+  return `${queues}. ${both ? `Both serve ${both} of the same now.` : "They serve none of the same now."}`;
+}
+
+/** The pair's episode in two sentences. */
+function storyWords(story, number) {
+  const { first, second } = story;
+  const deferred = story.deferred
+    ? `In episode ${number}, ${first} leaves ${count(story.deferred, "request")} waiting that ${second} serves at once, and serves ${story.deferred_served} of them later. `
+    : `In episode ${number}, ${first} never leaves a request waiting that ${second} serves at once. `;
+  return `${deferred}In the end it serves ${count(story.only_first, "request")} that ${second} loses, and loses ${story.only_second} that ${second} serves; ` +
+    `${story.both} are served by both, ${story.neither} by neither.`;
+}
