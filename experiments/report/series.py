@@ -20,8 +20,8 @@ LATENCY_SHARES: Final = tuple(step / 50 for step in range(51))
 
 WHYS: Final = ("time", "link", "memory", "accuracy", "several", "left_out", "hopeless", "blocked", "rejected")
 """Why a request was not served: no compute time left (the slot's, or before a deadline), no room on the radio link, no
-room for its KV cache, not accurate enough under the batch's scheme, several of these; left out though it fitted; no slot
-could have served it; the queue was full; the model is not accurate enough."""
+room for its KV cache, not accurate enough under the batch's scheme, several of these; left out though it fitted; no
+slot could have served it; the queue was full; the model is not accurate enough."""
 
 
 @dataclass(frozen=True)

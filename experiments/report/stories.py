@@ -45,7 +45,8 @@ class Story:
         deferred: waiting at both when the second served it and the first did not.
         deferred_served: of those, served by the first later.
         differing_slots: slots in which they treat a request that waits at both differently.
-        exchanges: the clearest first.
+        exchange_slots: slots with an exchange.
+        exchanges: the clearest first, one of a slot.
     """
 
     first: str
@@ -57,6 +58,7 @@ class Story:
     deferred: int
     deferred_served: int
     differing_slots: list[int]
+    exchange_slots: int
     exchanges: list[Exchange]
 
 
@@ -91,6 +93,7 @@ def _tell(one: _Fate, other: _Fate) -> Story:
     served_one, served_other = one.served >= 0, other.served >= 0
     deferred = served_other & one.waits_in(other.served) & (one.served != other.served)
     ahead = served_one & other.waits_in(one.served) & (one.served != other.served)
+    exchanges = _exchanges(one, other, deferred & served_one, ahead & (other.expired == one.served))
     return Story(
         first=one.name,
         second=other.name,
@@ -101,7 +104,8 @@ def _tell(one: _Fate, other: _Fate) -> Story:
         deferred=int(deferred.sum()),
         deferred_served=int((deferred & served_one).sum()),
         differing_slots=sorted({*other.served[deferred].tolist(), *one.served[ahead].tolist()}),
-        exchanges=_exchanges(one, other, deferred & served_one, ahead & (other.expired == one.served)),
+        exchange_slots=len(exchanges),
+        exchanges=exchanges[:_CLEAREST],
     )
 
 
@@ -132,7 +136,7 @@ def _exchanges(one: _Fate, other: _Fate, deferred: BoolArray, rescued: BoolArray
             same_queue=strangers == 0,
         )
         ranked.append(((strangers > 0, differences + strangers, slot), exchange))
-    return [exchange for _, exchange in sorted(ranked, key=lambda pair: pair[0])[:_CLEAREST]]
+    return [exchange for _, exchange in sorted(ranked, key=lambda pair: pair[0])]
 
 
 def best_pair(names: Sequence[str], throughput_rps: dict[str, float], reference: str) -> tuple[str, str] | None:

@@ -43,6 +43,9 @@ function policyRows(names) {
 
 const rowsHeight = (rows, extra = 70) => extra + rows * 38;
 
+/** On a phone a legend takes a row for each line. */
+const chartHeight = (entries) => 360 + (isNarrow() ? 20 * entries : 0);
+
 function leaderboard() {
   const rows = data.policies.map((policy) => policy.summary);
   const low = Math.min(...rows.map((row) => row.throughput_rps.low ?? row.throughput_rps.mean));
@@ -96,7 +99,7 @@ function differences() {
     height: rowsHeight(shown.length),
     traces,
     layout: {
-      xaxis: { title: { text: `requests per second more or less than ${plain(data.reference)}` }, zeroline: true, zerolinewidth: 2, tickformat: "+" },
+      xaxis: { title: { text: "difference, in requests per second" }, zeroline: true, zerolinewidth: 2, tickformat: "+" },
       yaxis: policyRows(shown.map((policy) => policy.summary.policy)),
     },
   };
@@ -119,10 +122,10 @@ function overTime() {
   if (!data.series.length) return null;
   const x = data.series[0].time_s;
   return {
-    id: "plot-time", height: 360,
+    id: "plot-time", height: chartHeight(data.series.length),
     about: "Throughput over the episode, a line per policy",
     traces: lines(data.series, x, (one) => one.throughput_rps, (value, index) => `${fixed(value)} requests/s at ${fixed(x[index], 0)} s`),
-    layout: { xaxis: { title: { text: "seconds" } }, yaxis: { title: { text: "requests served per second" }, rangemode: "tozero" }, legend: BELOW },
+    layout: { xaxis: { title: { text: "seconds" } }, yaxis: { title: { text: "requests served per second" } }, legend: BELOW },
   };
 }
 
@@ -134,7 +137,7 @@ function leadOverTime() {
   const others = data.series.filter((one) => one !== against);
   byId("heading-lead").textContent = `Requests served so far, more or less than ${against.policy}`;
   return {
-    id: "plot-lead", height: 340,
+    id: "plot-lead", height: chartHeight(others.length),
     about: others.map((one) => `${one.policy}: ${signed(one.served_total.at(-1) - against.served_total.at(-1), 0)} at the end`).join("; "),
     traces: lines(others, x, (one) => one.served_total.map((value, index) => value - against.served_total[index]),
       (value, index) => `${signed(value, 0)} after ${fixed(x[index], 0)} s`),
@@ -164,7 +167,7 @@ function lost() {
     return {
       type: "bar", orientation: "h", name: words[why], y: names.map((_, row) => row), x: values, width: 0.62,
       visible: values.some((value) => value > 0),
-      marker: { color: colour(tint), line: { color: colour("--card"), width: 1 }, pattern: { shape: pattern, fgcolor: colour("--card"), size: 6, solidity: 0.28 } },
+      marker: { color: colour(tint), line: { color: colour("--card"), width: 1 }, pattern: { shape: pattern, fillmode: "overlay", bgcolor: colour(tint), fgcolor: colour("--card"), size: 6, solidity: 0.28 } },
       hoverinfo: "text", hovertext: values.map((value, row) => plain(`${names[row]}: ${fixed(value, 1)}${recorded ? "" : " %"}, ${words[why]}`)),
     };
   });
@@ -199,11 +202,11 @@ function latency() {
   if (!data.series.length) return null;
   const x = data.latency_shares.map((share) => 100 * share);
   return {
-    id: "plot-latency", height: 380,
+    id: "plot-latency", height: chartHeight(data.series.length),
     about: data.series.map((one) => `${one.policy}: ${percent(one.within.at(-1))} served within their requirement`).join("; "),
     traces: lines(data.series, x, (one) => one.within.map((share) => 100 * share), (value, index) => `${fixed(value, 1)} % within ${fixed(x[index], 0)} %`),
     layout: {
-      xaxis: { title: { text: "latency, in percent of what the request allows" }, range: [0, 101] },
+      xaxis: { title: { text: "latency in percent of the requirement" }, range: [0, 101] },
       yaxis: { title: { text: "percent of all requests" }, range: [0, 101] }, legend: BELOW,
     },
   };
@@ -222,11 +225,12 @@ function decision() {
   return {
     id: "plot-decision", height: rowsHeight(rows.length, 110), traces: [...joined, ...marks],
     about: rows.map((row) => `${row.policy}: mean ${duration(row.decision_mean_s)}, 99th percentile ${duration(row.decision_p99_s)}`).join("; "),
-    layout: { xaxis: { title: { text: "milliseconds, logarithmic" }, type: "log", dtick: 1 }, yaxis: policyRows(rows.map((row) => row.policy)), legend: BELOW },
+    layout: { xaxis: { title: { text: "milliseconds, logarithmic" }, type: "log", tickvals: MILLISECONDS, ticktext: MILLISECONDS.map(String), minor: { ticks: "" } }, yaxis: policyRows(rows.map((row) => row.policy)), legend: BELOW },
   };
 }
 
 const BELOW = { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", xanchor: "left" };
+const MILLISECONDS = [-3, -2, -1, 0, 1, 2, 3].flatMap((power) => [1, 3].map((head) => Number(`${head}e${power}`)));
 const FIGURES = [leaderboard, differences, overTime, leadOverTime, lost, resources, latency, decision];
 
 /** Draw every figure in the colours of the theme that shows. */

@@ -14,17 +14,22 @@ function headline() {
   return element("div", { class: "tiles" }, tiles);
 }
 
+/** What the best policy does differently, with an example to look at. */
 function why(player) {
-  const story = player.story;
+  const { episode, first, second, story } = player;
+  const lines = storyLines(episode, first, second).map((line) => element("li", {}, line));
   const [example] = story.exchanges;
-  const text = element("p", { class: "why" }, storyWords(story, player.episode.number), " ");
   if (example) {
-    const { first, second } = story;
-    text.append(`In slot ${example.slot}, for instance, ${second} serves request ${example.deferred} at once and loses request ${example.rescued}; ` +
-      `${first} serves ${example.rescued} first and ${example.deferred} ${count(example.served_slot - example.slot, "slot")} later. `);
-    text.append(element("button", { type: "button", class: "link", id: "see", onclick: () => { player.go(example.slot); byId("replay").scrollIntoView(); player.player.focus({ preventScroll: true }); } }, "See it happen"));
+    const see = () => {
+      player.go(example.slot);
+      byId("replay").scrollIntoView();
+      player.player.focus({ preventScroll: true });
+    };
+    const words = `For instance slot ${example.slot}: ${second} serves request ${example.deferred} at once and loses request ${example.rescued}; ` +
+      `${first} serves request ${example.rescued} first and, ${count(example.served_slot - example.slot, "slot")} later, request ${example.deferred} too. `;
+    lines.push(element("li", {}, words, element("button", { type: "button", class: "link", id: "see", onclick: see }, "See it happen")));
   }
-  return text;
+  return element("div", { class: "why" }, element("h2", {}, `${first} and ${second} in episode ${episode.number}`), element("ul", {}, lines));
 }
 
 function leaderboardTable() {

@@ -45,7 +45,7 @@ class Panel {
   drawAxes() {
     const box = this.svg.getBoundingClientRect();
     const width = Math.max(220, box.width), height = Math.max(160, box.height);
-    const edge = { left: 42, right: 14, top: 16, bottom: 36 };
+    const edge = { left: 42, right: 14, top: 24, bottom: 36 };
     const most = this.episode.mostSlack;
     this.x = (slack) => edge.left + (Math.min(most, Math.max(0, slack)) / most) * (width - edge.left - edge.right);
     this.y = (share) => height - edge.bottom - Math.sqrt(Math.min(1, share)) * (height - edge.top - edge.bottom);
@@ -147,5 +147,7 @@ function queueLegend() {
     ["expires", "expires after this slot"]];
   return element("ul", { class: "legend" },
     entries.map(([classes, words]) => element("li", {}, shape("svg", { viewBox: "-13 -13 26 26", "aria-hidden": "true" }, markShape(classes)), words)),
-    element("li", {}, element("span", { class: "meter", style: "width:24px;display:inline-block" }, element("u", { style: "left:11px" })), "tightest deadline of the batch"));
+    element("li", {}, element("span", { class: "meter", style: "width:24px;display:inline-block" }, element("u", { style: "left:11px" })), "tightest deadline of the batch"),
+    element("li", {}, shape("svg", { class: "strip", style: "height:22px;margin:0", viewBox: "-13 -13 26 26", "aria-hidden": "true" }, shape("path", { class: "gem", d: "M0-6 6 0 0 6-6 0z" })), "clear example"),
+    element("li", {}, shape("svg", { class: "strip", style: "height:22px;margin:0", viewBox: "-13 -13 26 26", "aria-hidden": "true" }, [-5, 0, 5].map((x) => shape("line", { class: "tick", x1: x, x2: x, y1: -7, y2: 7 }))), "slots where they differ"));
 }

@@ -13,20 +13,22 @@ class Replay {
     this.timeline = new Timeline((slot) => this.go(slot));
     this.build(home);
     this.begin();
+    this.pause();
     this.go(this.story.exchanges[0]?.slot ?? this.story.differing_slots[0] ?? 0);
     new ResizeObserver(() => this.resized()).observe(this.player);
   }
 
   build(home) {
-    const button = (id, label, words, action) => element("button", { type: "button", id, "aria-label": words, title: words, onclick: action }, label);
+    const button = (id, label, words, action, short = label) => element("button", { type: "button", id, "aria-label": words, title: words, onclick: action },
+      element("span", { class: "long" }, label), element("span", { class: "brief" }, short));
     this.choices = element("div", { class: "choose" });
     this.storyText = element("p", { class: "story", id: "story" });
     this.slider = element("input", { type: "range", id: "slot", min: 0, step: 1, "aria-label": "Slot", oninput: () => this.go(Number(this.slider.value)) });
-    this.playButton = element("button", { type: "button", id: "play", class: "main", onclick: () => this.toggle() }, "▶ Play");
+    this.playButton = element("button", { type: "button", id: "play", class: "main", onclick: () => this.toggle() });
     this.clock = element("span", { class: "clock", id: "clock" });
     this.speed = element("select", { id: "speed", "aria-label": "Speed", onchange: () => this.timer !== null && this.play() },
       SPEEDS.map(([label, delay], index) => element("option", { value: delay, selected: index === 1 }, label)));
-    this.exampleButton = button("example", "◆ Clearest example", "Go to the next clear example: one request is left waiting to make room for one that can't wait", () => this.nextExample());
+    this.exampleButton = button("example", "◆ Clear example", "Next clear example: a request is left waiting to make room for one that can’t wait", () => this.nextExample(), "◆");
     this.words = element("div", { class: "words", id: "words", "aria-live": "polite" });
     this.tables = element("div", { class: "tables" });
     this.details = element("details", { id: "queue-table", ontoggle: () => this.showTables() }, element("summary", {}, "Both queues as tables"), this.tables);
@@ -34,10 +36,10 @@ class Replay {
       this.storyText, this.timeline.svg, this.slider,
       element("div", { class: "controls" },
         this.playButton,
-        button("back", "‹ Step", "One slot back", () => this.step(-1)),
-        button("forward", "Step ›", "One slot forward", () => this.step(1)),
-        button("previous-difference", "« Differ", "Previous slot where they differ", () => this.nextDifference(-1)),
-        button("next-difference", "Next slot where they differ »", "Next slot where they differ", () => this.nextDifference(1)),
+        button("back", "‹ Step", "One slot back", () => this.step(-1), "‹"),
+        button("forward", "Step ›", "One slot forward", () => this.step(1), "›"),
+        button("previous-difference", "« Differ", "Previous slot where they differ", () => this.nextDifference(-1), "«"),
+        button("next-difference", "Next slot where they differ »", "Next slot where they differ", () => this.nextDifference(1), "Differ »"),
         this.exampleButton, this.speed, element("span", { class: "spread" }), this.clock),
       this.words,
       element("div", { class: "pair" }, this.panels.map((panel) => panel.root)),
@@ -61,7 +63,7 @@ class Replay {
       choose("second", "Right", policies, this.second, (name) => { if (name === this.first) this.first = this.second; this.second = name; }),
       choose("episode", "Episode", this.episodes.map((one, index) => [String(index), String(one.number)]), String(this.episodes.indexOf(this.episode)), (index) => { this.episode = this.episodes[Number(index)]; }));
     this.story = this.episode.story(this.first, this.second);
-    this.storyText.textContent = storyWords(this.story, this.episode.number);
+    this.storyText.textContent = storyLines(this.episode, this.first, this.second).slice(1).join(" ");
     this.slider.max = this.episode.slots - 1;
     this.exampleButton.disabled = !this.story.exchanges.length;
     this.draw();
@@ -145,13 +147,18 @@ class Replay {
     this.pause();
     if (this.slot === this.episode.slots - 1) this.go(0);
     this.timer = setInterval(() => (this.slot < this.episode.slots - 1 ? this.go(this.slot + 1) : this.pause()), Number(this.speed.value));
-    this.playButton.textContent = "❚❚ Pause";
+    this.labelPlay("❚❚", "Pause");
   }
 
   pause() {
     clearInterval(this.timer);
     this.timer = null;
-    this.playButton.textContent = "▶ Play";
+    this.labelPlay("▶", "Play");
+  }
+
+  labelPlay(sign, word) {
+    this.playButton.replaceChildren(sign, element("span", { class: "long" }, ` ${word}`));
+    this.playButton.setAttribute("aria-label", word);
   }
 
   toggle() {

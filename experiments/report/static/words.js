@@ -1,8 +1,8 @@
 // What differs between two policies in a slot, and why requests were lost, in words.
 
 const CAUSE_WORDS = {
-  compute_limit_s: "the slot's compute time", slack_s: "the time before a deadline", memory_bytes: "the memory",
-  uplink_share: "the uplink", downlink_share: "the downlink", admissible: "the accuracy that it requires",
+  compute_limit_s: "compute time", slack_s: "time before a deadline", memory_bytes: "memory",
+  uplink_share: "uplink", downlink_share: "downlink", admissible: "accuracy",
 };
 
 function listed(words) {
@@ -13,7 +13,7 @@ function listed(words) {
 function whyExpired(cause) {
   if (cause === replay.hopeless) return "no slot could have served it, not even alone";
   const broken = Object.entries(replay.causes).flatMap(([name, bit]) => (cause & bit ? [CAUSE_WORDS[name]] : []));
-  return broken.length ? `beside this batch it would have exceeded ${listed(broken)}` : "it would have fitted, and was left out";
+  return broken.length ? `beside this batch there is not enough ${listed(broken)}` : "it would have fitted, and was left out";
 }
 
 function whyTurnedAway(played, request) {
@@ -67,12 +67,19 @@ function commonIn(episode, first, second, slot) {
   return `${queues}. ${both ? `Both serve ${both} of the same now.` : "They serve none of the same now."}`;
 }
 
-/** The pair's episode in two sentences. */
-function storyWords(story, number) {
-  const { first, second } = story;
-  const deferred = story.deferred
-    ? `In episode ${number}, ${first} leaves ${count(story.deferred, "request")} waiting that ${second} serves at once, and serves ${story.deferred_served} of them later. `
-    : `In episode ${number}, ${first} never leaves a request waiting that ${second} serves at once. `;
-  return `${deferred}In the end it serves ${count(story.only_first, "request")} that ${second} loses, and loses ${story.only_second} that ${second} serves; ` +
-    `${story.both} are served by both, ${story.neither} by neither.`;
+/** The pair's episode, a sentence each: what is put off, for whom, and what comes of it. */
+function storyLines(episode, first, second) {
+  const [story, back] = [episode.story(first, second), episode.story(second, first)];
+  const inSlots = (slots) => (slots ? `in ${count(slots, "slot")}` : "never");
+  const lines = [
+    story.deferred
+      ? `${first} leaves ${count(story.deferred, "request")} waiting that ${second} serves at once, and serves ${story.deferred_served} of them later.`
+      : `${first} never leaves a request waiting that ${second} serves at once.`,
+  ];
+  if (story.exchange_slots || back.exchange_slots) {
+    lines.push(`One that can still wait is put off for one in its last slot: by ${first} ${inSlots(story.exchange_slots)}, by ${second} ${inSlots(back.exchange_slots)}.`);
+  }
+  lines.push(`In the end ${first} serves ${count(story.only_first, "request")} that ${second} loses, and loses ${story.only_second} that ${second} serves; ` +
+    `${story.both} are served by both, ${story.neither} by neither.`);
+  return lines;
 }
