@@ -45,7 +45,11 @@ function shortened(name, most) {
   return `${name.slice(0, head)}…${name.slice(name.length - (most - 1 - head))}`;
 }
 
+/** A policy's name in a sentence. */
+const said = (name) => shortened(name, 32);
+
 // A policy keeps its colour, shape and dash in every figure. The symbols are Plotly's; the paths draw the same.
+// Seven shapes and eight colours: only after 56 policies do both come again together.
 const SHAPES = [
   ["circle", "M0-6a6 6 0 1 0 .01 0z"],
   ["square", "M-5.5-5.5h11v11h-11z"],
@@ -54,7 +58,6 @@ const SHAPES = [
   ["cross", "M-2.2-6.5h4.4v4.3h4.3v4.4H2.2v4.3h-4.4V2.2h-4.3v-4.4h4.3z"],
   ["triangle-down", "M0 7 7-5.5H-7z"],
   ["x", "M-6-3.5-3.5-6 0-2.5 3.5-6 6-3.5 2.5 0 6 3.5 3.5 6 0 2.5-3.5 6-6 3.5-2.5 0z"],
-  ["pentagon", "M0-7 6.7-2.2 4.1 5.7h-8.2L-6.7-2.2z"],
 ];
 const DASHES = ["solid", "dash", "dot", "dashdot", "longdash", "longdashdot"];
 const COLOURS = 8;

@@ -99,7 +99,7 @@ function differences() {
     height: rowsHeight(shown.length),
     traces,
     layout: {
-      xaxis: { title: { text: "difference, in requests per second" }, zeroline: true, zerolinewidth: 2, tickformat: "+" },
+      xaxis: { title: { text: "difference, requests/s" }, zeroline: true, zerolinewidth: 2, tickformat: "+" },
       yaxis: policyRows(shown.map((policy) => policy.summary.policy)),
     },
   };

@@ -4,13 +4,13 @@ function headline() {
   const [best] = data.policies.map((policy) => policy.summary);
   const against = data.policies.map((policy) => policy.summary).find((row) => row.policy === data.reference);
   const tile = (number, words) => element("div", { class: "tile" }, element("b", {}, number), element("span", {}, words));
-  const tiles = [tile(fixed(best.throughput_rps.mean), `requests a second served by ${best.policy}, the most of all`)];
+  const tiles = [tile(fixed(best.throughput_rps.mean), `requests a second served by ${said(best.policy)}, the most of all`)];
   if (against && best.difference_rps) {
     const share = best.difference_rps.mean / against.throughput_rps.mean;
-    tiles.push(tile(signed(100 * share, 1) + " %", `compared with ${against.policy}: ${signed(best.difference_rps.mean)} ${interval(best.difference_rps, signed)} requests a second`));
+    tiles.push(tile(signed(100 * share, 1) + " %", `compared with ${said(against.policy)}: ${signed(best.difference_rps.mean)} ${interval(best.difference_rps, signed)} requests a second`));
   }
-  tiles.push(tile(percent(best.served_ratio), `of all requests are served by ${best.policy}${against && against !== best ? `, ${percent(against.served_ratio)} by ${against.policy}` : ""}`));
-  tiles.push(tile(duration(best.decision_mean_s), `to decide a slot, ${best.policy}, mean`));
+  tiles.push(tile(percent(best.served_ratio), `of all requests are served by ${said(best.policy)}${against && against !== best ? `, ${percent(against.served_ratio)} by ${said(against.policy)}` : ""}`));
+  tiles.push(tile(duration(best.decision_mean_s), `to decide a slot, ${said(best.policy)}, mean`));
   return element("div", { class: "tiles" }, tiles);
 }
 
@@ -25,11 +25,11 @@ function why(player) {
       byId("replay").scrollIntoView();
       player.player.focus({ preventScroll: true });
     };
-    const words = `For instance slot ${example.slot}: ${second} serves request ${example.deferred} at once and loses request ${example.rescued}; ` +
-      `${first} serves request ${example.rescued} first and, ${count(example.served_slot - example.slot, "slot")} later, request ${example.deferred} too. `;
+    const words = `For instance slot ${example.slot}: ${said(second)} serves request ${example.deferred} at once and loses request ${example.rescued}; ` +
+      `${said(first)} serves request ${example.rescued} first and, ${count(example.served_slot - example.slot, "slot")} later, request ${example.deferred} too. `;
     lines.push(element("li", {}, words, element("button", { type: "button", class: "link", id: "see", onclick: see }, "See it happen")));
   }
-  return element("div", { class: "why" }, element("h2", {}, `${first} and ${second} in episode ${episode.number}`), element("ul", {}, lines));
+  return element("div", { class: "why" }, element("h2", {}, `${said(first)} and ${said(second)} in episode ${episode.number}`), element("ul", {}, lines));
 }
 
 function leaderboardTable() {
@@ -57,7 +57,7 @@ function about() {
 function introduce() {
   const recorded = `recorded ${data.recorded_episodes === 1 ? "episode" : "episodes"}`;
   const texts = {
-    differences: data.reference && data.policies.length > 1 ? `Each policy less ${data.reference}, in the same episode. Strokes are episodes, marks their mean, lines its 95 % bootstrap interval. Right of the line is better.` : null,
+    differences: data.reference && data.policies.length > 1 ? `Each policy less ${said(data.reference)}, in the same episode. Strokes are episodes, marks their mean, lines its 95 % bootstrap interval. Right of the line is better.` : null,
     time: data.series.length ? `Mean over ${fixed(data.window_s, 0)} seconds around each moment, ${data.recorded_episodes === 1 ? "in the" : `over ${data.recorded_episodes}`} ${recorded}.` : null,
     lost: data.series.length
       ? `Mean of the ${recorded}. A request's reason is what it would have exceeded beside the batch of the last slot that it waited in; the time is the slot's, or that before a deadline.`

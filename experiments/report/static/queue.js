@@ -78,7 +78,8 @@ class Panel {
     const served = queue.filter((one) => one.served);
     this.tally.replaceChildren("serves ", element("b", {}, String(served.length)), ` of ${queue.length} waiting · `, element("b", {}, String(this.totals[slot])), " served so far");
     this.svg.setAttribute("aria-label", `${this.policy}, slot ${slot}: ${queue.length} requests wait, ${served.length} are served`);
-    this.layer.style.setProperty("--still", smooth ? "" : "none");
+    // A jump shows the other slot at once.
+    this.layer.classList.toggle("still", !smooth);
     this.showMarks(queue, differing, smooth);
     this.showBars(slot, served);
     this.showLeft(slot, queue);
@@ -105,6 +106,8 @@ class Panel {
       }
       mark.setAttribute("class", ["mark", one.served && "served", one.expires && "expires", differing.has(request) && "differs"].filter(Boolean).join(" "));
       mark.dataset.request = request;
+      // A label above the topmost marks would lie on the axis' title.
+      mark.querySelector("text").setAttribute("y", this.y(one.footprint) < 50 ? 24 : -14);
       mark.style.transform = `translate(${this.x(one.slack).toFixed(1)}px, ${this.y(one.footprint).toFixed(1)}px)`;
       mark.querySelector("title").textContent = `Request ${request}: ${slackWords(one.slack)}; takes ${KINDS.map((kind) => `${percent(one.shares[kind])} ${kind}`).join(", ")}`;
     }

@@ -25,9 +25,9 @@ function whyTurnedAway(played, request) {
 function laterFate(episode, policy, request, slot) {
   const { outcome, last_slot: last } = episode.played.get(policy);
   const slots = last[request] - slot;
-  if (outcome[request] === SERVED) return `${policy} serves it ${count(slots, "slot")} later.`;
-  if (outcome[request] === WAITING) return `At ${policy} it still waits when the episode ends.`;
-  return slots === 0 ? `At ${policy} it expires.` : `At ${policy} it expires ${count(slots, "slot")} later.`;
+  if (outcome[request] === SERVED) return `${said(policy)} serves it ${count(slots, "slot")} later.`;
+  if (outcome[request] === WAITING) return `At ${said(policy)} it still waits when the episode ends.`;
+  return slots === 0 ? `At ${said(policy)} it expires.` : `At ${said(policy)} it expires ${count(slots, "slot")} later.`;
 }
 
 const slackWords = (slack) => `${fixed(Math.max(0, slack), 1)} ${slack.toFixed(1) === "1.0" ? "slot" : "slots"} of slack`;
@@ -44,8 +44,8 @@ function differencesIn(episode, first, second, slot) {
       const expires = episode.expiresAfter(leaver, request, slot);
       const slack = slackWords(episode.slack(leaver, request, slot));
       const text = expires
-        ? `${taker} serves request ${request}, which can’t wait (${slack}); ${leaver} does not, and it expires there.`
-        : `${leaver} leaves request ${request} (${slack}) for later; ${taker} serves it now. ${laterFate(episode, leaver, request, slot)}`;
+        ? `${said(taker)} serves request ${request}, which can't wait (${slack}); ${said(leaver)} does not, and it expires there.`
+        : `${said(leaver)} leaves request ${request} (${slack}) for later; ${said(taker)} serves it now. ${laterFate(episode, leaver, request, slot)}`;
       sentences.push({ request, taker, leaver, expires, text });
     }
   }
@@ -63,23 +63,23 @@ function commonIn(episode, first, second, slot) {
   const same = shared === ours.length && shared === theirs.length;
   const queues = same
     ? `Both have the same ${count(shared, "request")} to choose from`
-    : `${count(shared, "request")} wait${shared === 1 ? "s" : ""} at both, ${ours.length - shared} only at ${first}, ${theirs.length - shared} only at ${second}, since they chose differently before`;
+    : `${count(shared, "request")} wait${shared === 1 ? "s" : ""} at both, ${ours.length - shared} only at ${said(first)}, ${theirs.length - shared} only at ${said(second)}, since they chose differently before`;
   return `${queues}. ${both ? `Both serve ${both} of the same now.` : "They serve none of the same now."}`;
 }
 
 /** The pair's episode, a sentence each: what is put off, for whom, and what comes of it. */
 function storyLines(episode, first, second) {
   const [story, back] = [episode.story(first, second), episode.story(second, first)];
-  const inSlots = (slots) => (slots ? `in ${count(slots, "slot")}` : "never");
+  const inSlots = (slots) => (slots ? `in ${count(slots, "slot")}` : "in none");
   const lines = [
     story.deferred
-      ? `${first} leaves ${count(story.deferred, "request")} waiting that ${second} serves at once, and serves ${story.deferred_served} of them later.`
-      : `${first} never leaves a request waiting that ${second} serves at once.`,
+      ? `${said(first)} leaves ${count(story.deferred, "request")} waiting that ${said(second)} serves at once, and serves ${story.deferred_served} of them later.`
+      : `${said(first)} never leaves a request waiting that ${said(second)} serves at once.`,
   ];
   if (story.exchange_slots || back.exchange_slots) {
-    lines.push(`One that can still wait is put off for one in its last slot: by ${first} ${inSlots(story.exchange_slots)}, by ${second} ${inSlots(back.exchange_slots)}.`);
+    lines.push(`To serve a request in its last slot, one that can still wait is put off: by ${said(first)} ${inSlots(story.exchange_slots)}, by ${said(second)} ${inSlots(back.exchange_slots)}.`);
   }
-  lines.push(`In the end ${first} serves ${count(story.only_first, "request")} that ${second} loses, and loses ${story.only_second} that ${second} serves; ` +
+  lines.push(`In the end ${said(first)} serves ${count(story.only_first, "request")} that ${said(second)} loses, and loses ${story.only_second} that ${said(second)} serves; ` +
     `${story.both} are served by both, ${story.neither} by neither.`);
   return lines;
 }
