@@ -90,6 +90,7 @@ def test_compare_on_a_trace_file(tmp_path: Path) -> None:
         ("compare --scenario azure-conv --trace {tmp}/none.csv --out {out}", "none.csv: can't be read"),
         ("compare --trace {tmp}/none.csv --out {out}", "replays no file"),
         ("compare --episodes 0 --out {out}", "episodes: 0; expected"),
+        ("compare --episodes 2 --record 3 --out {out}", "record: 3; expected 0 to 2, the number of episodes"),
         ("compare --seed -1 --out {out}", "seed: -1; expected"),
         ("compare --slots 0 --out {out}", "timing.episode_slots: 0"),
         ("compare --out {tmp}/file", "can't be used as a folder"),
