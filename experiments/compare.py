@@ -17,8 +17,9 @@ from experiments.contest import Contest, play_contest
 from experiments.evaluation import EpisodeResult, PolicyFailure, environment_of, make_environment
 from experiments.extras import require
 from experiments.plots import plot_throughput
-from experiments.recording import FILE_NAME as RECORDINGS
-from experiments.recording import record_episodes, write_recordings
+from experiments.recording import record_episodes
+from experiments.recordings import FILE_NAME as RECORDINGS
+from experiments.recordings import write_recordings
 from experiments.records import command_line, effective_scenario, metadata, prepare_folder, write_results, write_summary
 from experiments.summary import PolicySummary, summarise
 from experiments.tables import comparison_table, infeasible_texts, statistics_table
@@ -92,9 +93,7 @@ class Compare:
             able = [player for player in players if player.name in {row.policy for row in contest.rows}]
             if self.record and able:
                 bar.begin(len(able) * self.record)
-                recordings = record_episodes(
-                    scenario, able, seeds[: self.record], lambda result: bar.played([result])
-                )
+                recordings = record_episodes(scenario, able, seeds[: self.record], lambda result: bar.played([result]))
                 write_recordings(out / RECORDINGS, recordings)
 
         summaries = summarise(contest.rows, bounds=bounds)

@@ -1,132 +1,49 @@
-"""Plays an episode again and writes down what happened to every request, for the report's replay.
+"""Plays an episode again and writes down what happens to every request, for the report's replay.
 
-An episode is determined by scenario, seed and policy, so that what is recorded here is what was evaluated. Written down
-is each request once, and each policy's fate for it: a queue can be put together again from these, for any slot.
+An episode is determined by scenario, seed and policy, so that what is recorded here is what was evaluated.
 """
 
-import gzip
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeAlias
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from agents.policy import Policy
+from agents.registry import Player
 from edgellm_env.arrays import BoolArray, IntArray
-from edgellm_env.environments import JointEnv
+from edgellm_env.env import EdgeLLMEnv
 from edgellm_env.observation import Observation
 from edgellm_env.problem import SlotProblem
 from edgellm_env.scenario import Scenario
-from experiments.evaluation import EpisodeResult, PolicyFailureError, play_episode
+from experiments.evaluation import (
+    ENVIRONMENT_ID,
+    EpisodeResult,
+    PolicyFailureError,
+    environment_of,
+    make_environment,
+    play_episode,
+)
+from experiments.recordings import (
+    BLOCKED,
+    CAUSES,
+    EXPIRED,
+    HOPELESS,
+    REJECTED,
+    SERVED,
+    WAITING,
+    Played,
+    RecordedEpisode,
+    Recordings,
+    Requests,
+    Slots,
+)
 
-FILE_NAME: Final = "recordings.json.gz"
 _DIGITS: Final = 6  # of a cost; more than a screen can show
 _DECIMALS: Final = 5  # of a time in seconds, however late in the episode
 
-WAITING, SERVED, EXPIRED, REJECTED, BLOCKED = range(5)
-OUTCOMES: Final = ("waiting", "served", "expired", "rejected", "blocked")
-"""What became of a request, by code; ``waiting`` is when the episode ends."""
 
-CAUSES: Final = {
-    "compute_limit_s": 1,
-    "slack_s": 2,
-    "memory_bytes": 4,
-    "uplink_share": 8,
-    "downlink_share": 16,
-    "admissible": 32,
-}
-"""Constraints that a request would have broken beside the batch of the last slot it waited in, as bits.
-
-Keys are those of :meth:`edgellm_env.problem.SlotProblem.violations`. No bit: it would have fitted and was left out.
-"""
-HOPELESS: Final = 64
-"""The bit of a request that no slot could have served, not even alone: it never joined the queue that policies see."""
-
-Numbers: TypeAlias = list[float]
-Whole: TypeAlias = list[Annotated[int, Field(ge=0)]]
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Requests(_Part):
-    """The M requests of an episode that arrived, in order of arrival; the same for every policy.
-
-    Costs are those under full availability in FP16; a slot's scales turn them into what its batch pays.
-    """
-
-    arrival_s: Numbers
-    latency_requirement_s: Numbers
-    prompt_tokens: Whole
-    output_tokens: Whole
-    compute_s: Numbers
-    kv_bytes: Numbers
-    uplink_share: Numbers
-    downlink_share: Numbers
-    first_slot: Whole
-    """First slot at whose start the request is there."""
-
-
-class Slots(_Part):
-    """A policy's K slots: what its batches could use, and how costs scale in that slot under the batch's scheme."""
-
-    scheme: Whole
-    start_s: Numbers
-    """Compute that still runs at the slot's start, and the time to load another scheme."""
-    compute_limit_s: Numbers
-    free_memory_bytes: Numbers
-    capacity_bytes: Numbers
-    compute_scale: Numbers
-    kv_scale: Numbers
-    uplink_scale: Numbers
-    downlink_scale: Numbers
-    delivered_s: Numbers
-    """When the slot's batch is delivered, from the episode's start."""
-    infeasible: list[Literal[0, 1]]
-
-
-class Played(_Part):
-    """What one policy made of an episode.
-
-    ``outcome`` (M,) is an index of :data:`OUTCOMES`. ``last_slot`` (M,) is the slot that served the request, or the
-    last that it waited in; for one that never waited, the slot at whose start it was turned away. ``cause`` (M,) has
-    bits of :data:`CAUSES` for those that expired.
-    """
-
-    policy: str
-    outcome: Whole
-    last_slot: Whole
-    cause: Whole
-    slots: Slots
-
-
-class RecordedEpisode(_Part):
-    """One episode, as every recorded policy played it."""
-
-    episode: int
-    seed: int
-    trace_checksum: str
-    requests: Requests
-    played: list[Played]
-
-
-class Recordings(_Part):
-    """What ``recordings.json.gz`` holds; ``scenario_checksum`` is that of the results beside it."""
-
-    format: Literal[1] = 1
-    scenario_checksum: str
-    episodes: list[RecordedEpisode]
-
-
-class RecordingError(ValueError):
-    """A file of recordings that can't be read."""
-
-
-class WatchedEnv(JointEnv):
-    """The environment of comparisons, which also writes down what becomes of every request."""
+class WatchedEnv(EdgeLLMEnv):
+    """An environment that also writes down what becomes of every request; see :func:`watched_environment`."""
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -141,12 +58,18 @@ class WatchedEnv(JointEnv):
         return answer
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """Play a slot and write down who was served, who left, and what the batch could use."""
+        """Execute an action; if it ends a slot, write down who was served, who left, and what the batch could use."""
         view, node = self.slot_view(), self.engine.dynamics.node[0].copy()
+        picked = self._picked(action)
         answer = super().step(action)
         dynamics = self.engine.dynamics
+        if int(dynamics.node["slot"][0]) == view.slot:
+            return answer
         scheme = int(dynamics.node["scheme"][0])
-        problem, admitted = view.problems[scheme], dynamics.admitted[0, : view.request.size].copy()
+        problem = view.problems[scheme]
+        admitted = (dynamics.admitted[0] if picked is None else picked)[: view.request.size].copy()
+        if not dynamics.node["slot_served"][0]:
+            admitted[:] = False
         self._write_slot(node, scheme, problem, admitted)
 
         served, rest = view.request[admitted], view.request[~admitted]
@@ -158,6 +81,16 @@ class WatchedEnv(JointEnv):
             self._cause[view.request[place]] = _broken(problem, admitted, int(place))
         self._open(rest if self.scenario.queue.carry_over else rest[:0], int(node["next_request"]))
         return answer
+
+    def _picked(self, action: Any) -> BoolArray | None:
+        """Return the batch (N,) with which ``action`` may end the slot, where batches are built pick by pick."""
+        partial, legal = self.engine.interface.partial_batch(), self.engine.interface.action_mask()
+        if partial is None or legal is None:
+            return None
+        batch: BoolArray = partial[0]
+        if action < batch.size and legal[0, action]:
+            batch[action] = True
+        return batch
 
     def _open(self, waiting: IntArray, first: int) -> None:
         """Follow the arrivals from ``first`` on into the slot that has just begun, behind those who are ``waiting``."""
@@ -230,9 +163,20 @@ class WatchedEnv(JointEnv):
         )
 
 
+def watched_environment(scenario: Scenario, environment_id: str = ENVIRONMENT_ID) -> WatchedEnv:
+    """Return the environment of that id, watched.
+
+    Raises:
+        ValueError: the scenario replays a trace file that is missing or malformed.
+    """
+    kind = type(make_environment(scenario, environment_id))
+    watched: WatchedEnv = type(f"Watched{kind.__name__}", (WatchedEnv, kind), {})(scenario)
+    return watched
+
+
 def record_episodes(
     scenario: Scenario,
-    policies: Sequence[Policy],
+    policies: Sequence[Player],
     seeds: Sequence[int],
     on_progress: Callable[[EpisodeResult], None] = lambda result: None,
 ) -> Recordings:
@@ -246,48 +190,24 @@ def record_episodes(
         seeds: of the episodes, the first ones of the evaluation.
         on_progress: called after each episode of each policy.
     """
-    environment = WatchedEnv(scenario)
+    environments = {name: watched_environment(scenario, name) for name in {environment_of(one) for one in policies}}
     episodes = []
     for episode, seed in enumerate(seeds):
-        played, requests = [], None
+        played, requests, checksum = [], None, ""
         for policy in policies:
+            environment = environments[environment_of(policy)]
             try:
                 result = play_episode(environment, policy, episode, seed)
             except PolicyFailureError:
                 continue
             played.append(environment.played(policy.name))
-            requests = environment.arrived_requests()
+            requests, checksum = environment.arrived_requests(), environment.trace().checksum()
             on_progress(result)
         if requests is not None:
-            checksum = environment.trace().checksum()
             episodes.append(
                 RecordedEpisode(episode=episode, seed=seed, trace_checksum=checksum, requests=requests, played=played)
             )
     return Recordings(scenario_checksum=scenario.checksum, episodes=episodes)
-
-
-def write_recordings(path: Path, recordings: Recordings) -> None:
-    """Write ``path``, compressed JSON; the same recordings give the same bytes."""
-    text = recordings.model_dump_json().encode("utf-8")
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(gzip.compress(text, mtime=0))
-    part.replace(path)
-
-
-def read_recordings(path: Path) -> Recordings:
-    """Read back what :func:`write_recordings` wrote.
-
-    Raises:
-        RecordingError: the file is damaged or of another format.
-    """
-    try:
-        return Recordings.model_validate_json(gzip.decompress(path.read_bytes()))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise RecordingError(f"{path}: {where}: {first['msg']}; expected what compare --record writes") from error
-    except (OSError, EOFError) as error:
-        raise RecordingError(f"{path}: can't be read: {error}; expected what compare --record writes") from error
 
 
 def _broken(problem: SlotProblem, admitted: BoolArray, place: int) -> int:

@@ -1,6 +1,5 @@
 """``report``: a comparison's results as one page that opens offline."""
 
-import importlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +9,9 @@ import tyro
 from rich.console import Console
 
 from experiments.evaluation import EpisodeResult
-from experiments.recording import FILE_NAME as RECORDINGS
-from experiments.recording import Recordings, read_recordings
+from experiments.extras import require
+from experiments.recordings import FILE_NAME as RECORDINGS
+from experiments.recordings import Recordings, read_recordings
 from experiments.records import OutputError, read_results
 from experiments.report.document import Document, ReportError, make_document
 from experiments.report.page import render_page
@@ -98,8 +98,5 @@ def _write(path: Path, page: str) -> None:
 
 
 def _plotly_source() -> str:
-    try:
-        source: str = importlib.import_module("plotly.offline").get_plotlyjs()
-    except ImportError as error:
-        raise ReportError("plotly is not installed; install it with: pip install -e '.[report]'") from error
+    source: str = require("plotly.offline", "report").get_plotlyjs()
     return source

@@ -8,7 +8,7 @@ import numpy as np
 
 from edgellm_env.scenario import Scenario, load_scenario
 from experiments.evaluation import RESOURCES, EpisodeResult
-from experiments.recording import CAUSES, HOPELESS, OUTCOMES, RecordedEpisode, Recordings
+from experiments.recordings import CAUSES, HOPELESS, OUTCOMES, SERVED, RecordedEpisode, Recordings
 from experiments.report.series import LATENCY_SHARES, WHYS, WINDOW_S, PolicySeries, policy_series
 from experiments.report.stories import Story, best_pair, tell_stories
 from experiments.summary import REFERENCE, PolicySummary, summarise
@@ -151,7 +151,7 @@ def make_document(
         window_s=WINDOW_S,
         whys=WHYS,
         replay=replay,
-        notes=[*notes, *missing],
+        notes=[*notes, *_unrepeatable(recorded, rows), *missing],
     )
 
 
@@ -188,6 +188,19 @@ def _checked(recordings: Recordings, about: dict[str, Any], rows: Sequence[Episo
     return [
         episode.model_copy(update={"played": [played for played in episode.played if played.policy in known]})
         for episode in recordings.episodes
+    ]
+
+
+def _unrepeatable(recorded: Sequence[RecordedEpisode], rows: Sequence[EpisodeResult]) -> list[str]:
+    """Say which policies played a recorded episode otherwise than the evaluation saw them play it."""
+    served = {(row.policy, row.episode): row.served for row in rows}
+    return [
+        f"{played.policy} does not repeat itself: in episode {episode.episode} it served {served[key]} requests, "
+        f"and {again} when the episode was played again to be recorded."
+        for episode in recorded
+        for played in episode.played
+        for key, again in [((played.policy, episode.episode), played.outcome.count(SERVED))]
+        if served.get(key, again) != again
     ]
 
 

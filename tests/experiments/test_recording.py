@@ -4,10 +4,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agents.registry import build_policies
+from agents.registry import build_players, build_policies
 from edgellm_env.scenario import load_scenario
 from experiments.evaluation import evaluate, play_episode
-from experiments.recording import (
+from experiments.recording import record_episodes, watched_environment
+from experiments.recordings import (
     BLOCKED,
     CAUSES,
     EXPIRED,
@@ -16,9 +17,7 @@ from experiments.recording import (
     REJECTED,
     SERVED,
     RecordingError,
-    WatchedEnv,
     read_recordings,
-    record_episodes,
     write_recordings,
 )
 from tests.conftest import arguments_for
@@ -68,7 +67,7 @@ class Witness:
 def test_queues_and_outcomes_are_those_that_the_policy_saw(name: str, policy: str, overrides) -> None:
     scenario = scenario_of(name, **overrides)
     witness = Witness(build_policies([policy], scenario)[0])
-    environment = WatchedEnv(scenario)
+    environment = watched_environment(scenario)
     row = play_episode(environment, witness, 0, 5)
     requests, played = environment.arrived_requests(), environment.played(policy)
 
@@ -107,7 +106,7 @@ def test_queues_and_outcomes_are_those_that_the_policy_saw(name: str, policy: st
 def test_causes_name_what_the_request_would_have_broken() -> None:
     scenario = scenario_of("balanced")
     witness = Witness(build_policies(["dftsp"], scenario)[0])
-    environment = WatchedEnv(scenario)
+    environment = watched_environment(scenario)
     play_episode(environment, witness, 0, 5)
     played = environment.played("dftsp")
     expired = [i for i, code in enumerate(played.outcome) if code == EXPIRED and played.cause[i] != HOPELESS]
@@ -170,3 +169,30 @@ def test_files_are_read_back_and_damage_is_named(tmp_path: Path) -> None:
     path.write_bytes(gzip.compress(b'{"format": 2, "scenario_checksum": "", "episodes": []}'))
     with pytest.raises(RecordingError, match=r"format: .*; expected what compare --record writes"):
         read_recordings(path)
+
+
+def everybody(observation, info):
+    return observation["valid"]  # the node trims it to what fits, oldest first
+
+
+def oldest_highest(observation, info):
+    return np.linspace(1, -1, observation["valid"].size)
+
+
+def oldest_legal(observation, info):
+    return int(np.argmax(info["action_mask"]))  # or the commit, behind them all
+
+
+@pytest.mark.parametrize(
+    ("function", "way"), [("everybody", "Batch"), ("oldest_highest", "Rank"), ("oldest_legal", "Select")]
+)
+def test_functions_of_observations_are_watched_in_their_environment(function: str, way: str) -> None:
+    scenario = scenario_of("spillover")
+    players = build_players([f"{__name__}:{function}@EdgeLLM/{way}-v0", "fcfs"], scenario)
+    (episode,) = record_episodes(scenario, players, [7]).episodes
+    theirs, fcfs = episode.played
+    assert fcfs.outcome.count(SERVED) > 0
+    for part in ("outcome", "last_slot", "cause"):
+        assert getattr(theirs, part) == getattr(fcfs, part)
+    assert theirs.slots.delivered_s == fcfs.slots.delivered_s
+    assert any(theirs.slots.infeasible) == (way == "Batch")

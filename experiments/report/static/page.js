@@ -32,14 +32,19 @@ function why(player) {
   return element("div", { class: "why" }, element("h2", {}, `${said(first)} and ${said(second)} in episode ${episode.number}`), element("ul", {}, lines));
 }
 
+// Statistics of docs/protocol.md that not every comparison has.
+const MORE = [["throughput_iqm_rps", "interquartile mean"], ["improvement_probability", "P(improvement)"], ["normalised_score", "normalised score"]];
+
 function leaderboardTable() {
-  const heads = ["policy", "requests/s", `difference${data.reference ? ` to ${data.reference}` : ""}`, "served", "expired", "latency", "decision"];
+  const more = MORE.filter(([key]) => data.policies.some(({ summary }) => summary[key]));
+  const extra = (estimate) => element("td", {}, ...(estimate ? [fixed(estimate.mean), " ", element("small", {}, interval(estimate))] : ["–"]));
+  const heads = ["policy", "requests/s", `difference${data.reference ? ` to ${data.reference}` : ""}`, "served", "expired", "latency", "decision", ...more.map(([, words]) => words)];
   const rows = data.policies.map(({ summary }) => element("tr", {},
     element("th", { scope: "row", title: summary.policy }, swatch(summary.policy), shortened(summary.policy, 40)),
     element("td", {}, fixed(summary.throughput_rps.mean), " ", element("small", {}, interval(summary.throughput_rps))),
     summary.difference_rps ? element("td", {}, signed(summary.difference_rps.mean), " ", element("small", {}, interval(summary.difference_rps, signed))) : element("td", {}, "–"),
     element("td", {}, percent(summary.served_ratio)), element("td", {}, percent(summary.expired_ratio)),
-    element("td", {}, summary.mean_latency_s === null ? "–" : duration(summary.mean_latency_s)), element("td", {}, duration(summary.decision_mean_s))));
+    element("td", {}, summary.mean_latency_s === null ? "–" : duration(summary.mean_latency_s)), element("td", {}, duration(summary.decision_mean_s)), more.map(([key]) => extra(summary[key]))));
   return element("table", {}, element("thead", {}, element("tr", {}, heads.map((head) => element("th", { scope: "col" }, head)))), element("tbody", {}, rows));
 }
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from experiments.__main__ import main
-from experiments.recording import FILE_NAME, OUTCOMES, SERVED, read_recordings
+from experiments.recordings import FILE_NAME, OUTCOMES, SERVED, read_recordings
 from experiments.records import read_results
 from experiments.report import command
 from experiments.report.document import make_document
@@ -185,7 +185,7 @@ def test_what_can_not_be_used_is_named(results: Path, folder: Path, tmp_path: Pa
     fails("expected what this version's compare writes")
     shutil.copy(results / "results.json", folder)
     monkeypatch.setitem(__import__("sys").modules, "plotly.offline", None)
-    fails("plotly is not installed; install it with: pip install -e '.[report]'")
+    fails("install it with: pip install -e '.[report]'")
 
 
 def test_who_has_no_rows_is_not_shown(results: Path) -> None:
@@ -195,6 +195,16 @@ def test_who_has_no_rows_is_not_shown(results: Path) -> None:
     assert document.replay is not None
     assert {played.policy for played in document.replay.episodes[0].recorded.played} == {"dftsp", "sjf"}
     assert "dftsp" in document.replay.pair
+
+
+def test_a_policy_that_does_not_repeat_itself_is_named(results: Path) -> None:
+    about, rows = read_results(results / "results.json")
+    recordings = read_recordings(results / FILE_NAME)
+    assert make_document(about, rows, recordings).notes == []
+    rows = [dataclasses.replace(row, served=row.served + 1) if row.policy == "sjf" else row for row in rows]
+    first, second = make_document(about, rows, recordings).notes
+    assert first.startswith("sjf does not repeat itself: in episode 0 it served ")
+    assert "episode 1" in second
 
 
 def test_outcomes_are_those_that_the_page_takes_apart() -> None:
