@@ -1,4 +1,4 @@
-"""A stable-baselines3 callback that validates, keeps the best, saves checkpoints and reports progress."""
+"""How training is judged: validation next to DFTSP, in TensorBoard, and a callback that keeps the best model."""
 
 import time
 from collections.abc import Callable
@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import Logger
 
+from agents.playing import Played
 from agents.runs import checkpoint_path
 from agents.training import OnProgress, Progress
+from edgellm_env.engine import UTILISATIONS
 
 
 @dataclass(frozen=True)
@@ -17,16 +20,32 @@ class Judgement:
     """How a model under training is judged.
 
     Args:
-        throughput_rps: plays the validation episodes, the same each time; returns the mean.
+        play: plays the validation episodes, the same each time.
         keep: saves the model as it is now, as the best so far.
-        expert_rps: DFTSP's mean in the same episodes.
-        best_rps: of what is kept already; None if nothing is.
+        expert: what DFTSP makes of the same episodes.
+        best_rps: mean throughput of what is kept already; None if nothing is.
     """
 
-    throughput_rps: Callable[[], float]
+    play: Callable[[], Played]
     keep: Callable[[], None]
-    expert_rps: float
+    expert: Played
     best_rps: float | None = None
+
+
+def record_validation(log: Logger, played: Played, expert: Played) -> float:
+    """Write down how validation went, next to DFTSP in the same episodes; return the mean throughput.
+
+    Throughput, served ratio and mean use of each constraint, of the agent and (``expert_...``) of DFTSP; and the gain
+    in percent of DFTSP's throughput.
+    """
+    for who, one in (("", played), ("expert_", expert)):
+        log.record(f"validation/{who}throughput_rps", float(one.throughput_rps.mean()))
+        log.record(f"validation/{who}served_ratio", one.served_ratio)
+        for name, mean in zip(UTILISATIONS, one.utilisation.mean(axis=0), strict=True):
+            log.record(f"validation/{who}{name}", float(mean))
+    mean_rps, expert_rps = float(played.throughput_rps.mean()), float(expert.throughput_rps.mean())
+    log.record("validation/gain_percent", 100.0 * (mean_rps / max(1e-9, expert_rps) - 1.0))
+    return mean_rps
 
 
 class Judge(BaseCallback):
@@ -82,10 +101,7 @@ class Judge(BaseCallback):
         self.logger.dump(self.num_timesteps)
 
     def _validate(self) -> None:
-        mean, expert = self._judgement.throughput_rps(), self._judgement.expert_rps
-        self.logger.record("validation/throughput_rps", mean)
-        self.logger.record("validation/expert_throughput_rps", expert)
-        self.logger.record("validation/gain_percent", 100.0 * (mean / max(1e-9, expert) - 1.0))
+        mean = record_validation(self.logger, self._judgement.play(), self._judgement.expert)
         if self._best_rps is None or mean > self._best_rps:
             self._best_rps = mean
             self._judgement.keep()

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 
 from agents.networks.queue import RequestScorer
-from agents.networks.storage import MODEL, load_scorer
-from agents.policy import PolicyError
+from agents.networks.storage import load_scorer
 from agents.ranking.packing import GreedyPacking
+from agents.runs import weights_path
 from edgellm_env.arrays import BoolArray
 from edgellm_env.scenario import Scenario
 from edgellm_env.view import SlotView
@@ -32,10 +32,7 @@ class QueueNetworkPolicy:
         Raises:
             PolicyError: there is none, or it is not readable.
         """
-        file = path / MODEL if path.is_dir() else path
-        if not file.is_file():
-            raise PolicyError(f"{name}: {path} holds no trained network; expected {MODEL}")
-        return cls(load_scorer(file), name)
+        return cls(load_scorer(weights_path(path, name)), name)
 
     def begin_episode(self, scenario: Scenario, rng: np.random.Generator) -> None:
         """Nothing to get ready: it plays without chance."""

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import gymnasium as gym
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -14,17 +13,19 @@ from stable_baselines3.common.logger import configure
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from agents.expert import dftsp_batches
+from agents.judging import record_validation
 from agents.networks.queue import RequestScorer
-from agents.networks.storage import MODEL, save_scorer
+from agents.networks.storage import save_scorer
+from agents.playing import EXPERT_ENVIRONMENT_ID, Arena, Played, play_expert
 from agents.policy import PolicyError
 from agents.ranking.packing import squashed
-from agents.runs import TENSORBOARD
+from agents.runs import TENSORBOARD, WEIGHTS
 from agents.seeds import episode_seeds
-from agents.training import OnProgress, Progress, Settings, expert_throughput_rps, one_torch_thread
+from agents.training import OnProgress, Progress, Settings, one_torch_thread
 from edgellm_env.arrays import FloatArray
+from edgellm_env.dynamics import Dynamics
 from edgellm_env.observation import Observation
 from edgellm_env.scenario import Scenario
-from edgellm_env.vector_env import EdgeLLMVectorEnv
 
 
 class ImitationSettings(Settings):
@@ -101,7 +102,7 @@ def train(
     network = RequestScorer(settings.width)
     optimiser = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
     validation = episode_seeds("validation", seed, settings.validation_episodes)
-    expert = float(expert_throughput_rps(scenario, validation).mean())
+    expert = play_expert(scenario, validation)
     log = configure(str(run / TENSORBOARD), ["tensorboard"])
     data: list[LabelledSlots] = []
     best_rps = -np.inf
@@ -114,33 +115,29 @@ def train(
             for epoch in range(settings.epochs):
                 rng = np.random.default_rng([seed, index, epoch])
                 loss = _one_epoch(network, optimiser, data, settings.batch_size, rng)
-            mean = float(play(scenario, validation, network).mean())
+            mean = record_validation(log, play(scenario, validation, network), expert)
             if mean > best_rps:
                 best_rps = mean
-                save_scorer(network, run / MODEL)
+                save_scorer(network, run / WEIGHTS)
             log.record("imitation/loss", loss)
-            log.record("validation/throughput_rps", mean)
-            log.record("validation/expert_throughput_rps", expert)
-            log.record("validation/gain_percent", 100.0 * (mean / max(1e-9, expert) - 1.0))
             log.record("time/slots_per_second", per_round / (time.monotonic() - began_s))
             log.dump((index + 1) * per_round)
             on_progress(Progress((index + 1) * per_round, best_rps))
     log.close()
-    return run / MODEL
+    return run / WEIGHTS
 
 
 def collect(scenario: Scenario, seeds: list[int], network: RequestScorer | None) -> LabelledSlots:
     """Play an episode per seed and return its slots with DFTSP's batches; DFTSP plays unless a network is given."""
-    slots = scenario.timing.episode_slots
     observations: list[Observation] = []
     labels: list[NDArray[np.int8]] = []
-    envs = _environments(scenario, len(seeds), "EdgeLLM/Batch-v0" if network is None else "EdgeLLM/Rank-v0")
-    observation, _ = envs.reset(seed=seeds)
-    for _ in range(slots):
-        chosen = dftsp_batches(envs.dynamics)
+
+    def act(observation: Observation, dynamics: Dynamics) -> NDArray[Any]:
         observations.append(observation)
-        labels.append(chosen)
-        observation, *_ = envs.step(chosen if network is None else squashed(_scores(network, observation)))
+        labels.append(dftsp_batches(dynamics))
+        return labels[-1] if network is None else squashed(_scores(network, observation))
+
+    Arena(scenario, EXPERT_ENVIRONMENT_ID if network is None else "EdgeLLM/Rank-v0", len(seeds)).play(seeds, act)
     width = max(1, *(int(one["valid"].sum(axis=1).max()) for one in observations))
     return LabelledSlots(
         requests=np.concatenate([one["requests"][:, :width] for one in observations]),
@@ -150,23 +147,10 @@ def collect(scenario: Scenario, seeds: list[int], network: RequestScorer | None)
     )
 
 
-def play(scenario: Scenario, seeds: list[int], network: RequestScorer) -> FloatArray:
-    """Return (M,) requests served per second by the network in the episodes of these seeds."""
-    envs = _environments(scenario, len(seeds), "EdgeLLM/Rank-v0")
-    observation, _ = envs.reset(seed=seeds)
-    served = np.zeros(len(seeds))
-    for _ in range(scenario.timing.episode_slots):
-        observation, rewards, *_ = envs.step(squashed(_scores(network, observation)))
-        served += rewards
-    return np.asarray(served / scenario.timing.episode_s)
-
-
-def _environments(scenario: Scenario, size: int, environment_id: str) -> EdgeLLMVectorEnv:
-    # A slot more than is played: nobody needs the episodes that would begin with the last one.
-    longer = scenario.with_values({"timing.episode_slots": scenario.timing.episode_slots + 1})
-    envs = gym.make_vec(environment_id, num_envs=size, scenario=longer).unwrapped
-    assert isinstance(envs, EdgeLLMVectorEnv)
-    return envs
+def play(scenario: Scenario, seeds: list[int], network: RequestScorer) -> Played:
+    """Return what the network makes of the episodes of these seeds."""
+    arena = Arena(scenario, "EdgeLLM/Rank-v0", len(seeds))
+    return arena.play(seeds, lambda observation, dynamics: squashed(_scores(network, observation)))
 
 
 def _rescaled(observation: Observation, width: int) -> NDArray[np.float32]:

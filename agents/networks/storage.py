@@ -11,7 +11,6 @@ from safetensors.torch import save_file
 from agents.networks.queue import NODE_INPUTS, REQUEST_INPUTS, RequestScorer
 from agents.policy import PolicyError
 
-MODEL: Final = "model.safetensors"
 _ABOUT_KEY: Final = "about"  # one entry: the order of several is not defined, and equal networks shall be equal files
 
 

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import gymnasium as gym
-import numpy as np
 from gymnasium.vector import VectorEnv, VectorWrapper
 from numpy.typing import NDArray
 from pydantic import Field
@@ -15,10 +14,12 @@ from agents.imitation.training import train as imitate
 from agents.judging import Judge, Judgement
 from agents.networks.policies import PerRequest, QueueFeatures, QueuePolicy
 from agents.networks.queue import RequestScorer
-from agents.networks.storage import MODEL, load_scorer, save_scorer
+from agents.networks.storage import load_scorer, save_scorer
+from agents.playing import play_expert
 from agents.ppo_run import learn, open_model
+from agents.runs import WEIGHTS
 from agents.seeds import episode_seeds
-from agents.training import OnProgress, Settings, expert_throughput_rps
+from agents.training import OnProgress, Settings
 from agents.vec_env import SB3VecEnv
 from edgellm_env.arrays import BoolArray, FloatArray
 from edgellm_env.observation import Observation
@@ -95,9 +96,10 @@ def train(
         PolicyError: nothing to resume from, or nothing left to do.
     """
     validation = episode_seeds("validation", seed, settings.validation_episodes)
-    expert_rps = float(expert_throughput_rps(scenario, validation).mean())
+    expert = play_expert(scenario, validation)
+    par_per_slot = max(1e-9, float(expert.throughput_rps.mean()) * scenario.timing.slot_s)
     envs = gym.make_vec("EdgeLLM/Batch-v0", num_envs=settings.environments, scenario=scenario)
-    environments = SB3VecEnv(AgainstPar(envs, max(1e-9, expert_rps * scenario.timing.slot_s)))
+    environments = SB3VecEnv(AgainstPar(envs, par_per_slot))
 
     def new_model() -> PPO:
         model = _new_model(environments, settings, imitation.width, seed)
@@ -111,15 +113,17 @@ def train(
     model, done = open_model(environments, run, steps, seed, resume, new_model)
     environments.seed(episode_seeds("train", seed, 1)[0] + 2**31 + done)
     judgement = Judgement(
-        throughput_rps=lambda: float(np.mean(play(scenario, validation, scorer_of(model)))),
-        keep=lambda: save_scorer(scorer_of(model), run / MODEL),
-        expert_rps=expert_rps,
-        best_rps=float(play(scenario, validation, load_scorer(run / MODEL)).mean()) if resume else None,
+        play=lambda: play(scenario, validation, scorer_of(model)),
+        keep=lambda: save_scorer(scorer_of(model), run / WEIGHTS),
+        expert=expert,
+        best_rps=(
+            float(play(scenario, validation, load_scorer(run / WEIGHTS)).throughput_rps.mean()) if resume else None
+        ),
     )
     judge = Judge(judgement, settings.validate_every, settings.checkpoint_every, run, on_progress)
     learn(model, run, steps, done, judge)
     environments.close()
-    return run / MODEL
+    return run / WEIGHTS
 
 
 def scorer_of(model: PPO) -> RequestScorer:

@@ -109,5 +109,5 @@ def test_stored_and_loaded(tmp_path) -> None:
     (tmp_path / "other.safetensors").write_bytes(b"no numbers")
     with pytest.raises(PolicyError, match="no network over the queue"):
         QueueNetworkPolicy.load(tmp_path / "other.safetensors", "x")
-    with pytest.raises(PolicyError, match="no trained network"):
+    with pytest.raises(PolicyError, match="no trained weights"):
         QueueNetworkPolicy.load(tmp_path / "nowhere", "x")
