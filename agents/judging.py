@@ -12,6 +12,7 @@ from stable_baselines3.common.logger import Logger
 from agents.playing import Played
 from agents.runs import checkpoint_path
 from agents.training import OnProgress, Progress
+from agents.vec_env import SB3VecEnv
 from edgellm_env.engine import UTILISATIONS
 
 
@@ -69,6 +70,7 @@ class Judge(BaseCallback):
         self._best_rps = judgement.best_rps
         self._rollouts = 0
         self._ended: list[dict[str, Any]] = []
+        self._steps, self._infeasible = 0, 0
         self._began_s, self._began_steps = 0.0, 0
 
     def _on_training_start(self) -> None:
@@ -76,6 +78,10 @@ class Judge(BaseCallback):
 
     def _on_step(self) -> bool:
         self._ended += [info for info in self.locals["infos"] if "episode" in info]
+        assert isinstance(self.training_env, SB3VecEnv)
+        infeasible = self.training_env.infos["infeasible"]
+        self._steps += infeasible.size
+        self._infeasible += int(infeasible.sum())
         return True
 
     def _on_rollout_start(self) -> None:
@@ -90,7 +96,8 @@ class Judge(BaseCallback):
             served = sum(info["served"] for info in self._ended)
             arrived = max(1, sum(info["arrived"] for info in self._ended))
             self.logger.record("rollout/served_ratio", served / arrived)
-            self._ended = []
+        self.logger.record("rollout/infeasible_ratio", self._infeasible / max(1, self._steps))
+        self._ended, self._steps, self._infeasible = [], 0, 0
         seconds = max(1e-9, time.monotonic() - self._began_s)
         self.logger.record("time/slots_per_second", (self.num_timesteps - self._began_steps) / seconds)
         self.logger.dump(self.num_timesteps)
@@ -98,10 +105,10 @@ class Judge(BaseCallback):
 
     def _on_training_end(self) -> None:
         self._validate()
-        self.logger.dump(self.num_timesteps)
 
     def _validate(self) -> None:
         mean = record_validation(self.logger, self._judgement.play(), self._judgement.expert)
+        self.logger.dump(self.num_timesteps)
         if self._best_rps is None or mean > self._best_rps:
             self._best_rps = mean
             self._judgement.keep()

@@ -121,7 +121,8 @@ def _new_model(environments: SB3VecEnv, settings: PpoRankSettings, seed: int) ->
         n_steps=settings.rollout_slots,
         batch_size=settings.batch_size,
         n_epochs=settings.epochs,
-        learning_rate=lambda left: last + (first - last) * left,
+        # Below 0 where whole rollouts exceed the steps asked for.
+        learning_rate=lambda left: last + (first - last) * max(0.0, left),
         gamma=settings.discount,
         gae_lambda=settings.gae_lambda,
         clip_range=settings.clip_range,
