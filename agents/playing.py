@@ -10,14 +10,13 @@ from numpy.typing import NDArray
 
 from agents.expert import dftsp_batches
 from edgellm_env.arrays import FloatArray
-from edgellm_env.dynamics import Dynamics
 from edgellm_env.engine import UTILISATIONS
 from edgellm_env.observation import Observation
 from edgellm_env.scenario import Scenario
 from edgellm_env.vector_env import EdgeLLMVectorEnv
 
-Act: TypeAlias = Callable[[Observation, Dynamics], NDArray[Any]]
-"""From the environments' observations, and their state for batched schedulers, to an action for each, (E, ...)."""
+Act: TypeAlias = Callable[[Observation, EdgeLLMVectorEnv], NDArray[Any]]
+"""From the environments' observations, and them for masks and batched schedulers, to an action for each, (E, ...)."""
 
 EXPERT_ENVIRONMENT_ID: Final = "EdgeLLM/Batch-v0"
 
@@ -76,7 +75,7 @@ class Arena:
         served, arrived = np.zeros(size), np.zeros(size)
         playing = np.ones(size, dtype=np.bool_)
         while playing.any():
-            observation, _, _, _, infos = envs.step(act(observation, envs.dynamics))
+            observation, _, _, _, infos = envs.step(act(observation, envs))
             # Where a slot takes several actions some episodes end before others; what comes after does not count.
             closed = playing & (infos["slot"] > slot)
             for column, name in enumerate(UTILISATIONS):
@@ -95,4 +94,4 @@ def play_expert(scenario: Scenario, seeds: Sequence[int]) -> Played:
         RuntimeError: no solver could prove an optimum within its node limit.
     """
     arena = Arena(scenario, EXPERT_ENVIRONMENT_ID, len(seeds))
-    return arena.play(seeds, lambda observation, dynamics: dftsp_batches(dynamics))
+    return arena.play(seeds, lambda observation, envs: dftsp_batches(envs.dynamics))

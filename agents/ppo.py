@@ -83,7 +83,7 @@ def train(
     environments.seed(episode_seeds("train", seed, 1)[0] + done)
 
     def play(one: PPO) -> Played:
-        return arena.play(validation, lambda observation, dynamics: one.predict(observation, deterministic=True)[0])
+        return arena.play(validation, lambda observation, envs: one.predict(observation, deterministic=True)[0])
 
     judgement = Judgement(
         play=lambda: play(model),

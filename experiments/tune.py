@@ -13,10 +13,10 @@ from rich.console import Console
 from agents.lookahead import SETTINGS_FILE, LookaheadSettings, request_values
 from agents.playing import Arena
 from agents.seeds import episode_seeds
-from edgellm_env.dynamics import Dynamics
 from edgellm_env.observation import Observation
 from edgellm_env.scenario import Scenario, load_scenario
 from edgellm_env.solvers import solve_exact_batch
+from edgellm_env.vector_env import EdgeLLMVectorEnv
 
 POPULATION = 16
 ELITE = 4
@@ -31,7 +31,8 @@ def served_by(candidates: list[LookaheadSettings], scenario: Scenario, seeds: li
     num_envs = len(candidates) * len(seeds)
     blocks = [slice(first, first + len(seeds)) for first in range(0, num_envs, len(seeds))]
 
-    def act(observation: Observation, dynamics: Dynamics) -> NDArray[np.int8]:
+    def act(observation: Observation, envs: EdgeLLMVectorEnv) -> NDArray[np.int8]:
+        dynamics = envs.dynamics
         slots = dynamics.problem_arrays()
         values = np.concatenate(
             [

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 from stable_baselines3 import PPO
 
-from agents.imitation.training import ImitationSettings, play
+from agents.imitation.training import ImitationSettings
 from agents.imitation.training import train as imitate
 from agents.judging import Judge, Judgement
+from agents.networks.deciding import play_ranking
 from agents.networks.policies import PerRequest, QueueFeatures, QueuePolicy
 from agents.networks.queue import RequestScorer
 from agents.networks.storage import load_scorer, save_scorer
@@ -113,11 +114,13 @@ def train(
     model, done = open_model(environments, run, steps, seed, resume, new_model)
     environments.seed(episode_seeds("train", seed, 1)[0] + 2**31 + done)
     judgement = Judgement(
-        play=lambda: play(scenario, validation, scorer_of(model)),
+        play=lambda: play_ranking(scenario, validation, scorer_of(model)),
         keep=lambda: save_scorer(scorer_of(model), run / WEIGHTS),
         expert=expert,
         best_rps=(
-            float(play(scenario, validation, load_scorer(run / WEIGHTS)).throughput_rps.mean()) if resume else None
+            float(play_ranking(scenario, validation, load_scorer(run / WEIGHTS)).throughput_rps.mean())
+            if resume
+            else None
         ),
     )
     judge = Judge(judgement, settings.validate_every, settings.checkpoint_every, run, on_progress)

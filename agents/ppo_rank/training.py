@@ -98,7 +98,7 @@ def train(
     def play(actor: Actor) -> Played:
         return arena.play(
             validation,
-            lambda observation, dynamics: packing.actions(slot_scores(actor, observation), dynamics),
+            lambda observation, envs: packing.actions(slot_scores(actor, observation), envs.dynamics),
         )
 
     judgement = Judgement(

@@ -36,7 +36,7 @@ class Population:
         """
         return self._arena.play(
             list(seeds) * self._candidates,
-            lambda observation, dynamics: self._packing.actions(scorers.score(observation, self._candidate), dynamics),
+            lambda observation, envs: self._packing.actions(scorers.score(observation, self._candidate), envs.dynamics),
         )
 
     def throughput_rps(self, scorers: Scorers, seeds: Sequence[int]) -> FloatArray:

@@ -25,10 +25,12 @@ def test_what_came_of_episodes_is_what_the_evaluator_says(name: str) -> None:
 def test_slots_of_several_actions_are_played_to_the_end_of_the_last_episode() -> None:
     scenario = load_scenario("light").with_values({"timing.episode_slots": 12})
 
-    def batch(observation, dynamics):
+    def batch(observation, envs):
+        dynamics = envs.dynamics
         return (np.arange(dynamics.capacity) < dynamics.node["waiting"][:, None]).astype(np.int8)
 
-    def oldest_legal(observation, dynamics):
+    def oldest_legal(observation, envs):
+        dynamics = envs.dynamics
         # What fits beside the batch so far, in queue order; then the commit, the last action, is all that is legal.
         places = np.full(dynamics.num_envs, dynamics.capacity)
         for row in range(dynamics.num_envs):
@@ -51,7 +53,7 @@ def test_an_arena_plays_again_as_if_for_the_first_time() -> None:
     scenario = load_scenario("light").with_values({"timing.episode_slots": 10})
     arena = Arena(scenario, "EdgeLLM/Rank-v0", 4)
     first, _, again = (
-        arena.play(seeds, lambda observation, dynamics: np.zeros((4, dynamics.capacity), dtype=np.float32)).served
+        arena.play(seeds, lambda observation, envs: np.zeros((4, envs.dynamics.capacity), dtype=np.float32)).served
         for seeds in (SEEDS, SEEDS[::-1], SEEDS)
     )
     np.testing.assert_array_equal(first, again)
