@@ -145,7 +145,16 @@ def _solve(slots: ProblemArrays, capacity: int) -> SlotAnswers:
     selection, count, optimal = answer.selection, answer.count, answer.optimal
     if not optimal.all():
         again = np.flatnonzero(~optimal)
-        exact = solve_exact_batch(**{name: array[again] for name, array in slots.items()})  # type: ignore[arg-type]
+        exact = solve_exact_batch(
+            compute_s=slots["compute_s"][again],
+            kv_bytes=slots["kv_bytes"][again],
+            uplink_share=slots["uplink_share"][again],
+            downlink_share=slots["downlink_share"][again],
+            slack_s=slots["slack_s"][again],
+            valid=slots["valid"][again],
+            compute_limit_s=slots["compute_limit_s"][again],
+            memory_bytes=slots["memory_bytes"][again],
+        )
         selection[again], count[again], optimal[again] = exact.selection, exact.count, exact.optimal
     whole = np.zeros((count.size, capacity), dtype=np.bool_)
     whole[:, : selection.shape[1]] = selection

@@ -79,7 +79,9 @@ def train(
     validation = episode_seeds("validation", seed, settings.validation_episodes)
     arena = Arena(scenario, ENVIRONMENT_ID, settings.validation_episodes)
     environments = SB3VecEnv(gym.make_vec(ENVIRONMENT_ID, num_envs=settings.environments, scenario=scenario))
-    model, done = open_model(environments, run, steps, seed, resume, lambda: _new_model(environments, settings, seed))
+    model, done = open_model(
+        PPO, environments, run, steps, seed, resume, lambda: _new_model(environments, settings, seed)
+    )
     environments.seed(episode_seeds("train", seed, 1)[0] + done)
 
     def play(one: PPO) -> Played:

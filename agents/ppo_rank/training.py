@@ -92,7 +92,7 @@ def train(
             _begin_with(model, linear_weights(scenario, search, settings.linear_generations, seed))
         return model
 
-    model, done = open_model(environments, run, steps, seed, resume, new_model)
+    model, done = open_model(PPO, environments, run, steps, seed, resume, new_model)
     environments.seed(episode_seeds("train", seed, 1)[0] + 2**31 + done)
 
     def play(actor: Actor) -> Played:

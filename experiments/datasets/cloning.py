@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from agents.cloning import Agreement, Epoch, clone
-from agents.imitation.policy import QueueNetworkPolicy
 from agents.imitation.training import ImitationSettings
+from agents.networks.picking import PickingPolicy
 from agents.networks.storage import save_scorer
 from agents.runs import ABOUT, SCENARIO, WEIGHTS
 from agents.seeds import episode_seeds
@@ -96,7 +96,7 @@ def clone_dataset(
             report,
         )
     save_scorer(network, run / WEIGHTS)
-    policy = PolicyBehaviour(QueueNetworkPolicy(network, "bc"), "bc")
+    policy = PolicyBehaviour(PickingPolicy(network, "bc"), "bc")
     served, expert = (
         float(np.mean(play_returns(scenario, behaviour, validation))) / scenario.timing.episode_s
         for behaviour in (policy, Expert())
