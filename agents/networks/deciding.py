@@ -10,9 +10,11 @@ from torch import Tensor
 from agents.networks.queue import RequestScorer
 from agents.playing import Arena, Played
 from agents.ranking.packing import squashed
+from agents.training import one_torch_thread
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
 from edgellm_env.observation import Observation
 from edgellm_env.scenario import Scenario
+from edgellm_env.vector_env import EdgeLLMVectorEnv, SelectVectorEnv
 
 _PARTS = ("requests", "valid", "node", "batch")
 
@@ -47,13 +49,16 @@ def next_picks(network: RequestScorer, observation: Observation, legal: BoolArra
 def play_ranking(scenario: Scenario, seeds: list[int], network: RequestScorer) -> Played:
     """Play the episodes of these seeds, packing by descending score."""
     arena = Arena(scenario, "EdgeLLM/Rank-v0", len(seeds))
-    return arena.play(seeds, lambda observation, envs: squashed(scores_of(network, observation)))
+    with one_torch_thread():
+        return arena.play(seeds, lambda observation, envs: squashed(scores_of(network, observation)))
 
 
 def play_picking(scenario: Scenario, seeds: list[int], network: RequestScorer) -> Played:
     """Play the episodes of these seeds, adding one request after the other under the environment's masks."""
 
-    def act(observation: Observation, envs: Any) -> NDArray[Any]:
+    def act(observation: Observation, envs: EdgeLLMVectorEnv) -> NDArray[Any]:
+        assert isinstance(envs, SelectVectorEnv)
         return next_picks(network, observation, envs.action_masks())
 
-    return Arena(scenario, "EdgeLLM/Select-v0", len(seeds)).play(seeds, act)
+    with one_torch_thread():
+        return Arena(scenario, "EdgeLLM/Select-v0", len(seeds)).play(seeds, act)

@@ -20,7 +20,7 @@ SCENARIO = load_scenario("balanced").with_values({"timing.episode_slots": 25})
 
 
 def settings_of(agent: str) -> ImitationSettings:
-    small = {"environments": 6, "validation_episodes": 4, "batch_size": 32}
+    small = {"environments": 6, "validation_episodes": 4, "batch_size": 32, "width": 16}
     return read_settings(ImitationSettings, SETTINGS_FOLDER / f"{agent}.yaml").model_copy(update=small)
 
 
@@ -28,7 +28,7 @@ def settings_of(agent: str) -> ImitationSettings:
 def test_it_learns_from_the_expert_and_plays_the_same_once_loaded(agent: str, tmp_path: Path) -> None:
     settings = settings_of(agent)
     path = train(SCENARIO, settings, 3 * settings.slots_per_round(SCENARIO), 0, tmp_path)
-    network, seeds = load_scorer(path), episode_seeds("train", 9, 16)
+    network, seeds = load_scorer(path), episode_seeds("train", 9, 10)
     indifferent = RequestScorer(settings.width)
     torch.nn.init.zeros_(indifferent.head.weight)
     torch.nn.init.zeros_(indifferent.head.bias)
