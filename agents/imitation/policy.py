@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import numpy as np
-import torch
 
+from agents.networks.deciding import scores_of
 from agents.networks.queue import RequestScorer
 from agents.networks.storage import load_scorer
 from agents.ranking.packing import GreedyPacking
@@ -39,9 +39,6 @@ class QueueNetworkPolicy:
 
     def select(self, view: SlotView) -> BoolArray:
         """Return the packed batch."""
-        observation = {
-            name: torch.as_tensor(view.observation[name]).unsqueeze(0) for name in ("requests", "valid", "node")
-        }
-        with torch.no_grad():
-            scores = self._network(observation)[0, : view.problem.size]
-        return GreedyPacking().batch(scores.double().numpy(), view.problem)
+        observation = {name: view.observation[name][None] for name in ("requests", "valid", "node")}
+        scores = scores_of(self._network, observation)[0, : view.problem.size]
+        return GreedyPacking().batch(scores, view.problem)

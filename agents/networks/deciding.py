@@ -26,7 +26,7 @@ def tensors(observation: Observation) -> dict[str, Tensor]:
 
 def scores_of(network: RequestScorer, observation: Observation) -> FloatArray:
     """Return (E, N) scores of the requests."""
-    with torch.no_grad():
+    with one_torch_thread(), torch.no_grad():
         return np.asarray(network(tensors(observation)).double().numpy())
 
 
@@ -49,8 +49,7 @@ def next_picks(network: RequestScorer, observation: Observation, legal: BoolArra
 def play_ranking(scenario: Scenario, seeds: list[int], network: RequestScorer) -> Played:
     """Play the episodes of these seeds, packing by descending score."""
     arena = Arena(scenario, "EdgeLLM/Rank-v0", len(seeds))
-    with one_torch_thread():
-        return arena.play(seeds, lambda observation, envs: squashed(scores_of(network, observation)))
+    return arena.play(seeds, lambda observation, envs: squashed(scores_of(network, observation)))
 
 
 def play_picking(scenario: Scenario, seeds: list[int], network: RequestScorer) -> Played:
@@ -60,5 +59,4 @@ def play_picking(scenario: Scenario, seeds: list[int], network: RequestScorer) -
         assert isinstance(envs, SelectVectorEnv)
         return next_picks(network, observation, envs.action_masks())
 
-    with one_torch_thread():
-        return Arena(scenario, "EdgeLLM/Select-v0", len(seeds)).play(seeds, act)
+    return Arena(scenario, "EdgeLLM/Select-v0", len(seeds)).play(seeds, act)
