@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from agents.networks.queue import RequestScorer
+from agents.networks.queue import RequestScorer, remainder
 from agents.training import one_torch_thread
 
 Slots: TypeAlias = dict[str, Tensor]
-"""``requests`` (B, n, 10) float32, ``valid`` (B, n) int8, ``node`` (B, G) float32, ``chosen`` (B, n) int8."""
+"""``requests`` (B, n, 10) float32, ``valid`` (B, n) int8, ``node`` (B, G) float32, ``chosen`` (B, n) int8 or bool."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,6 @@ def clone(
 ) -> tuple[RequestScorer, Agreement]:
     """Train a network to mark the requests that were picked; return it as it agreed best with held-out slots.
 
-    The loss asks of each request whether it was picked. No order is asked for: a batch has none.
-
     Args:
         training: gives an epoch's batches of slots.
         held_out: gives the held-out batches.
@@ -70,6 +68,7 @@ def clone(
         on_epoch: called after every pass.
     """
     torch.manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
     network = RequestScorer(width)
     optimiser = torch.optim.Adam(network.parameters(), lr=learning_rate)
     best: tuple[Agreement, dict[str, Tensor]] | None = None
@@ -77,8 +76,7 @@ def clone(
         for index in range(epochs):
             total, steps = 0.0, 0
             for slots in training(index):
-                valid = slots["valid"].bool()
-                loss = binary_cross_entropy_with_logits(network(slots)[valid], slots["chosen"][valid].float())
+                loss = completion_loss(network, slots, generator)
                 optimiser.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimiser.step()
@@ -90,6 +88,34 @@ def clone(
     assert best is not None
     network.load_state_dict(best[1])
     return network, best[0]
+
+
+def completion_loss(network: RequestScorer, slots: Slots, generator: torch.Generator) -> Tensor:
+    """Return the mean cross-entropy of marking what completes batches under way.
+
+    Of each recorded batch a random part is taken as picked already; of each request that fits beside it, the loss asks
+    whether it belongs to the rest. No order is asked for: a batch has none.
+
+    Args:
+        network: what learns.
+        slots: also, if given, ``begun`` (B, n): what was in the batch before ``chosen`` completed it.
+        generator: of the parts.
+    """
+    begun, chosen = slots.get("begun"), slots["chosen"].bool()
+    part = _random_part(chosen, generator)
+    batch = part if begun is None else part | begun.bool()
+    state = {name: slots[name] for name in ("requests", "valid", "node")} | {"batch": batch}
+    asked = remainder(state).fits | (chosen & ~part)
+    loss = binary_cross_entropy_with_logits(network(state)[asked], chosen[asked].float(), reduction="sum")
+    return loss / max(1, int(asked.sum()))
+
+
+def _random_part(chosen: Tensor, generator: torch.Generator) -> Tensor:
+    """Return a random part (B, n) of each batch, all sizes below the whole being equally likely."""
+    size = chosen.sum(dim=1, keepdim=True)
+    drawn = torch.rand(chosen.shape, generator=generator).masked_fill(~chosen, 2.0)
+    kept = (torch.rand(size.shape, generator=generator) * size).floor()
+    return chosen & (drawn.argsort(dim=1).argsort(dim=1) < kept)
 
 
 def agreement_on(network: RequestScorer, batches: Iterable[Slots]) -> Agreement:

@@ -1,6 +1,7 @@
 """The expert: DFTSP, which solves every slot exactly and knows nothing of the next."""
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 from agents.policy import DETERMINISTIC
 from edgellm_env.arrays import BoolArray, IntArray
 from edgellm_env.dynamics import Dynamics
+from edgellm_env.problem import ProblemArrays
 from edgellm_env.scenario import Scenario
 from edgellm_env.solvers import (
     BatchSolution,
@@ -18,6 +20,8 @@ from edgellm_env.solvers import (
     solve_joint,
 )
 from edgellm_env.view import SlotView
+
+_LEAST_SHARE: Final = 1e-9
 
 
 class Dftsp:
@@ -110,16 +114,52 @@ class SlotAnswers:
 
 def solve_slots(dynamics: Dynamics, rows: IntArray) -> SlotAnswers:
     """Solve the current slots of environments ``rows`` as the policy ``dftsp`` does."""
+    return _solve(dynamics.problem_arrays(rows), dynamics.capacity)
+
+
+def complete_batches(dynamics: Dynamics, rows: IntArray, begun: BoolArray) -> SlotAnswers:
+    """Solve what feasible batches under way, ``begun`` (R, N), leave of the current slots of environments ``rows``.
+
+    The answers are what DFTSP would add to these batches, without them.
+    """
     slots = dynamics.problem_arrays(rows)
+    taken = begun[:, : slots["valid"].shape[1]] & slots["valid"]
+    compute_s, kv_bytes, uplink, downlink = (
+        np.where(taken, amounts, 0.0).sum(axis=1)
+        for amounts in (slots["compute_s"], slots["kv_bytes"], slots["uplink_share"], slots["downlink_share"])
+    )
+    tightest_s = np.where(taken, slots["slack_s"], np.inf).min(axis=1)
+    rest = ProblemArrays(
+        compute_s=slots["compute_s"],
+        kv_bytes=slots["kv_bytes"],
+        # Solvers take shares of a whole link: of what is left of it, then.
+        uplink_share=slots["uplink_share"] / np.maximum(_LEAST_SHARE, 1.0 - uplink)[:, None],
+        downlink_share=slots["downlink_share"] / np.maximum(_LEAST_SHARE, 1.0 - downlink)[:, None],
+        slack_s=slots["slack_s"] - compute_s[:, None],
+        valid=slots["valid"] & ~taken & (slots["slack_s"] >= compute_s[:, None]),
+        compute_limit_s=np.maximum(0.0, np.minimum(slots["compute_limit_s"], tightest_s) - compute_s),
+        memory_bytes=np.maximum(0.0, slots["memory_bytes"] - kv_bytes),
+    )
+    return _solve(rest, dynamics.capacity)
+
+
+def _solve(slots: ProblemArrays, capacity: int) -> SlotAnswers:
     answer: BatchSolution = solve_dftsp_batch(**slots)
     selection, count, optimal = answer.selection, answer.count, answer.optimal
     if not optimal.all():
         again = np.flatnonzero(~optimal)
-        exact = solve_exact_batch(**dynamics.problem_arrays(rows[again]))
-        selection[again] = False
-        selection[again, : exact.selection.shape[1]] = exact.selection
-        count[again], optimal[again] = exact.count, exact.optimal
-    whole = np.zeros((rows.size, dynamics.capacity), dtype=np.bool_)
+        exact = solve_exact_batch(
+            compute_s=slots["compute_s"][again],
+            kv_bytes=slots["kv_bytes"][again],
+            uplink_share=slots["uplink_share"][again],
+            downlink_share=slots["downlink_share"][again],
+            slack_s=slots["slack_s"][again],
+            valid=slots["valid"][again],
+            compute_limit_s=slots["compute_limit_s"][again],
+            memory_bytes=slots["memory_bytes"][again],
+        )
+        selection[again], count[again], optimal[again] = exact.selection, exact.count, exact.optimal
+    whole = np.zeros((count.size, capacity), dtype=np.bool_)
     whole[:, : selection.shape[1]] = selection
     return SlotAnswers(whole, count, answer.nodes, optimal)
 

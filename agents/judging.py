@@ -1,4 +1,4 @@
-"""A stable-baselines3 callback that validates, keeps the best, saves checkpoints and reports progress."""
+"""How training is judged: validation next to DFTSP, in TensorBoard, and a callback that keeps the best model."""
 
 import time
 from collections.abc import Callable
@@ -7,9 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import Logger
 
+from agents.playing import Played
 from agents.runs import checkpoint_path
 from agents.training import OnProgress, Progress
+from agents.vec_env import SB3VecEnv
+from edgellm_env.engine import UTILISATIONS
 
 
 @dataclass(frozen=True)
@@ -17,16 +21,32 @@ class Judgement:
     """How a model under training is judged.
 
     Args:
-        throughput_rps: plays the validation episodes, the same each time; returns the mean.
+        play: plays the validation episodes, the same each time.
         keep: saves the model as it is now, as the best so far.
-        expert_rps: DFTSP's mean in the same episodes.
-        best_rps: of what is kept already; None if nothing is.
+        expert: what DFTSP makes of the same episodes.
+        best_rps: mean throughput of what is kept already; None if nothing is.
     """
 
-    throughput_rps: Callable[[], float]
+    play: Callable[[], Played]
     keep: Callable[[], None]
-    expert_rps: float
+    expert: Played
     best_rps: float | None = None
+
+
+def record_validation(log: Logger, played: Played, expert: Played) -> float:
+    """Write down how validation went, next to DFTSP in the same episodes; return the mean throughput.
+
+    Throughput, served ratio and mean use of each constraint, of the agent and (``expert_...``) of DFTSP; and the gain
+    in percent of DFTSP's throughput.
+    """
+    for who, one in (("", played), ("expert_", expert)):
+        log.record(f"validation/{who}throughput_rps", float(one.throughput_rps.mean()))
+        log.record(f"validation/{who}served_ratio", one.served_ratio)
+        for name, mean in zip(UTILISATIONS, one.utilisation.mean(axis=0), strict=True):
+            log.record(f"validation/{who}{name}", float(mean))
+    mean_rps, expert_rps = float(played.throughput_rps.mean()), float(expert.throughput_rps.mean())
+    log.record("validation/gain_percent", 100.0 * (mean_rps / max(1e-9, expert_rps) - 1.0))
+    return mean_rps
 
 
 class Judge(BaseCallback):
@@ -50,6 +70,7 @@ class Judge(BaseCallback):
         self._best_rps = judgement.best_rps
         self._rollouts = 0
         self._ended: list[dict[str, Any]] = []
+        self._steps, self._infeasible = 0, 0
         self._began_s, self._began_steps = 0.0, 0
 
     def _on_training_start(self) -> None:
@@ -57,6 +78,10 @@ class Judge(BaseCallback):
 
     def _on_step(self) -> bool:
         self._ended += [info for info in self.locals["infos"] if "episode" in info]
+        assert isinstance(self.training_env, SB3VecEnv)
+        infeasible = self.training_env.infos["infeasible"]
+        self._steps += infeasible.size
+        self._infeasible += int(infeasible.sum())
         return True
 
     def _on_rollout_start(self) -> None:
@@ -71,7 +96,8 @@ class Judge(BaseCallback):
             served = sum(info["served"] for info in self._ended)
             arrived = max(1, sum(info["arrived"] for info in self._ended))
             self.logger.record("rollout/served_ratio", served / arrived)
-            self._ended = []
+        self.logger.record("rollout/infeasible_ratio", self._infeasible / max(1, self._steps))
+        self._ended, self._steps, self._infeasible = [], 0, 0
         seconds = max(1e-9, time.monotonic() - self._began_s)
         self.logger.record("time/slots_per_second", (self.num_timesteps - self._began_steps) / seconds)
         self.logger.dump(self.num_timesteps)
@@ -79,13 +105,10 @@ class Judge(BaseCallback):
 
     def _on_training_end(self) -> None:
         self._validate()
-        self.logger.dump(self.num_timesteps)
 
     def _validate(self) -> None:
-        mean, expert = self._judgement.throughput_rps(), self._judgement.expert_rps
-        self.logger.record("validation/throughput_rps", mean)
-        self.logger.record("validation/expert_throughput_rps", expert)
-        self.logger.record("validation/gain_percent", 100.0 * (mean / max(1e-9, expert) - 1.0))
+        mean = record_validation(self.logger, self._judgement.play(), self._judgement.expert)
+        self.logger.dump(self.num_timesteps)
         if self._best_rps is None or mean > self._best_rps:
             self._best_rps = mean
             self._judgement.keep()

@@ -21,6 +21,7 @@ LearnerName: TypeAlias = Literal[
     "bc",
     "dagger",
     "ppo-batch",
+    "ppo-select",
     "bc+ppo",
 ]
 LEARNER_NAMES: Final[tuple[LearnerName, ...]] = get_args(LearnerName)
@@ -115,11 +116,11 @@ def _imitation(config: Path) -> Learner:
     return Learner(settings, train, lambda scenario: settings.rounds * settings.slots_per_round(scenario))
 
 
-def _ppo_batch(config: Path) -> Learner:
+def _ppo_queue(config: Path) -> Learner:
     from agents.imitation.training import ImitationSettings  # noqa: PLC0415
     from agents.ppo_queue import training  # noqa: PLC0415
 
-    settings = read_settings(training.PpoBatchSettings, config)
+    settings = read_settings(training.PpoQueueSettings, config)
     imitation = read_settings(ImitationSettings, settings_path("bc"))
 
     def train(scenario: Scenario, steps: int, seed: int, run: Path, resume: bool, on_progress: OnProgress) -> Path:
@@ -138,6 +139,7 @@ _MAKERS: Final[dict[LearnerName, Callable[[Path], Learner]]] = {
     "ppo-value": _ppo_rank,
     "bc": _imitation,
     "dagger": _imitation,
-    "ppo-batch": _ppo_batch,
-    "bc+ppo": _ppo_batch,
+    "ppo-batch": _ppo_queue,
+    "ppo-select": _ppo_queue,
+    "bc+ppo": _ppo_queue,
 }

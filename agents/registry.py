@@ -40,6 +40,12 @@ def _queue_network(path: Path, name: str) -> Policy:
     return QueueNetworkPolicy.load(path, name)
 
 
+def _picking_network(path: Path, name: str) -> Policy:
+    from agents.networks.picking import PickingPolicy  # noqa: PLC0415 - PyTorch takes seconds, and is an extra
+
+    return PickingPolicy.load(path, name)
+
+
 _WITHOUT_PICKLE: dict[str, Callable[[Path, str], Policy]] = {
     "cem-linear": _ranker,
     "es-rank": _ranker,
@@ -47,9 +53,10 @@ _WITHOUT_PICKLE: dict[str, Callable[[Path, str], Policy]] = {
     "ppo-rank": _rank_network,
     "cem+ppo": _rank_network,
     "ppo-value": _rank_network,
-    "bc": _queue_network,
-    "dagger": _queue_network,
+    "bc": _picking_network,
+    "dagger": _picking_network,
     "ppo-batch": _queue_network,
+    "ppo-select": _picking_network,
     "bc+ppo": _queue_network,
 }
 """Loaders of safetensors, by learner: from a run's or shipped agent's folder, and the name to list it under."""

@@ -1,6 +1,7 @@
 """The folder of a training run: what is where.
 
-model.zip            the trained model
+model.safetensors    the trained weights; loading them runs nothing
+model.zip            or, from learners that keep the library's own format, the trained model
 run.json             how it came about: scenario, versions, command, settings, steps
 scenario.yaml        the scenario it was trained on
 checkpoints/         step_<steps>.zip, to continue from
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from agents.policy import PolicyError
 
+WEIGHTS = "model.safetensors"
 MODEL = "model.zip"
 ABOUT = "run.json"
 SCENARIO = "scenario.yaml"
@@ -31,6 +33,22 @@ def model_path(run: Path) -> Path:
     if not path.is_file():
         raise PolicyError(f"{run}: no trained model; expected the folder of a finished training run, or a ZIP file")
     return path
+
+
+def weights_path(path: Path, name: str) -> Path:
+    """Return the weights of a run's or shipped agent's folder, or the safetensors file itself.
+
+    Args:
+        path: the folder, or the file.
+        name: of the policy that they are for, for the message.
+
+    Raises:
+        PolicyError: there are none.
+    """
+    file = path / WEIGHTS if path.is_dir() else path
+    if not file.is_file():
+        raise PolicyError(f"{name}: {path} holds no trained weights; expected {WEIGHTS}")
+    return file
 
 
 def checkpoint_path(run: Path, steps: int) -> Path:

@@ -1,20 +1,13 @@
-"""What all learners have in common: settings from YAML, progress, and the expert's mark on the same episodes."""
+"""What all learners have in common: settings from YAML, progress, PyTorch's threads."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
-import gymnasium as gym
-import numpy as np
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
-
-from agents.expert import dftsp_batches
-from edgellm_env.arrays import FloatArray
-from edgellm_env.scenario import Scenario
-from edgellm_env.vector_env import EdgeLLMVectorEnv
 
 SETTINGS_FOLDER: Final = Path(__file__).parent.parent / "configs" / "agents"
 
@@ -70,17 +63,3 @@ def one_torch_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def expert_throughput_rps(scenario: Scenario, seeds: Sequence[int]) -> FloatArray:
-    """Return (M,) requests served per second by DFTSP in the episodes of these seeds."""
-    slots = scenario.timing.episode_slots
-    # A slot more than is played: nobody needs the episodes that would begin with the last one.
-    longer = scenario.with_values({"timing.episode_slots": slots + 1})
-    envs = gym.make_vec("EdgeLLM/Batch-v0", num_envs=len(seeds), scenario=longer).unwrapped
-    assert isinstance(envs, EdgeLLMVectorEnv)
-    envs.reset(seed=list(seeds))
-    served = np.zeros(len(seeds))
-    for _ in range(slots):
-        served += envs.step(dftsp_batches(envs.dynamics))[1]
-    return np.asarray(served / scenario.timing.episode_s)

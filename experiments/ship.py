@@ -9,7 +9,7 @@ from typing import Any, Final
 from rich.console import Console
 
 from agents.registry import build_policies
-from agents.runs import ABOUT, SCENARIO
+from agents.runs import ABOUT, SCENARIO, WEIGHTS
 from agents.seeds import episode_seeds
 from agents.shipping import CARD, SHIPPED_FOLDER
 from edgellm_env.scenario import load_scenario
@@ -17,7 +17,6 @@ from experiments.evaluation import evaluate
 from experiments.records import OutputError
 from experiments.summary import REFERENCE, summarise
 
-MODEL: Final = "model.safetensors"
 LARGEST_BYTES: Final = 1_000_000
 _FROM_RUN: Final = ("agent", "seed", "steps", "training_s", "scenario", "scenario_checksum", "command", "resumed")
 
@@ -40,9 +39,9 @@ class Ship:
             ValueError: no finished run with a safetensors model of at most 1 MB, or one on another scenario than the
                 shipped one of its name.
         """
-        model = self.run_folder / MODEL
+        model = self.run_folder / WEIGHTS
         if not model.is_file() or not (self.run_folder / ABOUT).is_file():
-            raise OutputError(f"run-folder: {self.run_folder} holds no finished run with {MODEL}")
+            raise OutputError(f"run-folder: {self.run_folder} holds no finished run with {WEIGHTS}")
         if model.stat().st_size > LARGEST_BYTES:
             raise OutputError(f"{model}: {model.stat().st_size} bytes; expected at most {LARGEST_BYTES}")
         about: dict[str, Any] = json.loads((self.run_folder / ABOUT).read_text(encoding="utf-8"))
@@ -67,7 +66,7 @@ class Ship:
         }
         folder = self.to / str(about["agent"]) / scenario.name
         folder.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(model, folder / MODEL)
+        shutil.copyfile(model, folder / WEIGHTS)
         (folder / CARD).write_text(json.dumps(card, indent=1, allow_nan=False) + "\n", encoding="utf-8")
         console.print(
             f"{about['agent']}:{scenario.name}   {card['validation']['gain_percent']:+.2f} % of DFTSP in validation"

@@ -4,7 +4,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
-import gymnasium as gym
 import numpy as np
 import tyro
 import yaml
@@ -12,10 +11,12 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from agents.lookahead import SETTINGS_FILE, LookaheadSettings, request_values
+from agents.playing import Arena
 from agents.seeds import episode_seeds
+from edgellm_env.observation import Observation
 from edgellm_env.scenario import Scenario, load_scenario
 from edgellm_env.solvers import solve_exact_batch
-from edgellm_env.vector_env import BatchVectorEnv
+from edgellm_env.vector_env import EdgeLLMVectorEnv
 
 POPULATION = 16
 ELITE = 4
@@ -28,12 +29,10 @@ _KEPT_SPREAD = 0.75
 def served_by(candidates: list[LookaheadSettings], scenario: Scenario, seeds: list[int]) -> NDArray[np.float64]:
     """Return how many requests each candidate serves in each of the same episodes, (candidates, seeds)."""
     num_envs = len(candidates) * len(seeds)
-    environment = gym.make_vec("EdgeLLM/Batch-v0", num_envs=num_envs, scenario=scenario).unwrapped
-    assert isinstance(environment, BatchVectorEnv)
-    environment.reset(seed=seeds * len(candidates))
-    dynamics, served = environment.dynamics, np.zeros(num_envs)
     blocks = [slice(first, first + len(seeds)) for first in range(0, num_envs, len(seeds))]
-    for _ in range(scenario.timing.episode_slots):
+
+    def act(observation: Observation, envs: EdgeLLMVectorEnv) -> NDArray[np.int8]:
+        dynamics = envs.dynamics
         slots = dynamics.problem_arrays()
         values = np.concatenate(
             [
@@ -54,9 +53,10 @@ def served_by(candidates: list[LookaheadSettings], scenario: Scenario, seeds: li
         batch = solve_exact_batch(**slots, values=np.where(slots["valid"], values, 0.0))
         asked = np.zeros((num_envs, dynamics.capacity), dtype=np.int8)
         asked[:, : batch.selection.shape[1]] = batch.selection
-        _, rewards, *_ = environment.step(asked)
-        served += rewards
-    return served.reshape(len(candidates), len(seeds))
+        return asked
+
+    played = Arena(scenario, "EdgeLLM/Batch-v0", num_envs).play(seeds * len(candidates), act)
+    return played.served.reshape(len(candidates), len(seeds))
 
 
 def tune(scenario: Scenario, generations: int, seed: int, console: Console | None = None) -> LookaheadSettings:

@@ -3,12 +3,13 @@
 from pathlib import Path
 
 import numpy as np
-import torch
 
+from agents.networks.deciding import scores_of
 from agents.networks.queue import RequestScorer
-from agents.networks.storage import MODEL, load_scorer
-from agents.policy import DETERMINISTIC, PolicyError
+from agents.networks.storage import load_scorer
+from agents.policy import DETERMINISTIC
 from agents.ranking.packing import GreedyPacking
+from agents.runs import weights_path
 from edgellm_env.arrays import BoolArray
 from edgellm_env.scenario import Scenario
 from edgellm_env.view import SlotView
@@ -34,19 +35,13 @@ class QueueNetworkPolicy:
         Raises:
             PolicyError: there is none, or it is not readable.
         """
-        file = path / MODEL if path.is_dir() else path
-        if not file.is_file():
-            raise PolicyError(f"{name}: {path} holds no trained network; expected {MODEL}")
-        return cls(load_scorer(file), name)
+        return cls(load_scorer(weights_path(path, name)), name)
 
     def begin_episode(self, scenario: Scenario, rng: np.random.Generator) -> None:
         """Nothing to get ready: it plays without chance."""
 
     def select(self, view: SlotView) -> BoolArray:
         """Return the packed batch."""
-        observation = {
-            name: torch.as_tensor(view.observation[name]).unsqueeze(0) for name in ("requests", "valid", "node")
-        }
-        with torch.no_grad():
-            scores = self._network(observation)[0, : view.problem.size]
-        return GreedyPacking().batch(scores.double().numpy(), view.problem)
+        observation = {name: view.observation[name][None] for name in ("requests", "valid", "node")}
+        scores = scores_of(self._network, observation)[0, : view.problem.size]
+        return GreedyPacking().batch(scores, view.problem)

@@ -1,30 +1,33 @@
 """Trains a network over the queue to mark what DFTSP picks."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
-import gymnasium as gym
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
 from stable_baselines3.common.logger import configure
-from torch.nn.functional import binary_cross_entropy_with_logits
 
-from agents.expert import dftsp_batches
+from agents.cloning import completion_loss
+from agents.expert import complete_batches, dftsp_batches
+from agents.judging import record_validation
+from agents.networks.deciding import next_picks, play_picking
 from agents.networks.queue import RequestScorer
-from agents.networks.storage import MODEL, save_scorer
+from agents.networks.storage import save_scorer
+from agents.playing import EXPERT_ENVIRONMENT_ID, Arena, play_expert
 from agents.policy import PolicyError
-from agents.ranking.packing import squashed
-from agents.runs import TENSORBOARD
+from agents.runs import TENSORBOARD, WEIGHTS
 from agents.seeds import episode_seeds
-from agents.training import OnProgress, Progress, Settings, expert_throughput_rps, one_torch_thread
-from edgellm_env.arrays import FloatArray
+from agents.training import OnProgress, Progress, Settings, one_torch_thread
+from edgellm_env.arrays import BoolArray, IntArray
 from edgellm_env.observation import Observation
 from edgellm_env.scenario import Scenario
-from edgellm_env.vector_env import EdgeLLMVectorEnv
+from edgellm_env.vector_env import EdgeLLMVectorEnv, SelectVectorEnv
+
+_NOTED = 0.2
 
 
 class ImitationSettings(Settings):
@@ -36,8 +39,14 @@ class ImitationSettings(Settings):
     epochs: Annotated[int, Field(ge=1)]
     batch_size: Annotated[int, Field(ge=1)]
     learning_rate: Annotated[float, Field(gt=0)]
+    final_learning_rate: Annotated[float, Field(gt=0)]
     width: Annotated[int, Field(ge=1)]
     validation_episodes: Annotated[int, Field(ge=2)]
+
+    @property
+    def fall(self) -> float:
+        """What the learning rate falls to over a run, as a factor."""
+        return self.final_learning_rate / self.learning_rate
 
     def slots_per_round(self, scenario: Scenario) -> int:
         """Return how many labelled slots a round adds."""
@@ -52,12 +61,14 @@ class LabelledSlots:
         requests: (B, n, 10) float32.
         valid: (B, n) int8.
         node: (B, G) float32.
-        chosen: (B, n) int8.
+        begun: (B, n) int8, what was in the batch already.
+        chosen: (B, n) int8, what DFTSP adds to it.
     """
 
     requests: NDArray[np.float32]
     valid: NDArray[np.int8]
     node: NDArray[np.float32]
+    begun: NDArray[np.int8]
     chosen: NDArray[np.int8]
 
     @property
@@ -101,72 +112,74 @@ def train(
     network = RequestScorer(settings.width)
     optimiser = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
     validation = episode_seeds("validation", seed, settings.validation_episodes)
-    expert = float(expert_throughput_rps(scenario, validation).mean())
+    expert = play_expert(scenario, validation)
     log = configure(str(run / TENSORBOARD), ["tensorboard"])
     data: list[LabelledSlots] = []
     best_rps = -np.inf
     per_round = settings.slots_per_round(scenario)
+    rounds = -(-steps // per_round)
     with one_torch_thread():
-        for index in range(-(-steps // per_round)):
+        for index in range(rounds):
             began_s = time.monotonic()
             seeds = episode_seeds("train", seed, (index + 1) * settings.environments)[-settings.environments :]
-            data.append(collect(scenario, seeds, None if index < settings.expert_rounds else network))
+            player = None if index < settings.expert_rounds else network
+            data.append(collect(scenario, seeds, player, np.random.default_rng([seed, index])))
             for epoch in range(settings.epochs):
                 rng = np.random.default_rng([seed, index, epoch])
+                done = (index + epoch / settings.epochs) / rounds
+                optimiser.param_groups[0]["lr"] = settings.learning_rate * settings.fall**done
                 loss = _one_epoch(network, optimiser, data, settings.batch_size, rng)
-            mean = float(play(scenario, validation, network).mean())
+            mean = record_validation(log, play_picking(scenario, validation, network), expert)
             if mean > best_rps:
                 best_rps = mean
-                save_scorer(network, run / MODEL)
+                save_scorer(network, run / WEIGHTS)
             log.record("imitation/loss", loss)
-            log.record("validation/throughput_rps", mean)
-            log.record("validation/expert_throughput_rps", expert)
-            log.record("validation/gain_percent", 100.0 * (mean / max(1e-9, expert) - 1.0))
             log.record("time/slots_per_second", per_round / (time.monotonic() - began_s))
             log.dump((index + 1) * per_round)
             on_progress(Progress((index + 1) * per_round, best_rps))
     log.close()
-    return run / MODEL
+    return run / WEIGHTS
 
 
-def collect(scenario: Scenario, seeds: list[int], network: RequestScorer | None) -> LabelledSlots:
-    """Play an episode per seed and return its slots with DFTSP's batches; DFTSP plays unless a network is given."""
-    slots = scenario.timing.episode_slots
-    observations: list[Observation] = []
-    labels: list[NDArray[np.int8]] = []
-    envs = _environments(scenario, len(seeds), "EdgeLLM/Batch-v0" if network is None else "EdgeLLM/Rank-v0")
-    observation, _ = envs.reset(seed=seeds)
-    for _ in range(slots):
+def collect(
+    scenario: Scenario, seeds: list[int], network: RequestScorer | None, rng: np.random.Generator
+) -> LabelledSlots:
+    """Play an episode per seed and return its slots with DFTSP's batches; DFTSP plays unless a network is given.
+
+    A network's slots are taken at random moments, with its batches under way: about one a slot.
+    """
+    states: list[Observation] = []
+
+    def note(observation: Observation, rows: IntArray, begun: NDArray[np.int8], chosen: BoolArray) -> None:
+        parts = {name: observation[name][rows] for name in ("requests", "valid", "node")}
+        states.append(parts | {"begun": begun, "chosen": chosen.astype(np.int8)})
+
+    def as_expert(observation: Observation, envs: EdgeLLMVectorEnv) -> NDArray[np.int8]:
         chosen = dftsp_batches(envs.dynamics)
-        observations.append(observation)
-        labels.append(chosen)
-        observation, *_ = envs.step(chosen if network is None else squashed(_scores(network, observation)))
-    width = max(1, *(int(one["valid"].sum(axis=1).max()) for one in observations))
-    return LabelledSlots(
-        requests=np.concatenate([one["requests"][:, :width] for one in observations]),
-        valid=np.concatenate([one["valid"][:, :width] for one in observations]),
-        node=np.concatenate([_rescaled(one, width) for one in observations]),
-        chosen=np.concatenate([one[:, :width] for one in labels]),
-    )
+        note(observation, np.arange(envs.num_envs), np.zeros_like(chosen), chosen.astype(np.bool_))
+        return chosen
 
+    def as_learner(observation: Observation, envs: EdgeLLMVectorEnv) -> NDArray[Any]:
+        assert network is not None
+        assert isinstance(envs, SelectVectorEnv)
+        legal = envs.action_masks()
+        # Where nobody fits there is nothing to learn.
+        rows = np.flatnonzero(legal[:, :-1].any(axis=1) & (rng.random(envs.num_envs) < _NOTED))
+        if rows.size:
+            begun = observation["batch"][rows]
+            note(observation, rows, begun, complete_batches(envs.dynamics, rows, begun.astype(np.bool_)).selection)
+        return next_picks(network, observation, legal)
 
-def play(scenario: Scenario, seeds: list[int], network: RequestScorer) -> FloatArray:
-    """Return (M,) requests served per second by the network in the episodes of these seeds."""
-    envs = _environments(scenario, len(seeds), "EdgeLLM/Rank-v0")
-    observation, _ = envs.reset(seed=seeds)
-    served = np.zeros(len(seeds))
-    for _ in range(scenario.timing.episode_slots):
-        observation, rewards, *_ = envs.step(squashed(_scores(network, observation)))
-        served += rewards
-    return np.asarray(served / scenario.timing.episode_s)
-
-
-def _environments(scenario: Scenario, size: int, environment_id: str) -> EdgeLLMVectorEnv:
-    # A slot more than is played: nobody needs the episodes that would begin with the last one.
-    longer = scenario.with_values({"timing.episode_slots": scenario.timing.episode_slots + 1})
-    envs = gym.make_vec(environment_id, num_envs=size, scenario=longer).unwrapped
-    assert isinstance(envs, EdgeLLMVectorEnv)
-    return envs
+    if network is None:
+        Arena(scenario, EXPERT_ENVIRONMENT_ID, len(seeds)).play(seeds, as_expert)
+    else:
+        Arena(scenario, "EdgeLLM/Select-v0", len(seeds)).play(seeds, as_learner)
+    width = max(1, *(int(one["valid"].sum(axis=1).max()) for one in states))
+    cut = {
+        name: np.concatenate([one[name][:, :width] for one in states])
+        for name in ("requests", "valid", "begun", "chosen")
+    }
+    return LabelledSlots(**cut, node=np.concatenate([_rescaled(one, width) for one in states]))
 
 
 def _rescaled(observation: Observation, width: int) -> NDArray[np.float32]:
@@ -176,20 +189,6 @@ def _rescaled(observation: Observation, width: int) -> NDArray[np.float32]:
     return node
 
 
-def _scores(network: RequestScorer, observation: Observation) -> FloatArray:
-    """Return (E, N) scores; only as many places are computed as the longest queue takes."""
-    scores = np.zeros(observation["valid"].shape)
-    width = max(1, int(observation["valid"].sum(axis=1).max()))
-    cut = {
-        "requests": torch.as_tensor(observation["requests"][:, :width]),
-        "valid": torch.as_tensor(observation["valid"][:, :width]),
-        "node": torch.as_tensor(_rescaled(observation, width)),
-    }
-    with torch.no_grad():
-        scores[:, :width] = network(cut).double().numpy()
-    return scores
-
-
 def _one_epoch(
     network: RequestScorer,
     optimiser: torch.optim.Optimizer,
@@ -197,22 +196,14 @@ def _one_epoch(
     batch_size: int,
     rng: np.random.Generator,
 ) -> float:
-    """Go through all data once; return the mean loss per request.
-
-    The loss asks of each request whether the expert picked it. No order is asked for: the expert's batch has none.
-    """
+    """Go through all data once; return the mean loss per request."""
+    generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
     parts = [(index, rows) for index, part in enumerate(data) for rows in _shuffled(part.size, batch_size, rng)]
     total = 0.0
     for place in rng.permutation(len(parts)):
         index, rows = parts[place]
-        slots = data[index]
-        arrays: dict[str, Any] = {name: getattr(slots, name)[rows] for name in ("requests", "valid", "node")}
-        valid = torch.as_tensor(arrays["valid"]).bool()
-        if not valid.any():
-            continue
-        logits = network({name: torch.as_tensor(array) for name, array in arrays.items()})
-        target = torch.as_tensor(slots.chosen[rows]).float()
-        loss = binary_cross_entropy_with_logits(logits[valid], target[valid])
+        arrays = {field.name: getattr(data[index], field.name)[rows] for field in fields(LabelledSlots)}
+        loss = completion_loss(network, {name: torch.as_tensor(array) for name, array in arrays.items()}, generator)
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()

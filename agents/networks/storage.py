@@ -11,15 +11,21 @@ from safetensors.torch import save_file
 from agents.networks.queue import NODE_INPUTS, REQUEST_INPUTS, RequestScorer
 from agents.policy import PolicyError
 
-MODEL: Final = "model.safetensors"
 _ABOUT_KEY: Final = "about"  # one entry: the order of several is not defined, and equal networks shall be equal files
 
 
 def save_scorer(network: RequestScorer, path: Path) -> None:
     """Write a network, with what is needed to build it again."""
     tensors = {name: tensor.detach().contiguous() for name, tensor in network.state_dict().items()}
-    about = {"width": network.encoder.width, "inputs": [REQUEST_INPUTS, NODE_INPUTS]}
-    save_file(tensors, path, metadata={_ABOUT_KEY: json.dumps(about)})
+    about = {
+        "width": network.encoder.width,
+        "commits": network.commit is not None,
+        "inputs": [REQUEST_INPUTS, NODE_INPUTS],
+    }
+    # In one go: an interrupted run shall not leave half a network in place of a whole one.
+    unfinished = path.with_suffix(".tmp")
+    save_file(tensors, unfinished, metadata={_ABOUT_KEY: json.dumps(about)})
+    unfinished.replace(path)
 
 
 def load_scorer(path: Path) -> RequestScorer:
@@ -34,7 +40,7 @@ def load_scorer(path: Path) -> RequestScorer:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         if about.get("inputs") != [REQUEST_INPUTS, NODE_INPUTS]:
             raise ValueError(f"inputs {about.get('inputs')}; expected {[REQUEST_INPUTS, NODE_INPUTS]}")
-        network = RequestScorer(int(about["width"]))
+        network = RequestScorer(int(about["width"]), bool(about["commits"]))
         network.load_state_dict(tensors)
     except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
         raise PolicyError(f"{path}: no network over the queue: {type(error).__name__}: {error}") from error

@@ -1,24 +1,31 @@
-"""Trains the queue network with stable-baselines3's PPO on EdgeLLM/Batch-v0, from scratch or from a clone of DFTSP."""
+"""Trains the queue network by PPO, from scratch or from a clone of DFTSP: a bit per request, or pick by pick."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import gymnasium as gym
 import numpy as np
+import torch
+from gymnasium import spaces
 from gymnasium.vector import VectorEnv, VectorWrapper
 from numpy.typing import NDArray
 from pydantic import Field
+from sb3_contrib import MaskablePPO
 from stable_baselines3 import PPO
 
-from agents.imitation.training import ImitationSettings, play
+from agents.imitation.training import ImitationSettings
 from agents.imitation.training import train as imitate
 from agents.judging import Judge, Judgement
-from agents.networks.policies import PerRequest, QueueFeatures, QueuePolicy
+from agents.networks.deciding import play_picking, play_ranking
+from agents.networks.policies import MaskedQueuePolicy, PerRequest, QueueFeatures, QueuePolicy
 from agents.networks.queue import RequestScorer
-from agents.networks.storage import MODEL, load_scorer, save_scorer
-from agents.ppo_run import learn, open_model
+from agents.networks.storage import load_scorer, save_scorer
+from agents.playing import play_expert
+from agents.ppo_queue.rollouts import PerSlotRollouts
+from agents.ppo_run import Model, learn, open_model
+from agents.runs import WEIGHTS
 from agents.seeds import episode_seeds
-from agents.training import OnProgress, Settings, expert_throughput_rps
+from agents.training import OnProgress, Settings
 from agents.vec_env import SB3VecEnv
 from edgellm_env.arrays import BoolArray, FloatArray
 from edgellm_env.observation import Observation
@@ -27,45 +34,51 @@ from edgellm_env.scenario import Scenario
 _CLONE_FOLDER = "clone"
 
 
-class PpoBatchSettings(Settings):
+class PpoQueueSettings(Settings):
     """Hyper-parameters of PPO over batches."""
 
+    environment: Literal["Batch", "Select"]
     steps: Annotated[int, Field(ge=1)]
     clone_first: bool
+    width: Annotated[int, Field(ge=1)]
     environments: Annotated[int, Field(ge=1)]
-    rollout_slots: Annotated[int, Field(ge=2)]
+    rollout_steps: Annotated[int, Field(ge=2)]
     batch_size: Annotated[int, Field(ge=2)]
     epochs: Annotated[int, Field(ge=1)]
     learning_rate: Annotated[float, Field(gt=0)]
     discount: Annotated[float, Field(ge=0, lt=1)]
     gae_lambda: Annotated[float, Field(ge=0, le=1)]
     clip_range: Annotated[float, Field(gt=0)]
+    commit_logit: float
     validation_episodes: Annotated[int, Field(ge=2)]
     validate_every: Annotated[int, Field(ge=1)]
     checkpoint_every: Annotated[int, Field(ge=1)]
 
 
 class AgainstPar(VectorWrapper[Observation, NDArray[Any], Observation, NDArray[Any], NDArray[Any]]):
-    """Rewards as shares above par, so that a critic begins near the truth.
+    """A slot's reward as the share above par, so that a critic begins near the truth.
 
     Args:
-        env: any.
+        env: one of the package's, with legal actions only.
         par: the reward that counts as 0; twice as much counts as 1.
     """
 
     def __init__(self, env: VectorEnv[Observation, NDArray[Any], NDArray[Any]], par: float) -> None:
         super().__init__(env)
         self._par = par
+        space = env.single_action_space
+        self._commit = int(space.n) - 1 if isinstance(space, spaces.Discrete) else None
 
     def step(self, actions: NDArray[Any]) -> tuple[Observation, FloatArray, BoolArray, BoolArray, dict[str, Any]]:
         """Execute actions; see the wrapped environment."""
         observation, rewards, terminated, truncated, infos = self.env.step(actions)
-        return observation, rewards / self._par - 1.0, terminated, truncated, infos
+        closed = actions == self._commit if self._commit is not None else np.ones(self.num_envs, dtype=np.bool_)
+        return observation, rewards / self._par - closed, terminated, truncated, infos
 
 
 def train(
     scenario: Scenario,
-    settings: PpoBatchSettings,
+    settings: PpoQueueSettings,
     imitation: ImitationSettings,
     steps: int,
     seed: int,
@@ -81,7 +94,7 @@ def train(
     Args:
         scenario: what to learn.
         settings: hyper-parameters.
-        imitation: those of the clone to begin with, if ``settings`` ask for one, and the network's width.
+        imitation: those of the clone to begin with, if ``settings`` ask for one; the width is that of ``settings``.
         steps: environment steps, rounded up to whole rollouts by the library.
         seed: 0 to 2**30 - 1.
         run: the run's folder; it exists.
@@ -95,67 +108,117 @@ def train(
         PolicyError: nothing to resume from, or nothing left to do.
     """
     validation = episode_seeds("validation", seed, settings.validation_episodes)
-    expert_rps = float(expert_throughput_rps(scenario, validation).mean())
-    envs = gym.make_vec("EdgeLLM/Batch-v0", num_envs=settings.environments, scenario=scenario)
-    environments = SB3VecEnv(AgainstPar(envs, max(1e-9, expert_rps * scenario.timing.slot_s)))
+    expert = play_expert(scenario, validation)
+    par_per_slot = max(1e-9, float(expert.throughput_rps.mean()) * scenario.timing.slot_s)
+    play = play_picking if settings.environment == "Select" else play_ranking
+    envs = gym.make_vec(f"EdgeLLM/{settings.environment}-v0", num_envs=settings.environments, scenario=scenario)
+    environments = SB3VecEnv(AgainstPar(envs, par_per_slot))
 
-    def new_model() -> PPO:
-        model = _new_model(environments, settings, imitation.width, seed)
+    def prepared(model: Model) -> Model:
         if settings.clone_first:
             clone = run / _CLONE_FOLDER
             clone.mkdir(exist_ok=True)
+            cloning = imitation.model_copy(update={"width": settings.width})
             labelled = imitation.rounds * imitation.slots_per_round(scenario)
-            _begin_with(model, load_scorer(imitate(scenario, imitation, labelled, seed, clone)))
+            _begin_with(model, load_scorer(imitate(scenario, cloning, labelled, seed, clone)))
         return model
 
-    model, done = open_model(environments, run, steps, seed, resume, new_model)
+    model: PPO | MaskablePPO
+    if settings.environment == "Select":
+        model, done = open_model(
+            MaskablePPO,
+            environments,
+            run,
+            steps,
+            seed,
+            resume,
+            lambda: prepared(_new_masked_model(environments, settings, seed)),
+        )
+    else:
+        model, done = open_model(
+            PPO,
+            environments,
+            run,
+            steps,
+            seed,
+            resume,
+            lambda: prepared(_new_model(environments, settings, seed)),
+        )
     environments.seed(episode_seeds("train", seed, 1)[0] + 2**31 + done)
     judgement = Judgement(
-        throughput_rps=lambda: float(np.mean(play(scenario, validation, scorer_of(model)))),
-        keep=lambda: save_scorer(scorer_of(model), run / MODEL),
-        expert_rps=expert_rps,
-        best_rps=float(play(scenario, validation, load_scorer(run / MODEL)).mean()) if resume else None,
+        play=lambda: play(scenario, validation, scorer_of(model)),
+        keep=lambda: save_scorer(scorer_of(model), run / WEIGHTS),
+        expert=expert,
+        best_rps=(
+            float(play(scenario, validation, load_scorer(run / WEIGHTS)).throughput_rps.mean()) if resume else None
+        ),
     )
     judge = Judge(judgement, settings.validate_every, settings.checkpoint_every, run, on_progress)
     learn(model, run, steps, done, judge)
     environments.close()
-    return run / MODEL
+    return run / WEIGHTS
 
 
-def scorer_of(model: PPO) -> RequestScorer:
+def scorer_of(model: PPO | MaskablePPO) -> RequestScorer:
     """Return the actor: its logits as scores."""
     extractor, head = _parts(model)
-    scorer = RequestScorer(extractor.width)
+    scorer = RequestScorer(extractor.width, commits=head.commit is not None)
     scorer.encoder.load_state_dict(extractor.encoder.state_dict())
     scorer.head.load_state_dict(head.head.state_dict())
+    if scorer.commit is not None and head.commit is not None:
+        scorer.commit.load_state_dict(head.commit.state_dict())
     return scorer
 
 
-def _begin_with(model: PPO, scorer: RequestScorer) -> None:
+def _begin_with(model: PPO | MaskablePPO, scorer: RequestScorer) -> None:
     extractor, head = _parts(model)
     extractor.encoder.load_state_dict(scorer.encoder.state_dict())
     head.head.load_state_dict(scorer.head.state_dict())
 
 
-def _parts(model: PPO) -> tuple[QueueFeatures, PerRequest]:
+def _parts(model: PPO | MaskablePPO) -> tuple[QueueFeatures, PerRequest]:
     extractor, head = model.policy.features_extractor, model.policy.action_net
     assert isinstance(extractor, QueueFeatures)
     assert isinstance(head, PerRequest)
     return extractor, head
 
 
-def _new_model(environments: SB3VecEnv, settings: PpoBatchSettings, width: int, seed: int) -> PPO:
+def _new_model(environments: SB3VecEnv, settings: PpoQueueSettings, seed: int) -> PPO:
     return PPO(
         QueuePolicy,
         environments,
-        n_steps=settings.rollout_slots,
+        n_steps=settings.rollout_steps,
         batch_size=settings.batch_size,
         n_epochs=settings.epochs,
         learning_rate=settings.learning_rate,
         gamma=settings.discount,
         gae_lambda=settings.gae_lambda,
         clip_range=settings.clip_range,
-        policy_kwargs={"width": width},
+        policy_kwargs={"width": settings.width},
         seed=seed,
         device="cpu",
     )
+
+
+def _new_masked_model(environments: SB3VecEnv, settings: PpoQueueSettings, seed: int) -> MaskablePPO:
+    model = MaskablePPO(
+        MaskedQueuePolicy,
+        environments,
+        n_steps=settings.rollout_steps,
+        batch_size=settings.batch_size,
+        n_epochs=settings.epochs,
+        learning_rate=settings.learning_rate,
+        gamma=settings.discount,
+        gae_lambda=settings.gae_lambda,
+        clip_range=settings.clip_range,
+        rollout_buffer_class=PerSlotRollouts,
+        policy_kwargs={"width": settings.width},
+        seed=seed,
+        device="cpu",
+    )
+    commit = _parts(model)[1].commit
+    assert commit is not None
+    with torch.no_grad():
+        commit.weight.zero_()
+        commit.bias.fill_(settings.commit_logit)
+    return model

@@ -15,7 +15,6 @@ from agents.ppo_rank.summary import SUMMARY_SIZE
 from agents.ranking.features import REQUEST_FEATURES
 from agents.ranking.packing import PACKINGS, PackingName
 
-MODEL = "model.safetensors"
 _ABOUT_KEY = "about"  # one entry: the order of several is not defined, and equal networks shall be equal files
 
 

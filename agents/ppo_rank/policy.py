@@ -4,10 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
-from agents.policy import DETERMINISTIC, PolicyError
+from agents.policy import DETERMINISTIC
 from agents.ppo_rank.environment import slot_scores
-from agents.ppo_rank.network import MODEL, Actor
+from agents.ppo_rank.network import Actor
 from agents.ranking.packing import PACKINGS
+from agents.runs import weights_path
 from edgellm_env.arrays import BoolArray, FloatArray
 from edgellm_env.dynamics import Dynamics
 from edgellm_env.observation import Observation
@@ -38,10 +39,7 @@ class RankNetworkPolicy:
         Raises:
             PolicyError: there is none, or it is not readable.
         """
-        file = path / MODEL if path.is_dir() else path
-        if not file.is_file():
-            raise PolicyError(f"{name}: {path} holds no trained network; expected {MODEL}")
-        return cls(Actor.load(file), name)
+        return cls(Actor.load(weights_path(path, name)), name)
 
     def begin_episode(self, scenario: Scenario, rng: np.random.Generator) -> None:
         """Nothing to get ready: it plays without chance."""

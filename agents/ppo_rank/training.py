@@ -10,17 +10,18 @@ from pydantic import Field
 from stable_baselines3 import PPO
 
 from agents.judging import Judge, Judgement
+from agents.playing import Arena, Played, play_expert
 from agents.ppo_rank.environment import WeighedRequests, slot_scores
-from agents.ppo_rank.network import MODEL, Actor
+from agents.ppo_rank.network import Actor
 from agents.ppo_run import learn, open_model
 from agents.ranking.packing import PACKINGS, PackingName
 from agents.ranking.training import RankerSettings, linear_weights
+from agents.runs import WEIGHTS
 from agents.seeds import episode_seeds
-from agents.training import OnProgress, Settings, expert_throughput_rps
+from agents.training import OnProgress, Settings
 from agents.vec_env import SB3VecEnv
 from edgellm_env.arrays import FloatArray
 from edgellm_env.scenario import Scenario
-from edgellm_env.vector_env import EdgeLLMVectorEnv
 
 
 class PpoRankSettings(Settings):
@@ -76,9 +77,11 @@ def train(
     Raises:
         PolicyError: nothing to resume from, or nothing left to do.
     """
-    validation = _Validation(scenario, settings, seed)
-    par_per_slot = max(1e-9, float(validation.expert_rps.mean()) * scenario.timing.slot_s)
+    validation = episode_seeds("validation", seed, settings.validation_episodes)
+    expert = play_expert(scenario, validation)
+    par_per_slot = max(1e-9, float(expert.throughput_rps.mean()) * scenario.timing.slot_s)
     packing = PACKINGS[settings.packing]
+    arena = Arena(scenario, packing.environment_id, settings.validation_episodes)
     envs = gym.make_vec(packing.environment_id, num_envs=settings.environments, scenario=scenario)
     environments = SB3VecEnv(WeighedRequests(envs, packing, par_per_slot))
 
@@ -89,18 +92,25 @@ def train(
             _begin_with(model, linear_weights(scenario, search, settings.linear_generations, seed))
         return model
 
-    model, done = open_model(environments, run, steps, seed, resume, new_model)
+    model, done = open_model(PPO, environments, run, steps, seed, resume, new_model)
     environments.seed(episode_seeds("train", seed, 1)[0] + 2**31 + done)
+
+    def play(actor: Actor) -> Played:
+        return arena.play(
+            validation,
+            lambda observation, envs: packing.actions(slot_scores(actor, observation), envs.dynamics),
+        )
+
     judgement = Judgement(
-        throughput_rps=lambda: float(validation.throughput_rps(actor_of(model, settings.packing)).mean()),
-        keep=lambda: actor_of(model, settings.packing).save(run / MODEL),
-        expert_rps=float(validation.expert_rps.mean()),
-        best_rps=float(validation.throughput_rps(Actor.load(run / MODEL)).mean()) if resume else None,
+        play=lambda: play(actor_of(model, settings.packing)),
+        keep=lambda: actor_of(model, settings.packing).save(run / WEIGHTS),
+        expert=expert,
+        best_rps=float(play(Actor.load(run / WEIGHTS)).throughput_rps.mean()) if resume else None,
     )
     judge = Judge(judgement, settings.validate_every, settings.checkpoint_every, run, on_progress)
     learn(model, run, steps, done, judge)
     environments.close()
-    return run / MODEL
+    return run / WEIGHTS
 
 
 def _new_model(environments: SB3VecEnv, settings: PpoRankSettings, seed: int) -> PPO:
@@ -111,7 +121,8 @@ def _new_model(environments: SB3VecEnv, settings: PpoRankSettings, seed: int) ->
         n_steps=settings.rollout_slots,
         batch_size=settings.batch_size,
         n_epochs=settings.epochs,
-        learning_rate=lambda left: last + (first - last) * left,
+        # Below 0 where whole rollouts exceed the steps asked for.
+        learning_rate=lambda left: last + (first - last) * max(0.0, left),
         gamma=settings.discount,
         gae_lambda=settings.gae_lambda,
         clip_range=settings.clip_range,
@@ -138,27 +149,3 @@ def actor_of(model: PPO, packing: PackingName) -> Actor:
     layers = [layer for layer in stack if isinstance(layer, torch.nn.Linear)]
     arrays = ((layer.weight.detach().numpy().copy(), layer.bias.detach().numpy().copy()) for layer in layers)
     return Actor(tuple(arrays), packing)
-
-
-class _Validation:
-    """Plays validation episodes, the same each time."""
-
-    def __init__(self, scenario: Scenario, settings: PpoRankSettings, seed: int) -> None:
-        self._seeds = episode_seeds("validation", seed, settings.validation_episodes)
-        self._slots, self._seconds = scenario.timing.episode_slots, scenario.timing.episode_s
-        longer = scenario.with_values({"timing.episode_slots": self._slots + 1})
-        self._packing = PACKINGS[settings.packing]
-        envs = gym.make_vec(self._packing.environment_id, num_envs=len(self._seeds), scenario=longer).unwrapped
-        assert isinstance(envs, EdgeLLMVectorEnv)
-        self._envs = envs
-        self.expert_rps = expert_throughput_rps(scenario, self._seeds)
-
-    def throughput_rps(self, actor: Actor) -> FloatArray:
-        """Return (M,) requests served per second."""
-        observation, _ = self._envs.reset(seed=self._seeds)
-        served = np.zeros(len(self._seeds))
-        for _ in range(self._slots):
-            asked = self._packing.actions(slot_scores(actor, observation), self._envs.dynamics)
-            observation, rewards, _, _, _ = self._envs.step(asked)
-            served += rewards
-        return np.asarray(served / self._seconds)

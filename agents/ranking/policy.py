@@ -4,17 +4,16 @@ from pathlib import Path
 
 import numpy as np
 
-from agents.policy import DETERMINISTIC, PolicyError
+from agents.policy import DETERMINISTIC
 from agents.ranking.packing import PACKINGS, Packing
 from agents.ranking.scorer import Scorers
 from agents.ranking.state import load_ranker
+from agents.runs import weights_path
 from edgellm_env.arrays import BoolArray, FloatArray
 from edgellm_env.dynamics import Dynamics
 from edgellm_env.observation import Observation
 from edgellm_env.scenario import Scenario
 from edgellm_env.view import SlotView
-
-MODEL = "model.safetensors"
 
 
 class RankerPolicy:
@@ -40,10 +39,7 @@ class RankerPolicy:
         Raises:
             PolicyError: there is none, or it is not readable.
         """
-        file = path / MODEL if path.is_dir() else path
-        if not file.is_file():
-            raise PolicyError(f"{name}: {path} holds no trained ranker; expected {MODEL}")
-        scorers, packing = load_ranker(file)
+        scorers, packing = load_ranker(weights_path(path, name))
         return cls(scorers, PACKINGS[packing], name)
 
     def begin_episode(self, scenario: Scenario, rng: np.random.Generator) -> None:

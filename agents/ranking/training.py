@@ -9,17 +9,18 @@ import numpy as np
 from pydantic import Field, field_validator
 from stable_baselines3.common.logger import Logger, configure
 
+from agents.judging import record_validation
+from agents.playing import play_expert
 from agents.policy import PolicyError
 from agents.ranking.features import FEATURES
 from agents.ranking.packing import PACKINGS, PackingName
-from agents.ranking.policy import MODEL
 from agents.ranking.population import Population
 from agents.ranking.scorer import LINEAR, Scorers, parameter_count, parameter_mask
 from agents.ranking.search import CrossEntropy, EvolutionStrategy, antithetic_noise
 from agents.ranking.state import SearchState, load_state, save_ranker, save_state
-from agents.runs import CHECKPOINTS, TENSORBOARD
+from agents.runs import CHECKPOINTS, TENSORBOARD, WEIGHTS
 from agents.seeds import episode_seeds
-from agents.training import OnProgress, Progress, Settings, expert_throughput_rps
+from agents.training import OnProgress, Progress, Settings
 from edgellm_env.arrays import FloatArray
 from edgellm_env.scenario import Scenario
 
@@ -105,11 +106,11 @@ def train(
     while state.generation < generations:
         state = search.advance(state, last=state.generation + 1 == generations)
         save_state(state, state_path)
-        save_ranker(Scorers.from_parameters(state.best[None], settings.hidden_units), settings.packing, run / MODEL)
+        save_ranker(Scorers.from_parameters(state.best[None], settings.hidden_units), settings.packing, run / WEIGHTS)
         judged = state.best_rps if np.isfinite(state.best_rps) else None
         on_progress(Progress(state.generation * per_generation, judged))
     search.log.close()
-    return run / MODEL
+    return run / WEIGHTS
 
 
 def linear_weights(scenario: Scenario, settings: RankerSettings, generations: int, seed: int) -> FloatArray:
@@ -145,7 +146,7 @@ class _Search:
         self._per_generation = settings.slots_per_generation(scenario)
         self._validation_seeds = episode_seeds("validation", seed, settings.validation_episodes)
         self._judge = Population(scenario, packing, 1, settings.validation_episodes)
-        self._expert_rps = expert_throughput_rps(scenario, self._validation_seeds)
+        self._expert = play_expert(scenario, self._validation_seeds)
 
     def advance(self, state: SearchState, last: bool) -> SearchState:
         """Play one generation."""
@@ -207,11 +208,7 @@ class _Search:
 
     def _validate(self, state: SearchState, weights: FloatArray) -> SearchState:
         scorers = Scorers.from_parameters(weights[None], self._settings.hidden_units)
-        rates = self._judge.throughput_rps(scorers, self._validation_seeds)[0]
-        mean, expert = float(rates.mean()), float(self._expert_rps.mean())
-        self.log.record("validation/throughput_rps", mean)
-        self.log.record("validation/expert_throughput_rps", expert)
-        self.log.record("validation/gain_percent", 100.0 * (mean / expert - 1.0))
+        mean = record_validation(self.log, self._judge.play(scorers, self._validation_seeds), self._expert)
         if mean <= state.best_rps:
             return state
         return dataclasses.replace(state, best=weights, best_rps=mean)

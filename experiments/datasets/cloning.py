@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from agents.cloning import Agreement, Epoch, clone
-from agents.imitation.policy import QueueNetworkPolicy
 from agents.imitation.training import ImitationSettings
-from agents.networks.storage import MODEL, save_scorer
-from agents.runs import ABOUT, SCENARIO
+from agents.networks.picking import PickingPolicy
+from agents.networks.storage import save_scorer
+from agents.runs import ABOUT, SCENARIO, WEIGHTS
 from agents.seeds import episode_seeds
 from agents.training import read_settings
 from edgellm_env.engine import with_trace
@@ -95,13 +95,13 @@ def clone_dataset(
             seed,
             report,
         )
-    save_scorer(network, run / MODEL)
-    policy = PolicyBehaviour(QueueNetworkPolicy(network, "bc"), "bc")
+    save_scorer(network, run / WEIGHTS)
+    policy = PolicyBehaviour(PickingPolicy(network, "bc"), "bc")
     served, expert = (
         float(np.mean(play_returns(scenario, behaviour, validation))) / scenario.timing.episode_s
         for behaviour in (policy, Expert())
     )
-    result = Cloned(run / MODEL, agreement, served, expert)
+    result = Cloned(run / WEIGHTS, agreement, served, expert)
     (run / SCENARIO).write_text(scenario.to_yaml(), encoding="utf-8")
     about = {
         "agent": "bc",
@@ -121,5 +121,5 @@ def clone_dataset(
         f"Played ({settings.validation_episodes} validation episodes): {served:.2f} requests/s, "
         f"{served / max(1e-9, expert):.1%} of DFTSP's {expert:.2f}"
     )
-    console.print(f"Model: {run / MODEL}   Compare: --policies dftsp bc={run}")
+    console.print(f"Model: {run / WEIGHTS}   Compare: --policies dftsp bc={run}")
     return result

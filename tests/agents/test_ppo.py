@@ -15,7 +15,16 @@ from agents.training import Progress
 from edgellm_env import Scenario, load_scenario
 from experiments.evaluation import make_environment, play_episode
 
-SMALL = {"environments": 2, "rollout_slots": 16, "batch_size": 16, "epochs": 1, "hidden_sizes": (8,)}
+SMALL = {
+    "environments": 2,
+    "rollout_slots": 16,
+    "batch_size": 16,
+    "epochs": 1,
+    "hidden_sizes": (8,),
+    "validation_episodes": 2,
+    "validate_every": 1,
+    "checkpoint_every": 2,
+}
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +34,7 @@ def scenario() -> Scenario:
 
 @pytest.fixture(scope="module")
 def settings() -> ppo.PpoSettings:
-    return ppo.load_settings().model_copy(update={**SMALL, "checkpoint_steps": 64})
+    return ppo.load_settings().model_copy(update=SMALL)
 
 
 @pytest.fixture(scope="module")
@@ -51,18 +60,20 @@ def test_training_saves_model_checkpoints_and_curves(run: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     curves = EventAccumulator(str(run / "tensorboard")).Reload()
-    throughput = curves.Scalars("edgellm/throughput_rps")
-    assert [point.step for point in throughput] == [32, 64, 96, 128]
+    throughput = curves.Scalars("validation/throughput_rps")
+    assert [point.step for point in throughput] == [0, 32, 64, 96, 128]
     assert all(0.0 <= point.value <= 2.75 for point in throughput)  # 22 of tiny's requests in 8 s
-    assert {"edgellm/served_ratio", "edgellm/infeasible_ratio", "train/loss"} <= set(curves.Tags()["scalars"])
+    assert {"rollout/served_ratio", "rollout/infeasible_ratio", "train/loss"} <= set(curves.Tags()["scalars"])
 
 
 def test_same_seed_same_model(tmp_path: Path, run: Path, scenario: Scenario, settings: ppo.PpoSettings) -> None:
     for name, seed in (("same", 0), ("other", 1)):
         (tmp_path / name).mkdir()
         ppo.train(scenario, settings, 128, seed, tmp_path / name)
-    assert same(weights(run / MODEL), weights(tmp_path / "same" / MODEL))
-    assert not same(weights(run / MODEL), weights(tmp_path / "other" / MODEL))
+    newest = Path(CHECKPOINTS) / "step_000000128.zip"
+    for file in (Path(MODEL), newest):
+        assert same(weights(run / file), weights(tmp_path / "same" / file))
+    assert not same(weights(run / newest), weights(tmp_path / "other" / newest))
 
 
 def test_resuming_continues_the_step_count_and_is_repeatable(
@@ -76,8 +87,9 @@ def test_resuming_continues_the_step_count_and_is_repeatable(
         reports: list[Progress] = []
         ppo.train(scenario, settings, 128, 0, folder, resume=True, on_progress=reports.append)
         assert [state.steps for state in reports] == [96, 128]
-        assert ppo.PPO.load(folder / MODEL, device="cpu").num_timesteps == 128
-        results.append(weights(folder / MODEL))
+        newest = folder / CHECKPOINTS / "step_000000128.zip"
+        assert ppo.PPO.load(newest, device="cpu").num_timesteps == 128
+        results.append(weights(newest))
     assert same(*results)
     with pytest.raises(PolicyError, match="has 128 already, expected more"):
         ppo.train(scenario, settings, 128, 0, folder, resume=True)

@@ -1,10 +1,12 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from agents.imitation.policy import QueueNetworkPolicy
-from agents.imitation.training import ImitationSettings, collect, play, train
+from agents.imitation.training import ImitationSettings, collect, train
+from agents.networks.deciding import play_picking
+from agents.networks.picking import PickingPolicy
 from agents.networks.queue import RequestScorer
 from agents.networks.storage import load_scorer
 from agents.policy import PolicyError
@@ -18,7 +20,7 @@ SCENARIO = load_scenario("balanced").with_values({"timing.episode_slots": 25})
 
 
 def settings_of(agent: str) -> ImitationSettings:
-    small = {"environments": 6, "validation_episodes": 4, "batch_size": 32}
+    small = {"environments": 6, "validation_episodes": 4, "batch_size": 32, "width": 16}
     return read_settings(ImitationSettings, SETTINGS_FOLDER / f"{agent}.yaml").model_copy(update=small)
 
 
@@ -26,20 +28,34 @@ def settings_of(agent: str) -> ImitationSettings:
 def test_it_learns_from_the_expert_and_plays_the_same_once_loaded(agent: str, tmp_path: Path) -> None:
     settings = settings_of(agent)
     path = train(SCENARIO, settings, 3 * settings.slots_per_round(SCENARIO), 0, tmp_path)
-    network, seeds = load_scorer(path), episode_seeds("train", 9, 16)
+    network, seeds = load_scorer(path), episode_seeds("train", 9, 10)
     indifferent = RequestScorer(settings.width)
     torch.nn.init.zeros_(indifferent.head.weight)
-    after, before = play(SCENARIO, seeds, network), play(SCENARIO, seeds, indifferent)
+    torch.nn.init.zeros_(indifferent.head.bias)
+    after, before = (play_picking(SCENARIO, seeds, one).throughput_rps for one in (network, indifferent))
     assert probability_of_no_gain(after, before) < 0.01
-    rows = evaluate(SCENARIO, [QueueNetworkPolicy.load(tmp_path, agent)], seeds[:2])
+    rows = evaluate(SCENARIO, [PickingPolicy.load(tmp_path, agent)], seeds[:2])
     assert [row.throughput_rps for row in rows] == pytest.approx(after[:2].tolist())
 
 
 def test_labels_are_batches_of_those_who_wait() -> None:
-    data = collect(SCENARIO, [1, 2, 3], None)
+    data = collect(SCENARIO, [1, 2, 3], None, np.random.default_rng(0))
     assert data.size == 75
     assert not (data.chosen & ~(data.valid > 0)).any()
+    assert not data.begun.any()
     assert data.chosen.sum() > 75
+
+
+def test_the_expert_completes_what_a_learner_began() -> None:
+    torch.manual_seed(0)
+    data = collect(SCENARIO, [1, 2, 3], RequestScorer(8), np.random.default_rng(0))
+    assert data.begun.any()
+    assert not (data.chosen & ~(data.valid > 0)).any()
+    assert not (data.chosen & data.begun).any()
+    shares = (data.requests[..., 2] * (data.chosen | data.begun)).sum(axis=1)
+    assert shares.max() <= 1.0 + 1e-5
+    # Nobody is left who would fit all by itself by its own deadline, beside an answer of nothing.
+    assert data.chosen.any(axis=1).all()
 
 
 def test_it_can_not_resume(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from stable_baselines3 import PPO
 
 from agents.imitation.policy import QueueNetworkPolicy
 from agents.networks.policies import MaskedQueuePolicy, QueuePolicy
-from agents.networks.queue import QueueEncoder, RequestScorer
+from agents.networks.queue import QueueEncoder, RequestScorer, remainder
 from agents.networks.storage import load_scorer, save_scorer
 from agents.policy import PolicyError
 from agents.vec_env import SB3VecEnv
@@ -52,6 +52,44 @@ def test_a_longer_queue_with_the_same_requests_gives_the_same_scores() -> None:
     wider["node"][:, 1:3] *= CAPACITY / (CAPACITY + 32)
     with torch.no_grad():
         np.testing.assert_allclose(network(wider)[:, :CAPACITY], network(observation), atol=1e-5)
+
+
+def under_way(picks: int) -> tuple[dict[str, torch.Tensor], np.ndarray]:
+    """Observations of ``balanced`` after some legal picks, and which picks are legal then."""
+    envs = gym.make_vec("EdgeLLM/Select-v0", num_envs=4, scenario="balanced").unwrapped
+    observation, _ = envs.reset(seed=list(range(4)))
+    for _ in range(8):
+        observation, *_ = envs.step(np.full(4, observation["valid"].shape[1]))
+    for _ in range(picks):
+        legal = envs.action_masks()[:, :-1]
+        observation, *_ = envs.step(np.where(legal, observation["requests"][..., 2], np.inf).argmin(axis=1))
+    return {name: torch.as_tensor(array) for name, array in observation.items()}, envs.action_masks()
+
+
+@pytest.mark.parametrize("picks", [0, 1, 3])
+def test_what_a_batch_leaves_is_what_the_environment_says(picks: int) -> None:
+    observation, legal = under_way(picks)
+    assert observation["batch"].sum() == 4 * picks
+    rest = remainder(observation)
+    np.testing.assert_array_equal(rest.fits, legal[:, :-1])
+    np.testing.assert_allclose(rest.left_share, 1.0 - observation["used"], atol=1e-5)
+    assert (rest.shares[rest.fits] <= 1.0).all()
+
+
+def test_pointers_follow_their_requests_with_a_batch_under_way_and_twins_in_the_queue() -> None:
+    torch.manual_seed(4)
+    observation, _ = under_way(2)
+    observation = {name: array.double() for name, array in observation.items()}
+    # Two requests alike in all: neither may count as the smaller.
+    observation["requests"][:, 5] = observation["requests"][:, 4]
+    network, order = RequestScorer(16, commits=True).double(), torch.randperm(observation["valid"].shape[1])
+    with torch.no_grad():
+        scores, again = network(observation), network(shuffled(observation, order))
+    np.testing.assert_allclose(again[:, :-1], scores[:, :-1][:, order], atol=1e-12)
+    np.testing.assert_allclose(again[:, -1], scores[:, -1], atol=1e-12)
+    alike = observation["batch"][:, 4] == observation["batch"][:, 5]
+    assert alike.any()
+    np.testing.assert_array_equal(scores[alike, 4], scores[alike, 5])
 
 
 def test_empty_places_and_empty_queues() -> None:
@@ -102,12 +140,13 @@ def test_pointers_under_masks() -> None:
 
 def test_stored_and_loaded(tmp_path) -> None:
     torch.manual_seed(3)
-    network = RequestScorer(8)
+    network = RequestScorer(8, commits=True)
     save_scorer(network, tmp_path / "model.safetensors")
+    assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
     with torch.no_grad():
         np.testing.assert_array_equal(load_scorer(tmp_path / "model.safetensors")(slots()), network(slots()))
     (tmp_path / "other.safetensors").write_bytes(b"no numbers")
     with pytest.raises(PolicyError, match="no network over the queue"):
         QueueNetworkPolicy.load(tmp_path / "other.safetensors", "x")
-    with pytest.raises(PolicyError, match="no trained network"):
+    with pytest.raises(PolicyError, match="no trained weights"):
         QueueNetworkPolicy.load(tmp_path / "nowhere", "x")

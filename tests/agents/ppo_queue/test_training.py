@@ -1,31 +1,77 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from agents.imitation.policy import QueueNetworkPolicy
 from agents.imitation.training import ImitationSettings
+from agents.networks.deciding import play_picking
+from agents.networks.queue import RequestScorer
 from agents.networks.storage import load_scorer
+from agents.playing import play_expert
 from agents.policy import PolicyError
-from agents.ppo_queue.training import PpoBatchSettings, train
+from agents.ppo_queue.training import PpoQueueSettings, train
+from agents.registry import build_policies
+from agents.seeds import episode_seeds
 from agents.training import SETTINGS_FOLDER, read_settings
 from edgellm_env import load_scenario
 from experiments.evaluation import evaluate
+from tests.agents.learning import BEST_SERVES, GREEDY_SERVES, probability_of_no_gain, trap
 
 SCENARIO = load_scenario("light").with_values({"timing.episode_slots": 8})
 IMITATION = read_settings(ImitationSettings, SETTINGS_FOLDER / "bc.yaml").model_copy(
-    update={"rounds": 1, "environments": 2, "epochs": 1, "validation_episodes": 2, "width": 8}
+    update={"rounds": 1, "environments": 2, "epochs": 1, "validation_episodes": 2}
 )
+SMALL = {
+    "environments": 4,
+    "rollout_steps": 8,
+    "batch_size": 16,
+    "validation_episodes": 2,
+    "validate_every": 1,
+    "width": 8,
+}
 
 
-@pytest.mark.parametrize("agent", ["ppo-batch", "bc+ppo"])
-def test_train_resume_and_play(agent: str, tmp_path: Path) -> None:
-    small = {"environments": 4, "rollout_slots": 8, "batch_size": 16, "validation_episodes": 2, "validate_every": 1}
-    settings = read_settings(PpoBatchSettings, SETTINGS_FOLDER / f"{agent}.yaml").model_copy(update=small)
+def settings_of(agent: str, **values: object) -> PpoQueueSettings:
+    return read_settings(PpoQueueSettings, SETTINGS_FOLDER / f"{agent}.yaml").model_copy(update=SMALL | values)
+
+
+@pytest.mark.parametrize(
+    ("agent", "clone_first"), [("ppo-batch", False), ("bc+ppo", True), ("ppo-select", False), ("ppo-select", True)]
+)
+def test_train_resume_and_play(agent: str, clone_first: bool, tmp_path: Path) -> None:
+    settings = settings_of(agent, clone_first=clone_first)
     path = train(SCENARIO, settings, IMITATION, 32, 0, tmp_path)
-    if settings.clone_first:
-        assert load_scorer(tmp_path / "clone" / path.name).encoder.width == IMITATION.width
+    if clone_first:
+        assert load_scorer(tmp_path / "clone" / path.name).encoder.width == settings.width
     train(SCENARIO, settings, IMITATION, 64, 0, tmp_path, resume=True)
     with pytest.raises(PolicyError, match="has 64 already"):
         train(SCENARIO, settings, IMITATION, 64, 0, tmp_path, resume=True)
-    (row,) = evaluate(SCENARIO, [QueueNetworkPolicy.load(tmp_path, agent)], [1])
+    (row,) = evaluate(SCENARIO, build_policies([f"{agent}={tmp_path}"], SCENARIO), [1])
     assert row.infeasible_slots == 0
+    assert row.served > 0
+
+
+def test_picking_finds_that_waiting_pays_and_a_loaded_agent_plays_the_same(tmp_path: Path) -> None:
+    scenario, settings = (
+        trap(),
+        settings_of("ppo-select", environments=32, rollout_steps=24, batch_size=192, validate_every=20),
+    )
+    assert play_expert(scenario, [0]).served == GREEDY_SERVES
+    network = load_scorer(train(scenario, settings, IMITATION, 12 * 32 * 24, 0, tmp_path))
+    assert play_picking(scenario, [0], network).served == BEST_SERVES
+    (row,) = evaluate(scenario, build_policies([f"ppo-select={tmp_path}"], scenario), [0])
+    assert row.served == BEST_SERVES
+
+
+def test_training_improves_on_where_it_began(tmp_path: Path) -> None:
+    scenario = load_scenario("balanced").with_values({"timing.episode_slots": 25})
+    settings = settings_of("ppo-select", environments=16, rollout_steps=64, batch_size=256, validate_every=20)
+    network = load_scorer(train(scenario, settings, IMITATION, 6 * 16 * 64, 0, tmp_path))
+    indifferent = RequestScorer(settings.width)
+    for parameter in indifferent.head.parameters():
+        parameter.data.zero_()
+    seeds = episode_seeds("train", 9, 16)
+    after, before = (play_picking(scenario, seeds, one) for one in (network, indifferent))
+    assert probability_of_no_gain(after.throughput_rps, before.throughput_rps) < 0.01
+    rows = evaluate(scenario, build_policies([f"ppo-select={tmp_path}"], scenario), seeds[:3])
+    np.testing.assert_allclose([row.throughput_rps for row in rows], after.throughput_rps[:3])

@@ -54,7 +54,7 @@ def test_resume_and_repeat(tmp_path: Path) -> None:
 
 
 def test_no_network(tmp_path: Path) -> None:
-    with pytest.raises(PolicyError, match="no trained network"):
+    with pytest.raises(PolicyError, match="no trained weights"):
         RankNetworkPolicy.load(tmp_path, "x")
     (tmp_path / "model.safetensors").write_bytes(b"no numbers")
     with pytest.raises(PolicyError, match="no ranking network"):
