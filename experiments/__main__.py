@@ -15,6 +15,7 @@ from experiments.report.command import Report
 from experiments.results_page.command import ResultsPage
 from experiments.ship import Ship
 from experiments.study.command import Study
+from experiments.trace_info import TraceInfo
 from experiments.train import Train
 from experiments.tune import TuneLookahead
 
@@ -31,6 +32,7 @@ Command: TypeAlias = (
     | Ship
     | Study
     | ResultsPage
+    | TraceInfo
 )
 
 
