@@ -15,6 +15,7 @@ from experiments.report.command import Report
 from experiments.results_page.command import ResultsPage
 from experiments.ship import Ship
 from experiments.study.command import Study
+from experiments.sweep import Sweep
 from experiments.trace_info import TraceInfo
 from experiments.train import Train
 from experiments.tune import TuneLookahead
@@ -22,6 +23,7 @@ from experiments.tune import TuneLookahead
 Command: TypeAlias = (
     Compare
     | Report
+    | Sweep
     | Train
     | Annotated[CensusCommand, tyro.conf.subcommand("census")]
     | ScenarioPages
