@@ -13,6 +13,7 @@ from experiments.datasets.collect import Collect
 from experiments.datasets.verify import Verify
 from experiments.report.command import Report
 from experiments.results_page.command import ResultsPage
+from experiments.reproduce import Reproduce
 from experiments.ship import Ship
 from experiments.study.command import Study
 from experiments.sweep import Sweep
@@ -24,6 +25,7 @@ Command: TypeAlias = (
     Compare
     | Report
     | Sweep
+    | Reproduce
     | Train
     | Annotated[CensusCommand, tyro.conf.subcommand("census")]
     | ScenarioPages

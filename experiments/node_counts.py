@@ -6,12 +6,17 @@ looked at, whether or not it was cut there.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Final
+
+import numpy as np
 
 from edgellm_env.problem import SlotProblem
 from edgellm_env.solvers import solve_dftsp
 from edgellm_env.solvers.dftsp import NO_PRUNING, Pruning
+from experiments.statistics import CONFIDENCE, RESAMPLES
 
 DFTSP, BRUTE_FORCE = "dftsp", "brute force"
+_CHUNK: Final = 1_000
 RULES = tuple(rule.name for rule in fields(Pruning))
 
 
@@ -49,6 +54,9 @@ class NodeCount:
         nodes: visited in all; those of a stopped search too, so that a finished one would have visited more.
         saved_share: 1 - (DFTSP's nodes / nodes): how much fewer DFTSP visits. A lower bound where the search did not
             finish; None where DFTSP did not, or nothing was visited.
+        saved_low: lower end of its 95 % bootstrap interval over slots, both searches on the same; None for searches
+            other than the two brute forces.
+        saved_high: upper end.
     """
 
     search: str
@@ -57,6 +65,8 @@ class NodeCount:
     finished: int
     nodes: int
     saved_share: float | None
+    saved_low: float | None = None
+    saved_high: float | None = None
 
     @property
     def mean_nodes(self) -> float:
@@ -86,13 +96,13 @@ def count_nodes(
     Raises:
         RuntimeError: searches that finished disagree on a count.
     """
-    nodes = dict.fromkeys(SEARCHES, 0)
+    nodes: dict[str, list[int]] = {name: [] for name in SEARCHES}
     finished = dict.fromkeys(SEARCHES, 0)
     for slot, problem in enumerate(problems):
         counts = set()
         for name, pruning in SEARCHES.items():
             solution = solve_dftsp(problem, node_limit=node_limit, pruning=pruning)
-            nodes[name] += solution.nodes
+            nodes[name].append(solution.nodes)
             if solution.optimal:
                 finished[name] += 1
                 counts.add(solution.count)
@@ -101,7 +111,27 @@ def count_nodes(
         on_progress(slot + 1)
     slots = len(problems)
 
-    def saved(name: str) -> float | None:
-        return 1.0 - nodes[DFTSP] / nodes[name] if finished[DFTSP] == slots and nodes[name] else None
+    def row(name: str) -> NodeCount:
+        total = sum(nodes[name])
+        if finished[DFTSP] < slots or not total:
+            return NodeCount(name, arrival_rate_rps, slots, finished[name], total, None)
+        saved = 1.0 - sum(nodes[DFTSP]) / total
+        low, high = _saved_interval(nodes[DFTSP], nodes[name]) if name in (BRUTE_FORCE, FIRST_BATCH) else (None, None)
+        return NodeCount(name, arrival_rate_rps, slots, finished[name], total, saved, low, high)
 
-    return [NodeCount(name, arrival_rate_rps, slots, finished[name], nodes[name], saved(name)) for name in SEARCHES]
+    return [row(name) for name in SEARCHES]
+
+
+def _saved_interval(dftsp: Sequence[int], other: Sequence[int]) -> tuple[float | None, float | None]:
+    """Return the 95 % percentile-bootstrap interval of 1 - (sum of ``dftsp`` / sum of ``other``) over slots, paired."""
+    if len(other) < 2:
+        return None, None
+    pairs = np.array([dftsp, other], dtype=np.float64)
+    rng = np.random.default_rng(0)
+    saved = []
+    for _ in range(RESAMPLES // _CHUNK):
+        drawn = pairs[:, rng.integers(pairs.shape[1], size=(_CHUNK, pairs.shape[1]))].sum(axis=2)
+        # A resample in which neither search visits a node says nothing.
+        saved.append(1.0 - drawn[0, drawn[1] > 0] / drawn[1, drawn[1] > 0])
+    low, high = np.quantile(np.concatenate(saved), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(low), float(high)

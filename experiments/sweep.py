@@ -25,7 +25,7 @@ from experiments.sweeps.output import (
     write_tidy,
 )
 from experiments.sweeps.plan import Plan
-from experiments.sweeps.runner import run_plan
+from experiments.sweeps.runner import Job, gather_rows, play_jobs
 
 
 @dataclass(frozen=True)
@@ -69,12 +69,49 @@ class Sweep:
     ray: str | None = None
     """Work on Ray in place of processes: local, or the address of a cluster."""
 
-    def run(self, console: Console) -> SweepResult:
+    def run(self, console: Console, command: str | None = None) -> SweepResult:
         """Check everything, then play what has not been played, then write and print.
+
+        Args:
+            console: where progress and the table go.
+            command: to note as the one that made the results; the one that is running unless given.
 
         Raises:
             ValueError: settings that can't be used, or a folder that holds another sweep; nothing has been played then.
             RuntimeError: a policy failed, or workers died again and again; the same command continues.
+        """
+        job = self.prepare()
+        plan, out = job.plan, job.out
+        scenario = effective_scenario(self.scenario, self.trace, self.slots)
+        about = {**metadata(scenario, command or command_line()), "machine": machine()}
+        with sweep_progress(console) as progress:
+            task = progress.add_task(f"{len(plan.points)} points", total=plan.episodes)
+            play_jobs([job], self.workers or processors(), self.ray, lambda done: progress.update(task, advance=done))
+        rows = gather_rows(job)
+
+        summaries = summarise_points(plan.points, rows)
+        title = (
+            f"{scenario.name}: {self.episodes} episodes of {scenario.timing.episode_slots} slots at each point, "
+            f"seed {self.seed}"
+        )
+        write_tidy(out / "sweep.csv", plan.axes, plan.points, rows)
+        write_measurement(out / "sweep.json", {"metadata": about, **summary_document(plan.axes, summaries)})
+        plot_panels(
+            throughput_panels(plan.axes, summaries),
+            title,
+            plan.axes[-1].path,
+            "requests served per second, 95 % interval",
+            out / "sweep.png",
+        )
+        console.print(sweep_table(plan.axes, summaries, title))
+        console.print(f"Rows: {out / 'sweep.csv'}   Intervals: {out / 'sweep.json'}   Plot: {out / 'sweep.png'}")
+        return SweepResult(plan, rows, summaries)
+
+    def prepare(self) -> Job:
+        """Check everything and return what is to be played; nothing has been played then.
+
+        Raises:
+            ValueError: settings or a folder that can't be used.
         """
         scenario = effective_scenario(self.scenario, self.trace, self.slots)
         axes = tuple(parse_axis(text) for text in self.settings)
@@ -85,36 +122,12 @@ class Sweep:
         for point in points:
             make_environment(point.scenario)
             build_policies(self.policies, point.scenario)
-        out = prepare_folder(self.out)
         plan = Plan(axes, tuple(points), tuple(self.policies), tuple(seeds))
-        about = {**metadata(scenario, command_line()), "machine": machine()}
-
-        with _progress(console) as progress:
-            task = progress.add_task(f"{len(points)} points", total=len(points) * len(self.policies) * len(seeds))
-            rows = run_plan(
-                plan, out, self.workers or processors(), self.ray, lambda done: progress.update(task, advance=done)
-            )
-
-        summaries = summarise_points(points, rows)
-        title = (
-            f"{scenario.name}: {self.episodes} episodes of {scenario.timing.episode_slots} slots at each point, "
-            f"seed {self.seed}"
-        )
-        write_tidy(out / "sweep.csv", axes, points, rows)
-        write_measurement(out / "sweep.json", {"metadata": about, **summary_document(axes, summaries)})
-        plot_panels(
-            throughput_panels(axes, summaries),
-            title,
-            axes[-1].path,
-            "requests served per second, 95 % interval",
-            out / "sweep.png",
-        )
-        console.print(sweep_table(axes, summaries, title))
-        console.print(f"Rows: {out / 'sweep.csv'}   Intervals: {out / 'sweep.json'}   Plot: {out / 'sweep.png'}")
-        return SweepResult(plan, rows, summaries)
+        return Job(plan, prepare_folder(self.out))
 
 
-def _progress(console: Console) -> Progress:
+def sweep_progress(console: Console) -> Progress:
+    """Return a bar that counts episodes."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -42,13 +42,33 @@ class Panel:
     curves: tuple[Curve, ...]
 
 
-def plot_panels(panels: Sequence[Panel], title: str, x_label: str, y_label: str, path: Path) -> None:
-    """Draw panels side by side on one scale, to ``path`` (PNG); bars are the intervals."""
-    columns = min(_PANEL_COLUMNS, len(panels))
+def plot_panels(
+    panels: Sequence[Panel],
+    title: str,
+    x_label: str,
+    y_label: str,
+    path: Path,
+    columns: int = _PANEL_COLUMNS,
+    share_y: Literal["all", "col"] = "all",
+    logarithmic: bool = False,
+) -> None:
+    """Draw panels side by side, to ``path`` (PNG); bars are the intervals.
+
+    Args:
+        panels: what to draw.
+        title: above all.
+        x_label: below each panel.
+        y_label: left of each line of panels.
+        path: the file.
+        columns: most panels side by side.
+        share_y: which panels have the same scale.
+        logarithmic: whether the values are drawn on a logarithmic scale.
+    """
+    columns = min(columns, len(panels))
     lines = math.ceil(len(panels) / columns)
     figure = Figure(figsize=(1.2 + 4.4 * columns, 0.9 + 3.4 * lines), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
-    grid = figure.subplots(lines, columns, squeeze=False, sharey=True)
+    grid = figure.subplots(lines, columns, squeeze=False, sharey=share_y)
     for place, axes in enumerate(grid.flat):
         if place >= len(panels):
             axes.set_axis_off()
@@ -57,6 +77,11 @@ def plot_panels(panels: Sequence[Panel], title: str, x_label: str, y_label: str,
         axes.set_xlabel(x_label)
         if place % columns == 0:
             axes.set_ylabel(y_label)
+    for axes in grid.flat[: len(panels)]:  # when all is drawn: shared scales grow with every panel until then
+        if logarithmic:
+            axes.set_yscale("log")
+        else:
+            axes.set_ylim(bottom=0.0)
     grid[0, 0].legend(frameon=False, fontsize=9)
     figure.suptitle(title, x=0.01, ha="left", fontsize=11)
     figure.savefig(path)
@@ -82,11 +107,11 @@ def _draw(axes: Axes, panel: Panel) -> None:
             linewidth=1.6,
             markersize=5,
             capsize=3,
+            clip_on=False,
         )
     if len(numeric) < len(panel.labels):
         axes.set_xticks(positions, [label_text(label) for label in panel.labels], rotation=20, ha="right")
         axes.margins(x=0.15)
-    axes.set_ylim(bottom=0.0)
     axes.set_title(panel.title, loc="left", fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)

@@ -54,6 +54,11 @@ class Plan:
     policies: tuple[str, ...]
     seeds: tuple[int, ...]
 
+    @property
+    def episodes(self) -> int:
+        """How many are played in all."""
+        return len(self.points) * len(self.policies) * len(self.seeds)
+
     def units(self) -> list[Unit]:
         """Return everything there is to play, point by point."""
         return [
