@@ -91,8 +91,8 @@ def as_markdown(findings: Findings) -> str:
         _exceptions(findings.verdicts),
         "## Nodes of brute force against DFTSP",
         "Brackets: 95 % bootstrap intervals over slots, the same slots for all. We read the paper's comparison as the "
-        "one with the whole tree: a brute force that tries sizes from the largest downwards and stops at the first batch "
-        "found already uses what DFTSP uses. It is counted beside it, so that nobody has to take our reading.",
+        "one with the whole tree: a brute force that tries sizes from the largest downwards and stops at the first "
+        "batch found already uses what DFTSP uses. It is counted beside it, so that nobody has to take our reading.",
         _nodes(findings.reductions),
         "## Latency of served requests",
         "The scenario as it is, 20 requests/s. No latency is above its requirement: such a request is not served. All "
