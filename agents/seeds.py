@@ -2,6 +2,7 @@
 
 An environment that is reset without a seed draws one below 2**63, so whatever training does by itself stays below that.
 Test seeds are for ``compare`` and the study's comparisons alone (experiments/study/testing.py).
+Test seeds are for ``compare``, ``sweep`` and ``reproduce`` alone.
 """
 
 from typing import Final, Literal, TypeAlias

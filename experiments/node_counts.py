@@ -6,17 +6,16 @@ looked at, whether or not it was cut there.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Final
 
 import numpy as np
 
+from edgellm_env.arrays import FloatArray, IntArray
 from edgellm_env.problem import SlotProblem
 from edgellm_env.solvers import solve_dftsp
 from edgellm_env.solvers.dftsp import NO_PRUNING, Pruning
-from experiments.statistics import CONFIDENCE, RESAMPLES
+from experiments.statistics import Estimate, bootstrap
 
 DFTSP, BRUTE_FORCE = "dftsp", "brute force"
-_CHUNK: Final = 1_000
 RULES = tuple(rule.name for rule in fields(Pruning))
 
 
@@ -115,23 +114,22 @@ def count_nodes(
         total = sum(nodes[name])
         if finished[DFTSP] < slots or not total:
             return NodeCount(name, arrival_rate_rps, slots, finished[name], total, None)
-        saved = 1.0 - sum(nodes[DFTSP]) / total
-        low, high = _saved_interval(nodes[DFTSP], nodes[name]) if name in (BRUTE_FORCE, FIRST_BATCH) else (None, None)
-        return NodeCount(name, arrival_rate_rps, slots, finished[name], total, saved, low, high)
+        if name not in (BRUTE_FORCE, FIRST_BATCH):
+            return NodeCount(name, arrival_rate_rps, slots, finished[name], total, 1.0 - sum(nodes[DFTSP]) / total)
+        saved = _saved(nodes[DFTSP], nodes[name])
+        return NodeCount(name, arrival_rate_rps, slots, finished[name], total, saved.mean, saved.low, saved.high)
 
     return [row(name) for name in SEARCHES]
 
 
-def _saved_interval(dftsp: Sequence[int], other: Sequence[int]) -> tuple[float | None, float | None]:
-    """Return the 95 % percentile-bootstrap interval of 1 - (sum of ``dftsp`` / sum of ``other``) over slots, paired."""
-    if len(other) < 2:
-        return None, None
-    pairs = np.array([dftsp, other], dtype=np.float64)
-    rng = np.random.default_rng(0)
-    saved = []
-    for _ in range(RESAMPLES // _CHUNK):
-        drawn = pairs[:, rng.integers(pairs.shape[1], size=(_CHUNK, pairs.shape[1]))].sum(axis=2)
-        # A resample in which neither search visits a node says nothing.
-        saved.append(1.0 - drawn[0, drawn[1] > 0] / drawn[1, drawn[1] > 0])
-    low, high = np.quantile(np.concatenate(saved), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return float(low), float(high)
+def _saved(dftsp: Sequence[int], other: Sequence[int]) -> Estimate:
+    """Return 1 - (sum of ``dftsp`` / sum of ``other``) over slots, both searches on the same."""
+    ours, theirs = np.array(dftsp, dtype=np.float64), np.array(other, dtype=np.float64)
+
+    def statistic(draws: Sequence[IntArray]) -> FloatArray:
+        visited = theirs[draws[0]].sum(axis=1)
+        # Where nothing was visited, nothing can be saved: not defined.
+        kept = np.divide(ours[draws[0]].sum(axis=1), visited, out=np.full(visited.shape, np.nan), where=visited > 0)
+        return np.asarray(1.0 - kept)
+
+    return bootstrap(statistic, [ours.size])

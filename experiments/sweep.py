@@ -8,10 +8,10 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from agents.registry import build_policies
+from agents.registry import build_players
 from agents.seeds import episode_seeds
-from experiments.evaluation import EpisodeResult, make_environment
-from experiments.measurements import machine, write_measurement
+from experiments.evaluation import EpisodeResult, environment_of, make_environment
+from experiments.measurements import write_measurement
 from experiments.parallel import processors
 from experiments.records import command_line, effective_scenario, metadata, prepare_folder
 from experiments.sweeps.figures import plot_panels
@@ -83,7 +83,7 @@ class Sweep:
         job = self.prepare()
         plan, out = job.plan, job.out
         scenario = effective_scenario(self.scenario, self.trace, self.slots)
-        about = {**metadata(scenario, command or command_line()), "machine": machine()}
+        about = metadata(scenario, command or command_line())
         with sweep_progress(console) as progress:
             task = progress.add_task(f"{len(plan.points)} points", total=plan.episodes)
             play_jobs([job], self.workers or processors(), self.ray, lambda done: progress.update(task, advance=done))
@@ -120,8 +120,8 @@ class Sweep:
         if self.workers is not None and self.workers < 1:
             raise ValueError(f"workers: {self.workers}; expected at least 1")
         for point in points:
-            make_environment(point.scenario)
-            build_policies(self.policies, point.scenario)
+            for player in build_players(self.policies, point.scenario):
+                make_environment(point.scenario, environment_of(player))
         plan = Plan(axes, tuple(points), tuple(self.policies), tuple(seeds))
         return Job(plan, prepare_folder(self.out))
 

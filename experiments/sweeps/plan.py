@@ -3,17 +3,17 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from agents.registry import build_policies
-from experiments.evaluation import EpisodeResult, evaluate
+from experiments.contest import SHARE_EPISODES, Share, play_share
+from experiments.evaluation import EpisodeResult, PolicyFailure, PolicyFailureError
 from experiments.files import write_text_whole
 from experiments.sweeps.grid import Axis, Point
 
-EPISODES_PER_UNIT: Final = 10
-"""A unit of this many episodes takes seconds: little is lost when a sweep is killed."""
+EPISODES_PER_UNIT: Final = SHARE_EPISODES
+"""As compare's, so that a policy plays alike in both. They take seconds: little is lost when a sweep is killed."""
 
 
 @dataclass(frozen=True)
@@ -85,12 +85,15 @@ def play_unit(plan: Plan, unit: Unit) -> list[EpisodeResult]:
     """Play a unit's episodes.
 
     Raises:
-        PolicyFailureError: the policy raised, or returned something other than a mask of the waiting requests.
+        PolicyFailureError: the policy raised, or answered with something that is no batch.
     """
-    scenario = plan.points[unit.point].scenario
-    policies = build_policies([plan.policies[unit.policy]], scenario)
-    rows = evaluate(scenario, policies, plan.seeds[unit.first : unit.first + unit.episodes])
-    return [replace(row, episode=unit.first + row.episode) for row in rows]
+    share = Share(plan.policies[unit.policy], unit.first, plan.seeds[unit.first : unit.first + unit.episodes])
+    rows = []
+    for result in play_share(plan.points[unit.point].scenario, share):
+        if isinstance(result, PolicyFailure):
+            raise PolicyFailureError(result)
+        rows.append(result)
+    return rows
 
 
 def write_unit(path: Path, rows: list[EpisodeResult]) -> None:

@@ -97,7 +97,7 @@ def test_done_units_are_not_played_again(swept: Path, monkeypatch: pytest.Monkey
     def played(*_: object) -> None:
         raise AssertionError("something ran")
 
-    monkeypatch.setattr(plan_module, "evaluate", played)
+    monkeypatch.setattr(plan_module, "play_share", played)
     assert sweep(swept, "--episodes 3 --workers 1") == 0
     assert tidy(swept) == before
 
