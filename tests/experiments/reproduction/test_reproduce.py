@@ -12,6 +12,7 @@ from edgellm_env.physics.quantization import model_quality
 from edgellm_env.scenario import load_scenario
 from experiments import reproduce
 from experiments.__main__ import main
+from experiments.reproduction import study as study_module
 from experiments.reproduction.catalogue import BLOOM_3B, MODELS, SCHEMES, scheme_setting, varied_numbers
 from experiments.reproduction.latencies import record_latencies
 from experiments.reproduction.study import BASELINES, FULL, QUICK, throughput_figures
@@ -29,13 +30,20 @@ def rows_of(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def shrink(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(reproduce, "QUICK", TINY)
+    patch.setattr(study_module, "SCHEMES", ("W8A16", "GPTQ-W3"))
+    prepare = Sweep.prepare
+    patch.setattr(Sweep, "prepare", lambda self: prepare(dataclasses.replace(self, slots=10)))
+    # A sweep's own plot has a test of its own.
+    patch.setattr("experiments.sweep.plot_panels", lambda *_: None)
+
+
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("study") / "out"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reproduce, "QUICK", TINY)
-        prepare = Sweep.prepare
-        patch.setattr(Sweep, "prepare", lambda self: prepare(dataclasses.replace(self, slots=20)))
+        shrink(patch)
         assert main(["reproduce", "--quick", "--workers", "1", "--out", str(out)]) == 0
     return out
 
@@ -67,8 +75,9 @@ def test_the_tables_agree_with_the_sweeps(study: Path) -> None:
             assert row["dftsp_at_or_above"] == str(float(row["dftsp_less_policy_mean"]) >= 0)
 
 
-def test_every_point_is_in_the_summary(study: Path) -> None:
+def test_every_point_is_in_the_summary(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     document = json.loads((study / "summary.json").read_text())
+    monkeypatch.setattr(study_module, "SCHEMES", ("W8A16", "GPTQ-W3"))
     figures = throughput_figures(TINY)
     points = 0
     for figure in figures:
@@ -107,9 +116,9 @@ def test_a_failing_claim_is_said_to_fail(study: Path, monkeypatch: pytest.Monkey
     for path in (copy / "sweeps" / "arrival-rate" / "units").glob("*.json"):
         rows: list[dict[str, Any]] = json.loads(path.read_text())
         path.write_text(json.dumps([row | {"policy": swap.get(row["policy"], row["policy"])} for row in rows]))
-    monkeypatch.setattr(reproduce, "QUICK", TINY)
-    prepare = Sweep.prepare
-    monkeypatch.setattr(Sweep, "prepare", lambda self: prepare(dataclasses.replace(self, slots=20)))
+    shrink(monkeypatch)
+    for name in ("plot_throughput_figure", "plot_utilisation", "plot_latencies", "plot_nodes"):
+        monkeypatch.setattr(reproduce, name, lambda *_: None)
     assert main(["reproduce", "--quick", "--workers", "1", "--out", str(copy)]) == 0
     claims = json.loads((copy / "summary.json").read_text())["claims"]
     assert claims[0]["holds"] is False
