@@ -1,10 +1,12 @@
 """Files that are whole or not there, in folders that one process at a time works in."""
 
+import csv
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 class FolderInUseError(RuntimeError):
@@ -35,6 +37,16 @@ def write_text_whole(path: Path, text: str) -> None:
     """Write a text file that appears whole or not at all."""
     temporary = path.with_name(f"{path.name}.partial")
     temporary.write_text(text, encoding="utf-8")
+    write_whole(path, temporary)
+
+
+def write_csv_whole(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write a CSV file that appears whole or not at all."""
+    temporary = path.with_name(f"{path.name}.partial")
+    with temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(rows)
     write_whole(path, temporary)
 
 

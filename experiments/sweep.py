@@ -1,5 +1,6 @@
 """``sweep``: policies compared at every point of a grid of scenario settings."""
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from agents.registry import build_players
 from agents.seeds import episode_seeds
 from experiments.evaluation import EpisodeResult, environment_of, make_environment
-from experiments.measurements import write_measurement
+from experiments.files import write_text_whole
 from experiments.parallel import processors
 from experiments.records import command_line, effective_scenario, metadata, prepare_folder
 from experiments.sweeps.figures import plot_panels
@@ -95,7 +96,8 @@ class Sweep:
             f"seed {self.seed}"
         )
         write_tidy(out / "sweep.csv", plan.axes, plan.points, rows)
-        write_measurement(out / "sweep.json", {"metadata": about, **summary_document(plan.axes, summaries)})
+        document = {"metadata": about, **summary_document(plan.axes, summaries)}
+        write_text_whole(out / "sweep.json", json.dumps(document, indent=1, allow_nan=False) + "\n")
         plot_panels(
             throughput_panels(plan.axes, summaries),
             title,

@@ -12,7 +12,7 @@ from experiments.reproduction.latencies import Latencies
 from experiments.reproduction.study import POLICIES, ThroughputFigure
 from experiments.statistics import bootstrap_mean
 from experiments.sweep import SweepResult
-from experiments.sweeps.figures import COLOURS, Curve, Panel, plot_panels
+from experiments.sweeps.figures import COLOURS, Curve, Panel, plot_panels, save_figure
 from experiments.sweeps.output import throughput_panels
 
 _LINES = ("-", "--", ":")
@@ -70,4 +70,4 @@ def plot_latencies(latencies: Sequence[Latencies], title: str, path: Path) -> No
     both[0].set_ylabel("share delivered by then")
     both[0].legend(frameon=False, fontsize=9)
     figure.suptitle(title, x=0.01, ha="left", fontsize=11)
-    figure.savefig(path)
+    save_figure(figure, path)

@@ -1,13 +1,13 @@
 """The CSV files behind the study's figures."""
 
-import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from experiments.files import write_csv_whole
 from experiments.reproduction.claims import Comparison, NodeReduction
 from experiments.reproduction.comparing import compare_points
 from experiments.reproduction.latencies import QUANTILES, Latencies
@@ -18,16 +18,6 @@ from experiments.sweeps.grid import label_text
 
 _ESTIMATE = ("mean", "low", "high")
 _LATENCY_STEPS_S = np.round(np.arange(0.5, 2.0001, 0.025), 3)
-
-
-def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Write a table that appears whole or not at all."""
-    temporary = path.with_name(f"{path.name}.partial")
-    with temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(header)
-        writer.writerows(rows)
-    temporary.replace(path)
 
 
 def write_measures(path: Path, results: Sequence[SweepResult], measures: Sequence[str]) -> None:
@@ -53,14 +43,14 @@ def write_measures(path: Path, results: Sequence[SweepResult], measures: Sequenc
                     difference = None if name == DFTSP else next(compared).difference
                     above = "" if difference is None else difference.mean >= 0
                     lines.append([*place, name, measure, *_parts(estimate), *_parts(difference), above])
-    write_csv(path, header, lines)
+    write_csv_whole(path, header, lines)
 
 
 def write_comparisons(path: Path, comparisons: Sequence[Comparison]) -> None:
     """Write every comparison that a claim is judged on."""
     header = ["figure", "point", "baseline", "measure", "dftsp", "baseline_value"]
     header += [f"difference_{part}" for part in _ESTIMATE] + ["standing"]
-    write_csv(
+    write_csv_whole(
         path,
         header,
         (
@@ -88,13 +78,13 @@ def write_reductions(path: Path, reductions: Sequence[NodeReduction]) -> None:
         values = asdict(one)
         values.pop("reduction")
         lines.append([*values.values(), *_parts(one.reduction)])
-    write_csv(path, header, lines)
+    write_csv_whole(path, header, lines)
 
 
 def write_latencies(path: Path, latencies: Sequence[Latencies]) -> None:
     """Write the distribution of latencies: the share delivered within so many seconds."""
     header = ["policy", "within_s", "share_of_served", "share_of_arrived"]
-    write_csv(
+    write_csv_whole(
         path,
         header,
         (

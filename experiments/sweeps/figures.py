@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from experiments.files import write_whole
 from experiments.statistics import Estimate
 from experiments.sweeps.grid import Label, label_text
 
@@ -84,7 +85,14 @@ def plot_panels(
             axes.set_ylim(bottom=0.0)
     grid[0, 0].legend(frameon=False, fontsize=9)
     figure.suptitle(title, x=0.01, ha="left", fontsize=11)
-    figure.savefig(path)
+    save_figure(figure, path)
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure to ``path`` (PNG), which appears whole or not at all."""
+    temporary = path.with_name(f"{path.name}.partial")
+    figure.savefig(temporary, format="png")
+    write_whole(path, temporary)
 
 
 def _draw(axes: Axes, panel: Panel) -> None:

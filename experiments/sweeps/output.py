@@ -1,6 +1,5 @@
 """What a sweep leaves behind: a tidy CSV, a JSON file with intervals, a plot."""
 
-import csv
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -10,6 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from experiments.evaluation import EpisodeResult
+from experiments.files import write_csv_whole
 from experiments.summary import REFERENCE, PolicySummary, summarise
 from experiments.sweeps.figures import Curve, Panel
 from experiments.sweeps.grid import Axis, Point, label_text
@@ -32,14 +32,13 @@ def write_tidy(
     path: Path, axes: Sequence[Axis], points: Sequence[Point], rows: Sequence[Sequence[EpisodeResult]]
 ) -> None:
     """Write a row for each point, policy and episode: the settings, then the episode's counts and measures."""
-    temporary = path.with_suffix(".partial")
-    with temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["point", *(axis.path for axis in axes), *(one.name for one in fields(EpisodeResult))])
-        for point, own in zip(points, rows, strict=True):
-            place = [point.index, *(label_text(label) for label in point.labels)]
-            writer.writerows([*place, *asdict(row).values()] for row in own)
-    temporary.replace(path)
+    header = ["point", *(axis.path for axis in axes), *(one.name for one in fields(EpisodeResult))]
+    lines = (
+        [point.index, *(label_text(label) for label in point.labels), *asdict(row).values()]
+        for point, own in zip(points, rows, strict=True)
+        for row in own
+    )
+    write_csv_whole(path, header, lines)
 
 
 def summary_document(axes: Sequence[Axis], summaries: Sequence[PointSummary]) -> dict[str, Any]:
