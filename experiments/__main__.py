@@ -12,8 +12,8 @@ from experiments.compare import Compare, IncompleteComparisonError
 from experiments.datasets.collect import Collect
 from experiments.datasets.verify import Verify
 from experiments.report.command import Report
-from experiments.results_page.command import ResultsPage
 from experiments.reproduce import Reproduce
+from experiments.results_page.command import ResultsPage
 from experiments.ship import Ship
 from experiments.study.command import Study
 from experiments.sweep import Sweep
