@@ -83,7 +83,8 @@ def as_markdown(findings: Findings) -> str:
     parts = [
         "# The study of arXiv 2405.07140 on our reconstruction",
         f"Size: {about['size']}, {about['episodes']} episodes at each point, seed {about['seed']}; "
-        f"{about['seconds']:.0f} s of wall-clock time. Command: `{about['command']}`.",
+        f"{about['seconds']:.0f} s for this run, in which nothing was played that was there already. "
+        f"Command: `{about['command']}`.",
         "The paper's full text was not at hand: its setting and its baselines are our reconstruction, with every "
         "number listed at the end. What holds or fails here holds or fails **here**.",
         "## The abstract's claims",
