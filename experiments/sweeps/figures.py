@@ -83,7 +83,9 @@ def plot_panels(
             axes.set_yscale("log")
         else:
             axes.set_ylim(bottom=0.0)
-    grid[0, 0].legend(frameon=False, fontsize=9)
+    figure.legend(
+        *grid[0, 0].get_legend_handles_labels(), loc="outside upper right", ncols=4, frameon=False, fontsize=9
+    )
     figure.suptitle(title, x=0.01, ha="left", fontsize=11)
     save_figure(figure, path)
 
