@@ -1,7 +1,8 @@
 """Which episode seeds are for training, validation and test: three ranges that can't overlap.
 
 An environment that is reset without a seed draws one below 2**63, so whatever training does by itself stays below that.
-Test seeds are for ``compare`` and the study's comparisons alone (experiments/study/testing.py).
+Test seeds are for comparisons alone: ``compare``, ``sweep``, ``reproduce``, and the study's
+(experiments/study/testing.py).
 """
 
 from typing import Final, Literal, TypeAlias

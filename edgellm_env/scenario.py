@@ -184,6 +184,18 @@ _Loader.add_implicit_resolver(
 )
 
 
+def parse_setting(text: str) -> Any:
+    """Return a setting's value from YAML text, read as in a scenario file (``1e9`` is a number).
+
+    Raises:
+        ScenarioError: not valid YAML.
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise ScenarioError(f"{text!r}: not valid YAML: {error}") from error
+
+
 def _describe(error: ValidationError) -> list[str]:
     """One line a problem: the setting's dotted path, its value, and what is allowed."""
     problems = error.errors(include_url=False)

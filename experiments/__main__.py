@@ -12,15 +12,20 @@ from experiments.compare import Compare, IncompleteComparisonError
 from experiments.datasets.collect import Collect
 from experiments.datasets.verify import Verify
 from experiments.report.command import Report
+from experiments.reproduce import Reproduce
 from experiments.results_page.command import ResultsPage
 from experiments.ship import Ship
 from experiments.study.command import Study
+from experiments.sweep import Sweep
+from experiments.trace_info import TraceInfo
 from experiments.train import Train
 from experiments.tune import TuneLookahead
 
 Command: TypeAlias = (
     Compare
     | Report
+    | Sweep
+    | Reproduce
     | Train
     | Annotated[CensusCommand, tyro.conf.subcommand("census")]
     | ScenarioPages
@@ -31,6 +36,7 @@ Command: TypeAlias = (
     | Ship
     | Study
     | ResultsPage
+    | TraceInfo
 )
 
 

@@ -86,7 +86,7 @@ def play_contest(
     ]
     try:
         played = run_units(
-            partial(_play_share, scenario), shares, workers, ray, lambda index, results: on_progress(results)
+            partial(play_share, scenario), shares, workers, ray, lambda index, results: on_progress(results)
         )
     except ParallelError as error:
         if error.unit is None:
@@ -106,6 +106,11 @@ def play_contest(
     )
 
 
-def _play_share(scenario: Scenario, share: Share) -> list[EpisodeResult | PolicyFailure]:
+def play_share(scenario: Scenario, share: Share) -> list[EpisodeResult | PolicyFailure]:
+    """Play a share's episodes, with the policy made for it.
+
+    Raises:
+        PolicyError: the policy can't be made.
+    """
     (player,) = build_players([share.spec], scenario)
     return list(play_episodes(scenario, player, share.seeds, share.first))

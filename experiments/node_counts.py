@@ -7,9 +7,13 @@ looked at, whether or not it was cut there.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 
+import numpy as np
+
+from edgellm_env.arrays import FloatArray, IntArray
 from edgellm_env.problem import SlotProblem
 from edgellm_env.solvers import solve_dftsp
 from edgellm_env.solvers.dftsp import NO_PRUNING, Pruning
+from experiments.statistics import Estimate, bootstrap
 
 DFTSP, BRUTE_FORCE = "dftsp", "brute force"
 RULES = tuple(rule.name for rule in fields(Pruning))
@@ -49,6 +53,9 @@ class NodeCount:
         nodes: visited in all; those of a stopped search too, so that a finished one would have visited more.
         saved_share: 1 - (DFTSP's nodes / nodes): how much fewer DFTSP visits. A lower bound where the search did not
             finish; None where DFTSP did not, or nothing was visited.
+        saved_low: lower end of its 95 % bootstrap interval over slots, both searches on the same; None for searches
+            other than the two brute forces.
+        saved_high: upper end.
     """
 
     search: str
@@ -57,6 +64,8 @@ class NodeCount:
     finished: int
     nodes: int
     saved_share: float | None
+    saved_low: float | None = None
+    saved_high: float | None = None
 
     @property
     def mean_nodes(self) -> float:
@@ -86,13 +95,13 @@ def count_nodes(
     Raises:
         RuntimeError: searches that finished disagree on a count.
     """
-    nodes = dict.fromkeys(SEARCHES, 0)
+    nodes: dict[str, list[int]] = {name: [] for name in SEARCHES}
     finished = dict.fromkeys(SEARCHES, 0)
     for slot, problem in enumerate(problems):
         counts = set()
         for name, pruning in SEARCHES.items():
             solution = solve_dftsp(problem, node_limit=node_limit, pruning=pruning)
-            nodes[name] += solution.nodes
+            nodes[name].append(solution.nodes)
             if solution.optimal:
                 finished[name] += 1
                 counts.add(solution.count)
@@ -101,7 +110,26 @@ def count_nodes(
         on_progress(slot + 1)
     slots = len(problems)
 
-    def saved(name: str) -> float | None:
-        return 1.0 - nodes[DFTSP] / nodes[name] if finished[DFTSP] == slots and nodes[name] else None
+    def row(name: str) -> NodeCount:
+        total = sum(nodes[name])
+        if finished[DFTSP] < slots or not total:
+            return NodeCount(name, arrival_rate_rps, slots, finished[name], total, None)
+        if name not in (BRUTE_FORCE, FIRST_BATCH):
+            return NodeCount(name, arrival_rate_rps, slots, finished[name], total, 1.0 - sum(nodes[DFTSP]) / total)
+        saved = _saved(nodes[DFTSP], nodes[name])
+        return NodeCount(name, arrival_rate_rps, slots, finished[name], total, saved.mean, saved.low, saved.high)
 
-    return [NodeCount(name, arrival_rate_rps, slots, finished[name], nodes[name], saved(name)) for name in SEARCHES]
+    return [row(name) for name in SEARCHES]
+
+
+def _saved(dftsp: Sequence[int], other: Sequence[int]) -> Estimate:
+    """Return 1 - (sum of ``dftsp`` / sum of ``other``) over slots, both searches on the same."""
+    ours, theirs = np.array(dftsp, dtype=np.float64), np.array(other, dtype=np.float64)
+
+    def statistic(draws: Sequence[IntArray]) -> FloatArray:
+        visited = theirs[draws[0]].sum(axis=1)
+        # Where nothing was visited, nothing can be saved: not defined.
+        kept = np.divide(ours[draws[0]].sum(axis=1), visited, out=np.full(visited.shape, np.nan), where=visited > 0)
+        return np.asarray(1.0 - kept)
+
+    return bootstrap(statistic, [ours.size])

@@ -42,6 +42,7 @@ class RecordedRequests:
         zero_token_rows: rows of the file left out because they have no prompt or no output tokens.
         capped_rows: rows of the file shortened by :meth:`limited`.
         rejected_rows: rows of the file left out by :meth:`limited`.
+        format: layout that the file was read in; ``auto`` where no file was read.
     """
 
     path: str
@@ -52,6 +53,7 @@ class RecordedRequests:
     zero_token_rows: int = 0
     capped_rows: int = 0
     rejected_rows: int = 0
+    format: TraceFormat = "auto"
 
     def __post_init__(self) -> None:
         """Make every array read-only."""
@@ -146,7 +148,8 @@ def read_trace_file(
             the one before. Files must be sorted by time: disorder mostly means that something else is wrong.
     """
     text = _read_text(path)
-    layout = _layout(path, text.split("\n", 1)[0], format)
+    known = _known_format(path, text.split("\n", 1)[0]) if format == "auto" else format
+    layout = _LAYOUTS[known]
     rows = _json_rows(path, text) if layout is _MOONCAKE else _csv_rows(path, text, layout)
     least_tokens = 0 if zero_tokens == "drop" else 1
     lines: list[int] = []
@@ -172,6 +175,7 @@ def read_trace_file(
         prompt_tokens=np.array(prompts, dtype=np.int64),
         output_tokens=np.array(outputs, dtype=np.int64),
         line_numbers=np.array(lines, dtype=np.int64),
+        format=known,
     )
     empty = (recorded.prompt_tokens == 0) | (recorded.output_tokens == 0)
     return replace(recorded._kept(~empty), zero_token_rows=int(np.count_nonzero(empty)))
@@ -234,7 +238,7 @@ def _tokens(name: str, text: str, least: int) -> int:
 
 
 _MOONCAKE: Final = _Layout("timestamp", "input_length", "output_length", _parse_number, 1000)
-_LAYOUTS: Final = {
+_LAYOUTS: Final[dict[TraceFormat, _Layout]] = {
     "azure": _Layout("TIMESTAMP", "ContextTokens", "GeneratedTokens", _parse_timestamp, 10**9),
     "burstgpt": _Layout("Timestamp", "Request tokens", "Response tokens", _parse_number, 1),
     "splitwise": _Layout("arrived_at", "num_prefill_tokens", "num_decode_tokens", _parse_number, 1),
@@ -257,15 +261,13 @@ def _read_text(path: str | Path) -> str:
     return text
 
 
-def _layout(path: str | Path, first_line: str, format: TraceFormat) -> _Layout:  # noqa: A002
-    if format != "auto":
-        return _LAYOUTS[format]
+def _known_format(path: str | Path, first_line: str) -> TraceFormat:
     if first_line.lstrip().startswith("{"):
-        return _MOONCAKE
+        return "mooncake"
     header = next(csv.reader([first_line]), [])
-    for layout in _LAYOUTS.values():
+    for name, layout in _LAYOUTS.items():
         if layout is not _MOONCAKE and set(layout.columns) <= set(header):
-            return layout
+            return name
     known = "; ".join(f"{name}: {', '.join(layout.columns)}" for name, layout in _LAYOUTS.items())
     raise TraceFileError(f"{path}:1: columns {header}; expected a header with the columns of one format ({known})")
 

@@ -1,12 +1,9 @@
 """``collect``: records episodes as a Minari dataset, resumable, on any number of workers."""
 
-import fcntl
 import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,11 +16,12 @@ from experiments.datasets.describe import OWN, as_json
 from experiments.datasets.errors import CollectionError, DatasetError
 from experiments.datasets.merge import merge_units, publish, read_metadata, start_afresh
 from experiments.datasets.plan import Plan, make_plan
-from experiments.datasets.storage import read_about, write_whole
+from experiments.datasets.storage import read_about
 from experiments.datasets.work import REFERENCES, Reference, Task, Unit
 from experiments.datasets.workers import PARTIAL, run_tasks
 from experiments.evaluation import make_environment
 from experiments.extras import require
+from experiments.files import alone_in, write_text_whole
 from experiments.parallel import processors
 from experiments.records import effective_scenario, prepare_folder
 
@@ -99,7 +97,7 @@ class Collect:
         final, staging = root / plan.dataset_id, root / STAGING / plan.dataset_id
         if final.exists():
             return _complete_already(plan, final, staging, console)
-        with _alone_in(staging):
+        with alone_in(staging, "collecting this dataset"):
             _check_plan(plan, staging)
             shards = staging / "units"
             shards.mkdir(exist_ok=True)
@@ -146,18 +144,6 @@ def _complete_already(plan: Plan, final: Path, staging: Path, console: Console) 
     return final
 
 
-@contextmanager
-def _alone_in(staging: Path) -> Iterator[None]:
-    """Hold the staging folder's lock; the system lets go of it even if this process is killed."""
-    staging.mkdir(parents=True, exist_ok=True)
-    with (staging / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise CollectionError(f"{staging}: another process is collecting this dataset") from None
-        yield
-
-
 def _check_plan(plan: Plan, staging: Path) -> None:
     """Write the plan down, or check that what has begun here is the same."""
     path = staging / "plan.json"
@@ -171,9 +157,7 @@ def _check_plan(plan: Plan, staging: Path) -> None:
                 f"({', '.join(differ) or 'layout'}); expected the same, another id, or that folder removed"
             )
         return
-    temporary = path.with_suffix(".partial")
-    temporary.write_text(as_json(settings), encoding="utf-8")
-    write_whole(path, temporary)
+    write_text_whole(path, as_json(settings))
 
 
 def _clean_up(staging: Path, top: Path) -> None:

@@ -11,10 +11,11 @@ from experiments.datasets.card import write_card
 from experiments.datasets.describe import describe, environment_spec, spaces_of
 from experiments.datasets.errors import CollectionError, DatasetError
 from experiments.datasets.plan import Plan
-from experiments.datasets.storage import group_name, read_about, sync_folder
+from experiments.datasets.storage import group_name, read_about
 from experiments.datasets.totals import UnitTotals
 from experiments.datasets.work import REFERENCES, Reference, Unit
 from experiments.extras import require
+from experiments.files import sync_folder
 
 DATA_FILE = "main_data.hdf5"
 METADATA_FILE = "metadata.json"

@@ -6,7 +6,6 @@ nothing but zeros and are not stored at all; the others are compressed with gzip
 """
 
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -150,20 +149,3 @@ def is_intact(path: Path, about: dict[str, Any]) -> bool:
     except (DatasetError, KeyError, OSError):
         return False
     return True
-
-
-def write_whole(path: Path, temporary: Path) -> None:
-    """Give a finished temporary file its name, so that a file of that name is always whole, power cuts included."""
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    sync_folder(path.parent)
-
-
-def sync_folder(path: Path) -> None:
-    """Make names in a folder durable."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

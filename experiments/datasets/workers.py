@@ -9,8 +9,8 @@ from pathlib import Path
 
 from experiments.datasets.errors import CollectionError
 from experiments.datasets.plan import Plan
-from experiments.datasets.storage import write_whole
 from experiments.datasets.work import Task
+from experiments.files import write_whole
 from experiments.parallel import ParallelError, stream_units
 
 PARTIAL = ".partial"

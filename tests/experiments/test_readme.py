@@ -23,8 +23,12 @@ def shrink(command: str, folder: Path) -> list[str]:
         small["--steps"] = "1024"
     for place, word in enumerate(words[:-1]):
         words[place + 1] = small.get(word, words[place + 1])
-    if words[0] not in ("census", "verify", "report"):
+    if words[0] == "reproduce":
+        return [*words, "--figures", "latency"]
+    if words[0] not in ("census", "verify", "report", "trace-info"):
         words += ["--slots", "20"]
+    if words[0] == "sweep":
+        words += ["--workers", "1"]
     if words[0] == "compare" and "--episodes" not in words:
         words += ["--episodes", "2"]
     return words

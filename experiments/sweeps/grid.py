@@ -1,0 +1,120 @@
+"""The points of a sweep: every combination of the values given for each setting."""
+
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from edgellm_env.scenario import Scenario, ScenarioError, parse_setting
+
+Label: TypeAlias = str | float
+
+
+class SweepError(ValueError):
+    """A sweep that can't be done; the message names what and what is expected."""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A setting and the values that it takes.
+
+    Args:
+        path: dotted path of the scenario's field.
+        values: at least one, all different; numbers, words, mappings or lists, as in a scenario file.
+    """
+
+    path: str
+    values: tuple[Any, ...]
+
+    @property
+    def labels(self) -> tuple[Label, ...]:
+        """Short form of each value: numbers as they are, a mapping or list of mappings by its names."""
+        return tuple(label_of(value) for value in self.values)
+
+    def describe(self, label: Label) -> str:
+        """Return ``path = label``, or the label alone where it is a name."""
+        named = any(isinstance(value, Mapping | list) for value in self.values)
+        return label_text(label) if named else f"{self.path} = {label_text(label)}"
+
+
+@dataclass(frozen=True)
+class Point:
+    """One combination of settings.
+
+    Args:
+        index: place in the grid; the last axis changes fastest.
+        labels: one for each axis.
+        scenario: with the settings in place.
+    """
+
+    index: int
+    labels: tuple[Label, ...]
+    scenario: Scenario
+
+
+def parse_axis(text: str) -> Axis:
+    """Return the axis that ``PATH=VALUE,VALUE,...`` writes; values are YAML, such as ``{kind: constant, value: 1}``.
+
+    Raises:
+        SweepError: no path, no values, or the same value twice.
+    """
+    path, equals, written = text.partition("=")
+    path = path.strip()
+    if not path or not equals or not written.strip():
+        raise SweepError(f"set: {text!r}; expected PATH=VALUE,VALUE,...")
+    try:
+        values = parse_setting(f"[{written}]")
+    except ScenarioError as error:
+        raise SweepError(f"set {path}: {written!r}; expected values separated by commas: {error}") from error
+    axis = Axis(path, tuple(values))
+    seen = [json.dumps(value, sort_keys=True, default=str) for value in values]
+    twice = [value for place, value in enumerate(seen) if value in seen[:place]]
+    if twice or len(set(axis.labels)) < len(axis.labels):
+        raise SweepError(f"set {path}: {', '.join(map(str, axis.labels))}; expected different values (or names)")
+    return axis
+
+
+def label_of(value: Any) -> Label:
+    """Return a value's short form."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(value, Mapping) and "name" in value:
+        return str(value["name"])
+    if isinstance(value, Mapping):
+        return " ".join(
+            f"{key}={part:g}" if isinstance(part, float) else f"{key}={part}" for key, part in value.items()
+        )
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return "+".join(label_text(label_of(part)) for part in value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def label_text(label: Label) -> str:
+    """Return a label as text."""
+    return f"{label:g}" if isinstance(label, float) else label
+
+
+def make_points(scenario: Scenario, axes: Sequence[Axis]) -> list[Point]:
+    """Return every combination of the axes' values, each as a scenario.
+
+    Raises:
+        SweepError: no axis, or two that set the same field.
+        ScenarioError: no such field, or a value (or combination) that the scenario does not allow.
+    """
+    if not axes:
+        raise SweepError("set: none given; expected at least one PATH=VALUE,VALUE,...")
+    for one, other in itertools.combinations(axes, 2):
+        if (one.path + ".").startswith(other.path + ".") or (other.path + ".").startswith(one.path + "."):
+            raise SweepError(f"set: {one.path} and {other.path} set the same field; expected different ones")
+    points = []
+    for index, places in enumerate(itertools.product(*(range(len(axis.values)) for axis in axes))):
+        settings = {axis.path: axis.values[place] for axis, place in zip(axes, places, strict=True)}
+        labels = tuple(axis.labels[place] for axis, place in zip(axes, places, strict=True))
+        try:
+            changed = scenario.with_values(settings)
+        except ScenarioError as error:
+            where = ", ".join(f"{axis.path}={label_text(label)}" for axis, label in zip(axes, labels, strict=True))
+            raise ScenarioError(f"set {where}: {error}") from error
+        points.append(Point(index, labels, changed))
+    return points
