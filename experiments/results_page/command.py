@@ -16,6 +16,7 @@ from experiments.results_page.comparison_sections import (
     transfer_section,
 )
 from experiments.results_page.figures import plot_behaviour, plot_curves, plot_rates
+from experiments.results_page.headroom_section import headroom_section
 from experiments.results_page.learning_sections import (
     ablation_section,
     behaviour_section,
@@ -65,6 +66,7 @@ def results_page(results: Results, folder: str) -> str:
     sections = {
         "Aims and what was measured": aims_section(results),
         "What failed": failures_section(results),
+        "How much room there is": headroom_section(results),
         "Every policy in every scenario": scenario_sections(results),
         "Training seeds": seed_section(results),
         "Learning curves": curve_section(results, f"{folder}/{_CURVES}" if results.runs else None),
@@ -74,7 +76,7 @@ def results_page(results: Results, folder: str) -> str:
         "Decision time": decision_section(results),
         "How to repeat this": _REPEAT,
     }
-    page = _HEAD + "\n\n".join(f"## {title}\n\n{text}" for title, text in sections.items())
+    page = _HEAD + "\n\n".join(f"## {title}\n\n{text}" for title, text in sections.items() if text)
     return "\n\n".join(_wrapped(block) for block in page.split("\n\n")) + "\n"
 
 

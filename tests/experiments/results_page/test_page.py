@@ -1,3 +1,4 @@
+import dataclasses
 import re
 import shlex
 from pathlib import Path
@@ -217,3 +218,16 @@ def test_the_commands_on_the_page_exist() -> None:
     assert len(commands) >= 8
     for command in commands:
         tyro.cli(Command, args=shlex.split(command))
+
+
+def test_room_above_dftsp_names_the_other_optimum_and_the_bound() -> None:
+    light = comparison("light", dftsp=[10.0, 10.0], exact=[9.5, 9.5], es__value__at__light=[10.8, 11.0])
+    light = dataclasses.replace(light, bounds_rps={0: 11.0, 1: 11.2})
+    page = section(results_page(Results({"light": light}, [], [], None), "results"), "How much room there is")
+    cells = cells_of(page, "| `light`")
+    assert cells[1].startswith("\N{MINUS SIGN}5.0 [")
+    assert cells[3] == "+9.0 [+8.0, +10.0]"
+    assert cells[4] == "+14.7 [+13.7, +15.8]"
+    assert cells[5] == "at most +11.0"
+    without = results_page(made_up(), "results")
+    assert "How much room there is" not in without
