@@ -34,8 +34,8 @@ def headroom_section(results: Results) -> str:
     parts = [_TEXT, table(headings, rows)]
     if bounded:
         parts.append(
-            f"Bounds are of {listing(bounded)}, of the same test episodes. The best schedule may lie below them: a bound is "
-            "proven as far as its time allowed."
+            f"Bounds are of {listing(bounded)}, of the same test episodes. The best schedule may lie below them: a "
+            "bound is proven as far as its time allowed."
         )
     return "\n\n".join(parts)
 
