@@ -12,7 +12,8 @@ from tests.conftest import SAMPLE_TRACE
 
 SMALL_CONFIG = {
     "environments": 2, "rollout_slots": 16, "batch_size": 16, "epochs": 1, "learning_rate": 0.001, "discount": 0.5,
-    "gae_lambda": 0.8, "hidden_sizes": [8], "entropy_coefficient": 0.0, "checkpoint_steps": 32,
+    "gae_lambda": 0.8, "hidden_sizes": [8], "entropy_coefficient": 0.0, "checkpoint_every": 1,
+    "validation_episodes": 2, "validate_every": 1,
 }  # fmt: skip
 
 
