@@ -191,8 +191,10 @@ class StudyTrain:
             config=config,
             slots=self.slots,
         ).run(console)
-        training_s = read_document(unfinished / ABOUT)["training_s"]
-        curve = read_curve(unfinished, time.time() - training_s)
+        about = read_document(unfinished / ABOUT)
+        curve = read_curve(unfinished, time.time() - about["training_s"])
+        # The command that trains this run by itself: what a shipped agent's card should tell.
+        (unfinished / ABOUT).write_text(json.dumps(about | {"command": self._command(task)}, indent=1) + "\n")
         (unfinished / CURVE).write_text(json.dumps(asdict(curve)) + "\n", encoding="utf-8")
         unfinished.rename(task.folder)
 

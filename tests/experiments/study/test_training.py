@@ -42,6 +42,8 @@ def test_what_is_stored_is_not_trained_again(tmp_path: Path, trainings: list[int
         assert 0.0 < one.curve.seconds[0] <= one.training_s + 0.2
         assert one.curve.expert_rps > 0.0
         assert f"--seed {one.seed} --steps {STEPS}" in one.command
+        folder = tmp_path / "runs" / "cem-linear" / f"light-{one.seed}"
+        assert json.loads((folder / "run.json").read_text())["command"] == one.command
         assert str(tmp_path) not in training_path(tmp_path / "store", "cem-linear", None, "light", 0).read_text()
 
     assert study(tmp_path, f"--steps {STEPS} --seed 0 1 2") == 0
