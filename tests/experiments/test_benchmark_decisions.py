@@ -58,7 +58,8 @@ def test_ratios_by_hand() -> None:
     [
         (["--environments", "0"], "environments: 0"),
         (["--seconds", "-1"], "seconds: -1.0"),
-        (["--scenario", "bursty"], "no agent is shipped for 'bursty'"),
+        (["--scenario", "bursty"], "no ranker is shipped for 'bursty'"),
+        (["--scenario", "light", "--policies", "ppo-select:light"], "ppo-select:light can't decide many slots at once"),
         (["--policies", "dftsp"], "dftsp can't decide many slots at once"),
         (["--out", "/nowhere/at/all.json"], "/nowhere"),
     ],
