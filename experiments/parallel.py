@@ -154,7 +154,8 @@ def _begin_worker() -> None:
 
 def _single_threaded() -> None:
     """Processes are the parallelism; threads inside them would fight over the same processors."""
-    numba.set_num_threads(1)
+    os.environ["NUMBA_NUM_THREADS"] = "1"
+    numba.config.reload_config()  # type: ignore[no-untyped-call] # it has been read
 
 
 def _leave_with_parent() -> None:

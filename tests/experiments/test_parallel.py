@@ -1,6 +1,7 @@
 """Units of work give the same results whoever does them, and a worker's death loses none."""
 
 import multiprocessing
+import os
 from functools import partial
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from experiments import parallel
 from experiments.parallel import ATTEMPTS, ParallelError, run_units, stream_units
-from tests.experiments.work_units import die_always, die_once, fail_on, square
+from tests.experiments.work_units import blocks_of_rows, die_always, die_once, fail_on, square
 
 SQUARES = [number * number for number in range(6)]
 
@@ -20,6 +21,12 @@ def test_results_are_in_the_order_of_the_units(workers: int) -> None:
     assert results == SQUARES
     assert sorted(ended) == list(range(6))
     assert not multiprocessing.active_children()
+
+
+def test_workers_compute_on_one_thread_and_leave_the_others_to_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NUMBA_NUM_THREADS", "4")  # what workers would inherit
+    assert run_units(blocks_of_rows, [100, 200], 2) == [1, 1]
+    assert os.environ["NUMBA_NUM_THREADS"] == "4"
 
 
 def test_no_units_no_workers() -> None:
@@ -58,6 +65,7 @@ def test_refuses_no_workers() -> None:
 
 def test_ray_gives_the_same_and_survives_deaths(two_nodes: str, tmp_path: Path) -> None:
     assert run_units(partial(die_once, tmp_path), range(6), ray=two_nodes) == SQUARES
+    assert run_units(blocks_of_rows, [100, 200], ray=two_nodes) == [1, 1]
     assert len(list(tmp_path.iterdir())) == 3
 
 
