@@ -2,11 +2,15 @@
 
 import csv
 import fcntl
+import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+PARTIAL: Final = ".partial"
+"""End of the names of files that are not complete: of one being written, or left by a process that was killed."""
 
 
 class FolderInUseError(RuntimeError):
@@ -33,29 +37,43 @@ def alone_in(folder: Path, doing: str) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Yield the path of a temporary file to write, which gets the name ``path`` unless writing it fails.
+
+    A file of that name is always whole, power cuts included.
+    """
+    # Named by the process too: a worker that outlives its killed parent for a moment must not write into ours.
+    temporary = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL}")
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        # On a full disk, what was written of the file takes room that others need.
+        temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
 def write_text_whole(path: Path, text: str) -> None:
     """Write a text file that appears whole or not at all."""
-    temporary = path.with_name(f"{path.name}.partial")
-    temporary.write_text(text, encoding="utf-8")
-    write_whole(path, temporary)
+    with written_whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def write_csv_whole(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Write a CSV file that appears whole or not at all."""
-    temporary = path.with_name(f"{path.name}.partial")
-    with temporary.open("w", encoding="utf-8", newline="") as file:
+    with written_whole(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(header)
         writer.writerows(rows)
-    write_whole(path, temporary)
 
 
-def write_whole(path: Path, temporary: Path) -> None:
-    """Give a finished temporary file its name, so that a file of that name is always whole, power cuts included."""
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    sync_folder(path.parent)
+def file_sha256(path: Path) -> str:
+    """Return a file's SHA-256, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sync_folder(path: Path) -> None:

@@ -9,6 +9,8 @@ from typing import Annotated, Final, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from experiments.files import written_whole
+
 FILE_NAME: Final = "recordings.json.gz"
 WAITING, SERVED, EXPIRED, REJECTED, BLOCKED = range(5)
 OUTCOMES: Final = ("waiting", "served", "expired", "rejected", "blocked")
@@ -113,9 +115,8 @@ class RecordingError(ValueError):
 def write_recordings(path: Path, recordings: Recordings) -> None:
     """Write ``path``, compressed JSON; the same recordings give the same bytes."""
     text = recordings.model_dump_json().encode("utf-8")
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(gzip.compress(text, mtime=0))
-    part.replace(path)
+    with written_whole(path) as temporary:
+        temporary.write_bytes(gzip.compress(text, mtime=0))
 
 
 def read_recordings(path: Path) -> Recordings:

@@ -1,8 +1,6 @@
 """Writes results where others find them: JSON with everything, CSV with the summary, and how they came about."""
 
-import csv
 import json
-import os
 import platform
 import shlex
 import sys
@@ -17,6 +15,7 @@ from edgellm_env.scenario import Scenario, load_scenario
 from experiments.bounds import EpisodeBound
 from experiments.contest import Contest
 from experiments.evaluation import EpisodeResult
+from experiments.files import write_csv_whole, write_text_whole
 from experiments.machine import machine
 from experiments.summary import ESTIMATES, PolicySummary
 
@@ -98,9 +97,7 @@ def write_results(
     }
     if bounds:
         document["bounds"] = [asdict(bound) for bound in bounds]
-    temporary = path.with_name(f"{path.name}.partial")
-    temporary.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    write_text_whole(path, json.dumps(document, indent=1, allow_nan=False) + "\n")
 
 
 def read_results(path: Path) -> tuple[dict[str, Any], list[EpisodeResult]]:
@@ -111,14 +108,11 @@ def read_results(path: Path) -> tuple[dict[str, Any], list[EpisodeResult]]:
 
 def write_summary(path: Path, summaries: Sequence[PolicySummary]) -> None:
     """Write ``summary.csv``, a row per policy; an estimate takes three columns."""
-    temporary = path.with_name(f"{path.name}.partial")
-    with temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        plain = [field.name for field in fields(PolicySummary) if field.name not in ESTIMATES]
-        parts = ("mean", "low", "high")
-        writer.writerow([*plain, *(f"{name}_{part}" for name in ESTIMATES for part in parts)])
-        for summary in summaries:
-            values = asdict(summary)
-            nested = [values[name] or dict.fromkeys(parts) for name in ESTIMATES]
-            writer.writerow([*(values[name] for name in plain), *(one[part] for one in nested for part in parts)])
-    os.replace(temporary, path)
+    plain = [field.name for field in fields(PolicySummary) if field.name not in ESTIMATES]
+    parts = ("mean", "low", "high")
+    rows = []
+    for summary in summaries:
+        values = asdict(summary)
+        nested = [values[name] or dict.fromkeys(parts) for name in ESTIMATES]
+        rows.append([*(values[name] for name in plain), *(one[part] for one in nested for part in parts)])
+    write_csv_whole(path, [*plain, *(f"{name}_{part}" for name in ESTIMATES for part in parts)], rows)

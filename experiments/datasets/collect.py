@@ -18,10 +18,10 @@ from experiments.datasets.merge import merge_units, publish, read_metadata, star
 from experiments.datasets.plan import Plan, make_plan
 from experiments.datasets.storage import read_about
 from experiments.datasets.work import REFERENCES, Reference, Task, Unit
-from experiments.datasets.workers import PARTIAL, run_tasks
+from experiments.datasets.workers import run_tasks
 from experiments.evaluation import make_environment
 from experiments.extras import require
-from experiments.files import alone_in, write_text_whole
+from experiments.files import PARTIAL, alone_in, write_text_whole
 from experiments.parallel import processors
 from experiments.records import effective_scenario, prepare_folder
 

@@ -15,6 +15,7 @@ from edgellm_env.scenario import Scenario, load_scenario
 from experiments.datasets.behaviour import Behaviour, Expert, Mixture, NoisyExpert, PolicyBehaviour, RandomOrder
 from experiments.datasets.errors import DatasetError
 from experiments.datasets.recording import INTERFACES
+from experiments.files import file_sha256
 
 LAYOUT = 1
 """Version of how datasets are laid out; part of every plan, so that a resumed collection can't mix two."""
@@ -207,6 +208,6 @@ def file_checksum(path: Path) -> str:
         DatasetError: it can't be read.
     """
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return file_sha256(path)
     except OSError as error:
         raise DatasetError(f"{path}: can't be read: {error.strerror}") from error

@@ -1,6 +1,5 @@
 """Makes the files of a dataset, in this process, in others, or on a Ray cluster. They come out the same."""
 
-import os
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -10,11 +9,8 @@ from pathlib import Path
 from experiments.datasets.errors import CollectionError
 from experiments.datasets.plan import Plan
 from experiments.datasets.work import Task
-from experiments.files import write_whole
+from experiments.files import written_whole
 from experiments.parallel import ParallelError, stream_units
-
-PARTIAL = ".partial"
-"""End of the names of files that are not complete."""
 
 OnDone = Callable[[Task], None]
 _AGAIN = "what is complete is kept: run the same command again to continue"
@@ -42,9 +38,8 @@ def run_tasks(plan: Plan, tasks: Sequence[Task], folder: Path, workers: int, ray
         else:
             with closing(stream_units(partial(make_bytes, plan), tasks, ray=ray)) as contents:
                 for index, content in contents:
-                    temporary = _temporary(folder, tasks[index])
-                    temporary.write_bytes(content)
-                    write_whole(folder / tasks[index].file_name(), temporary)
+                    with written_whole(folder / tasks[index].file_name()) as temporary:
+                        temporary.write_bytes(content)
                     on_done(tasks[index])
     except ParallelError as error:
         raise CollectionError(f"{error}; {_AGAIN}") from error
@@ -54,14 +49,8 @@ def run_tasks(plan: Plan, tasks: Sequence[Task], folder: Path, workers: int, ray
 
 def make_file(plan: Plan, folder: Path, task: Task) -> None:
     """Do a task and put its file into ``folder``, whole."""
-    temporary = _temporary(folder, task)
-    try:
+    with written_whole(folder / task.file_name()) as temporary:
         task.make(plan, temporary)
-        write_whole(folder / task.file_name(), temporary)
-    except OSError:
-        # A full disk: what was written of the file takes room that others need.
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def make_bytes(plan: Plan, task: Task) -> bytes:
@@ -70,8 +59,3 @@ def make_bytes(plan: Plan, task: Task) -> bytes:
         path = Path(folder) / task.file_name()
         task.make(plan, path)
         return path.read_bytes()
-
-
-def _temporary(folder: Path, task: Task) -> Path:
-    # Named by the process too: a worker that outlives its killed parent for a moment must not write into ours.
-    return folder / f"{task.file_name()}.{os.getpid()}{PARTIAL}"

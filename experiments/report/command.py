@@ -10,6 +10,7 @@ from rich.console import Console
 
 from experiments.evaluation import EpisodeResult
 from experiments.extras import require
+from experiments.files import write_text_whole
 from experiments.recordings import FILE_NAME as RECORDINGS
 from experiments.recordings import Recordings, read_recordings
 from experiments.records import OutputError, read_results
@@ -87,10 +88,8 @@ def _results(folder: Path) -> tuple[dict[str, object], list[EpisodeResult]]:
 
 
 def _write(path: Path, page: str) -> None:
-    part = path.with_name(path.name + ".part")
     try:
-        part.write_text(page, encoding="utf-8")
-        part.replace(path)
+        write_text_whole(path, page)
     except OSError as error:
         raise OutputError(
             f"out: {str(path)!r} can't be written: {error.strerror}; expected a file in a folder that exists"

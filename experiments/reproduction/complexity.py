@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 
 from experiments.benchmark_complexity import BenchmarkComplexity
+from experiments.files import written_whole
 from experiments.node_counts import BRUTE_FORCE, DFTSP, FIRST_BATCH
 from experiments.reproduction.claims import NodeReduction
 from experiments.reproduction.study import SCENARIO, Size
@@ -33,10 +34,9 @@ def count_study_nodes(size: Size, seed: int, path: Path) -> list[dict[str, Any]]
         RuntimeError: searches disagree on a slot's count.
     """
     if not path.is_file():
-        unfinished = path.with_name(f"{path.name}.partial")
-        benchmark = BenchmarkComplexity(SCENARIO, list(size.node_rates_rps), size.node_slots, seed=seed, out=unfinished)
-        benchmark.run(Console(quiet=True))
-        unfinished.replace(path)
+        with written_whole(path) as temporary:
+            rates = list(size.node_rates_rps)
+            BenchmarkComplexity(SCENARIO, rates, size.node_slots, seed=seed, out=temporary).run(Console(quiet=True))
     rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["rows"]
     return [row for row in rows if row["search"] in SEARCHES]
 

@@ -7,6 +7,7 @@ from typing import Final
 
 from rich.console import Console
 
+from experiments.files import write_text_whole
 from experiments.results_page.aims import aims_section, failures_section
 from experiments.results_page.comparison_sections import (
     rate_cases,
@@ -53,9 +54,7 @@ class ResultsPage:
         page = results_page(results, folder.name)
         folder.mkdir(parents=True, exist_ok=True)
         draw_figures(results, folder)
-        unfinished = self.out.with_suffix(".unfinished")
-        unfinished.write_text(page, encoding="utf-8")
-        unfinished.replace(self.out)
+        write_text_whole(self.out, page)
         console.print(f"Page: {self.out}   Plots: {folder}", markup=False)
 
 

@@ -1,7 +1,6 @@
 """``study compare``: policies on test episodes, added to what is stored; what is stored is not played again."""
 
 import dataclasses
-import hashlib
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from agents.registry import BUILT_IN, build_policies
 from agents.shipping import shipped_agents
 from edgellm_env.scenario import Scenario, load_scenario
 from experiments.evaluation import EpisodeResult, make_environment, require_same_traces
+from experiments.files import file_sha256
 from experiments.records import OutputError, package_versions
 from experiments.study.store import (
     STORE,
@@ -152,4 +152,4 @@ def with_policy(stored: Comparison, policy: str, measured: Measured, rows: Seque
 
 def trace_identity(path: Path) -> dict[str, str]:
     """Return a trace file's name and hash."""
-    return {"name": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    return {"name": path.name, "sha256": file_sha256(path)}

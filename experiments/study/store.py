@@ -15,6 +15,7 @@ from typing import Any, Final, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from experiments.evaluation import EpisodeResult
+from experiments.files import write_text_whole
 from experiments.records import OutputError
 
 STORE: Final = Path("docs/results/data")
@@ -197,9 +198,7 @@ def read_runs(store: Path) -> list[TrainedRun]:
 def write_document(path: Path, document: Mapping[str, Any]) -> None:
     """Write JSON whole or not at all; lists without names in them take a line each."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".unfinished")
-    unfinished.write_text(_as_text(document, 0) + "\n", encoding="utf-8")
-    unfinished.replace(path)
+    write_text_whole(path, _as_text(document, 0) + "\n")
 
 
 def read_document(path: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from experiments.files import write_whole
+from experiments.files import written_whole
 from experiments.statistics import Estimate
 from experiments.sweeps.grid import Label, label_text
 
@@ -92,9 +92,8 @@ def plot_panels(
 
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a figure to ``path`` (PNG), which appears whole or not at all."""
-    temporary = path.with_name(f"{path.name}.partial")
-    figure.savefig(temporary, format="png")
-    write_whole(path, temporary)
+    with written_whole(path) as temporary:
+        figure.savefig(temporary, format="png")
 
 
 def _draw(axes: Axes, panel: Panel) -> None:

@@ -1,6 +1,5 @@
 """What a sweep plays, cut into units that are done once and kept."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -9,7 +8,7 @@ from typing import Any, Final
 
 from experiments.contest import SHARE_EPISODES, Share, play_share
 from experiments.evaluation import EpisodeResult, PolicyFailure, PolicyFailureError
-from experiments.files import write_text_whole
+from experiments.files import file_sha256, write_text_whole
 from experiments.sweeps.grid import Axis, Point
 
 EPISODES_PER_UNIT: Final = SHARE_EPISODES
@@ -73,7 +72,9 @@ class Plan:
         return {
             "set": {axis.path: list(axis.values) for axis in self.axes},
             "scenarios": [point.scenario.checksum for point in self.points],
-            "traces": {path: _digest(path) for path in sorted(set(filter(None, map(_trace_path, self.points))))},
+            "traces": {
+                path: file_sha256(Path(path))[:16] for path in sorted(set(filter(None, map(_trace_path, self.points))))
+            },
             "policies": list(self.policies),
             "episodes": len(self.seeds),
             "seed": self.seeds[0],
@@ -110,7 +111,3 @@ def read_unit(path: Path) -> list[EpisodeResult]:
 def _trace_path(point: Point) -> str | None:
     trace = point.scenario.workload.trace
     return None if trace is None else trace.path
-
-
-def _digest(path: str) -> str:
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
