@@ -9,10 +9,10 @@ from stable_baselines3 import PPO
 
 from agents.judging import Judge, Judgement
 from agents.playing import Arena, Played, play_expert
-from agents.ppo_run import learn, open_model
+from agents.ppo_run import PpoRunSettings, learn, open_model
 from agents.runs import MODEL
 from agents.seeds import episode_seeds
-from agents.training import SETTINGS_FOLDER, OnProgress, Settings, read_settings
+from agents.training import SETTINGS_FOLDER, OnProgress, read_settings
 from agents.vec_env import SB3VecEnv
 from edgellm_env.scenario import Scenario
 
@@ -20,21 +20,12 @@ ENVIRONMENT_ID = "EdgeLLM/Batch-v0"
 SETTINGS_FILE = SETTINGS_FOLDER / "ppo.yaml"
 
 
-class PpoSettings(Settings):
+class PpoSettings(PpoRunSettings):
     """Hyper-parameters of plain PPO."""
 
-    environments: Annotated[int, Field(ge=1)]
     rollout_slots: Annotated[int, Field(ge=2)]
-    batch_size: Annotated[int, Field(ge=2)]
-    epochs: Annotated[int, Field(ge=1)]
-    learning_rate: Annotated[float, Field(gt=0)]
-    discount: Annotated[float, Field(ge=0, le=1)]
-    gae_lambda: Annotated[float, Field(ge=0, le=1)]
     hidden_sizes: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(strict=False)]
     entropy_coefficient: Annotated[float, Field(ge=0)]
-    validation_episodes: Annotated[int, Field(ge=2)]
-    validate_every: Annotated[int, Field(ge=1)]
-    checkpoint_every: Annotated[int, Field(ge=1)]
 
 
 def load_settings(path: Path = SETTINGS_FILE) -> PpoSettings:
@@ -103,14 +94,7 @@ def _new_model(environments: SB3VecEnv, settings: PpoSettings, seed: int) -> PPO
     return PPO(
         "MultiInputPolicy",
         environments,
-        n_steps=settings.rollout_slots,
-        batch_size=settings.batch_size,
-        n_epochs=settings.epochs,
-        learning_rate=settings.learning_rate,
-        gamma=settings.discount,
-        gae_lambda=settings.gae_lambda,
         ent_coef=settings.entropy_coefficient,
         policy_kwargs={"net_arch": list(settings.hidden_sizes)},
-        seed=seed,
-        device="cpu",
+        **settings.arguments(settings.rollout_slots, seed),
     )

@@ -1,20 +1,52 @@
-"""One run of PPO, with masks or without, for every agent that learns by it: begin or resume, learn, save."""
+"""One run of PPO, with masks or without, for every agent that learns by it: settings, begin or resume, learn, save."""
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, Any, TypeVar
 
-from sb3_contrib import MaskablePPO
-from stable_baselines3 import PPO
+from pydantic import Field
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from agents.policy import PolicyError
 from agents.runs import TENSORBOARD, checkpoint_path, last_checkpoint
-from agents.training import one_torch_thread
+from agents.training import Settings, one_torch_thread
 from agents.vec_env import SB3VecEnv
 
-Model = TypeVar("Model", PPO, MaskablePPO)
+Model = TypeVar("Model", bound=OnPolicyAlgorithm)
+
+
+class PpoRunSettings(Settings):
+    """Hyper-parameters of every PPO."""
+
+    environments: Annotated[int, Field(ge=1)]
+    batch_size: Annotated[int, Field(ge=2)]
+    epochs: Annotated[int, Field(ge=1)]
+    learning_rate: Annotated[float, Field(gt=0)]
+    discount: Annotated[float, Field(ge=0, le=1)]
+    gae_lambda: Annotated[float, Field(ge=0, le=1)]
+    validation_episodes: Annotated[int, Field(ge=2)]
+    validate_every: Annotated[int, Field(ge=1)]
+    checkpoint_every: Annotated[int, Field(ge=1)]
+
+    def arguments(self, rollout_steps: int, seed: int) -> dict[str, Any]:
+        """Return the library's arguments for these.
+
+        Args:
+            rollout_steps: steps per environment between updates.
+            seed: of weights and actions.
+        """
+        return {
+            "n_steps": rollout_steps,
+            "batch_size": self.batch_size,
+            "n_epochs": self.epochs,
+            "learning_rate": self.learning_rate,
+            "gamma": self.discount,
+            "gae_lambda": self.gae_lambda,
+            "seed": seed,
+            "device": "cpu",
+        }
 
 
 def open_model(
@@ -45,7 +77,7 @@ def open_model(
     return model, done
 
 
-def learn(model: PPO | MaskablePPO, run: Path, steps: int, done: int, callback: BaseCallback) -> None:
+def learn(model: OnPolicyAlgorithm, run: Path, steps: int, done: int, callback: BaseCallback) -> None:
     """Learn until the model has ``steps`` environment steps, ``done`` of which it has; save its last checkpoint."""
     model.set_logger(configure(str(run / TENSORBOARD), ["tensorboard"]))
     checkpoint_path(run, 0).parent.mkdir(exist_ok=True)

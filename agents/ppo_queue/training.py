@@ -22,10 +22,10 @@ from agents.networks.queue import RequestScorer
 from agents.networks.storage import load_scorer, save_scorer
 from agents.playing import play_expert
 from agents.ppo_queue.rollouts import PerSlotRollouts
-from agents.ppo_run import Model, learn, open_model
+from agents.ppo_run import PpoRunSettings, learn, open_model
 from agents.runs import WEIGHTS
 from agents.seeds import episode_seeds
-from agents.training import OnProgress, Settings
+from agents.training import OnProgress
 from agents.vec_env import SB3VecEnv
 from edgellm_env.arrays import BoolArray, FloatArray
 from edgellm_env.observation import Observation
@@ -34,25 +34,17 @@ from edgellm_env.scenario import Scenario
 _CLONE_FOLDER = "clone"
 
 
-class PpoQueueSettings(Settings):
+class PpoQueueSettings(PpoRunSettings):
     """Hyper-parameters of PPO over batches."""
 
     environment: Literal["Batch", "Select"]
     steps: Annotated[int, Field(ge=1)]
     clone_first: bool
     width: Annotated[int, Field(ge=1)]
-    environments: Annotated[int, Field(ge=1)]
     rollout_steps: Annotated[int, Field(ge=2)]
-    batch_size: Annotated[int, Field(ge=2)]
-    epochs: Annotated[int, Field(ge=1)]
-    learning_rate: Annotated[float, Field(gt=0)]
     discount: Annotated[float, Field(ge=0, lt=1)]
-    gae_lambda: Annotated[float, Field(ge=0, le=1)]
     clip_range: Annotated[float, Field(gt=0)]
     commit_logit: float
-    validation_episodes: Annotated[int, Field(ge=2)]
-    validate_every: Annotated[int, Field(ge=1)]
-    checkpoint_every: Annotated[int, Field(ge=1)]
 
 
 class AgainstPar(VectorWrapper[Observation, NDArray[Any], Observation, NDArray[Any], NDArray[Any]]):
@@ -110,11 +102,13 @@ def train(
     validation = episode_seeds("validation", seed, settings.validation_episodes)
     expert = play_expert(scenario, validation)
     par_per_slot = max(1e-9, float(expert.throughput_rps.mean()) * scenario.timing.slot_s)
-    play = play_picking if settings.environment == "Select" else play_ranking
+    picks = settings.environment == "Select"
+    play = play_picking if picks else play_ranking
     envs = gym.make_vec(f"EdgeLLM/{settings.environment}-v0", num_envs=settings.environments, scenario=scenario)
     environments = SB3VecEnv(AgainstPar(envs, par_per_slot))
 
-    def prepared(model: Model) -> Model:
+    def new_model() -> PPO | MaskablePPO:
+        model = (_new_masked_model if picks else _new_model)(environments, settings, seed)
         if settings.clone_first:
             clone = run / _CLONE_FOLDER
             clone.mkdir(exist_ok=True)
@@ -123,27 +117,8 @@ def train(
             _begin_with(model, load_scorer(imitate(scenario, cloning, labelled, seed, clone)))
         return model
 
-    model: PPO | MaskablePPO
-    if settings.environment == "Select":
-        model, done = open_model(
-            MaskablePPO,
-            environments,
-            run,
-            steps,
-            seed,
-            resume,
-            lambda: prepared(_new_masked_model(environments, settings, seed)),
-        )
-    else:
-        model, done = open_model(
-            PPO,
-            environments,
-            run,
-            steps,
-            seed,
-            resume,
-            lambda: prepared(_new_model(environments, settings, seed)),
-        )
+    kind: type[PPO | MaskablePPO] = MaskablePPO if picks else PPO
+    model, done = open_model(kind, environments, run, steps, seed, resume, new_model)
     environments.seed(episode_seeds("train", seed, 1)[0] + 2**31 + done)
     judgement = Judgement(
         play=lambda: play(scenario, validation, scorer_of(model)),
@@ -187,16 +162,9 @@ def _new_model(environments: SB3VecEnv, settings: PpoQueueSettings, seed: int) -
     return PPO(
         QueuePolicy,
         environments,
-        n_steps=settings.rollout_steps,
-        batch_size=settings.batch_size,
-        n_epochs=settings.epochs,
-        learning_rate=settings.learning_rate,
-        gamma=settings.discount,
-        gae_lambda=settings.gae_lambda,
         clip_range=settings.clip_range,
         policy_kwargs={"width": settings.width},
-        seed=seed,
-        device="cpu",
+        **settings.arguments(settings.rollout_steps, seed),
     )
 
 
@@ -204,17 +172,10 @@ def _new_masked_model(environments: SB3VecEnv, settings: PpoQueueSettings, seed:
     model = MaskablePPO(
         MaskedQueuePolicy,
         environments,
-        n_steps=settings.rollout_steps,
-        batch_size=settings.batch_size,
-        n_epochs=settings.epochs,
-        learning_rate=settings.learning_rate,
-        gamma=settings.discount,
-        gae_lambda=settings.gae_lambda,
         clip_range=settings.clip_range,
         rollout_buffer_class=PerSlotRollouts,
         policy_kwargs={"width": settings.width},
-        seed=seed,
-        device="cpu",
+        **settings.arguments(settings.rollout_steps, seed),
     )
     commit = _parts(model)[1].commit
     assert commit is not None

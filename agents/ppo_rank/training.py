@@ -13,37 +13,29 @@ from agents.judging import Judge, Judgement
 from agents.playing import Arena, Played, play_expert
 from agents.ppo_rank.environment import WeighedRequests, slot_scores
 from agents.ppo_rank.network import Actor
-from agents.ppo_run import learn, open_model
+from agents.ppo_run import PpoRunSettings, learn, open_model
 from agents.ranking.packing import PACKINGS, PackingName
 from agents.ranking.training import RankerSettings, linear_weights
 from agents.runs import WEIGHTS
 from agents.seeds import episode_seeds
-from agents.training import OnProgress, Settings
+from agents.training import OnProgress
 from agents.vec_env import SB3VecEnv
 from edgellm_env.arrays import FloatArray
 from edgellm_env.scenario import Scenario
 
 
-class PpoRankSettings(Settings):
+class PpoRankSettings(PpoRunSettings):
     """Hyper-parameters of PPO over weights."""
 
     packing: PackingName
     steps: Annotated[int, Field(ge=1)]
     linear_generations: Annotated[int, Field(ge=0)]
-    environments: Annotated[int, Field(ge=1)]
     rollout_slots: Annotated[int, Field(ge=2)]
-    batch_size: Annotated[int, Field(ge=2)]
-    epochs: Annotated[int, Field(ge=1)]
-    learning_rate: Annotated[float, Field(gt=0)]
     final_learning_rate: Annotated[float, Field(ge=0)]
     discount: Annotated[float, Field(ge=0, lt=1)]
-    gae_lambda: Annotated[float, Field(ge=0, le=1)]
     clip_range: Annotated[float, Field(gt=0)]
     hidden_sizes: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(strict=False)]
     initial_deviation: Annotated[float, Field(gt=0)]
-    validation_episodes: Annotated[int, Field(ge=2)]
-    validate_every: Annotated[int, Field(ge=1)]
-    checkpoint_every: Annotated[int, Field(ge=1)]
 
 
 def train(
@@ -115,23 +107,19 @@ def train(
 
 def _new_model(environments: SB3VecEnv, settings: PpoRankSettings, seed: int) -> PPO:
     first, last = settings.learning_rate, settings.final_learning_rate
+    arguments = settings.arguments(settings.rollout_slots, seed) | {
+        # Below 0 where whole rollouts exceed the steps asked for.
+        "learning_rate": lambda left: last + (first - last) * max(0.0, left)
+    }
     return PPO(
         "MlpPolicy",
         environments,
-        n_steps=settings.rollout_slots,
-        batch_size=settings.batch_size,
-        n_epochs=settings.epochs,
-        # Below 0 where whole rollouts exceed the steps asked for.
-        learning_rate=lambda left: last + (first - last) * max(0.0, left),
-        gamma=settings.discount,
-        gae_lambda=settings.gae_lambda,
         clip_range=settings.clip_range,
         policy_kwargs={
             "net_arch": list(settings.hidden_sizes),
             "log_std_init": float(np.log(settings.initial_deviation)),
         },
-        seed=seed,
-        device="cpu",
+        **arguments,
     )
 
 
