@@ -35,13 +35,13 @@ def _rank_network(path: Path, name: str) -> Policy:
 
 
 def _queue_network(path: Path, name: str) -> Policy:
-    from agents.imitation.policy import QueueNetworkPolicy  # noqa: PLC0415 - PyTorch takes seconds, and is an extra
+    from agents.networks.playing import RankingPolicy  # noqa: PLC0415 - PyTorch takes seconds, and is an extra
 
-    return QueueNetworkPolicy.load(path, name)
+    return RankingPolicy.load(path, name)
 
 
 def _picking_network(path: Path, name: str) -> Policy:
-    from agents.networks.picking import PickingPolicy  # noqa: PLC0415 - PyTorch takes seconds, and is an extra
+    from agents.networks.playing import PickingPolicy  # noqa: PLC0415 - PyTorch takes seconds, and is an extra
 
     return PickingPolicy.load(path, name)
 

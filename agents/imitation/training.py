@@ -14,8 +14,9 @@ from stable_baselines3.common.logger import configure
 from agents.cloning import completion_loss
 from agents.expert import complete_batches, dftsp_batches
 from agents.judging import record_validation
-from agents.networks.deciding import next_picks, play_picking
-from agents.networks.queue import RequestScorer
+from agents.networks.deciding import next_picks
+from agents.networks.playing import play_picking
+from agents.networks.queue import RequestScorer, shortened
 from agents.networks.storage import save_scorer
 from agents.playing import EXPERT_ENVIRONMENT_ID, Arena, play_expert
 from agents.policy import PolicyError
@@ -41,6 +42,7 @@ class ImitationSettings(Settings):
     learning_rate: Annotated[float, Field(gt=0)]
     final_learning_rate: Annotated[float, Field(gt=0)]
     width: Annotated[int, Field(ge=1)]
+    beams: Annotated[int, Field(ge=1)]
     validation_episodes: Annotated[int, Field(ge=2)]
 
     @property
@@ -109,7 +111,7 @@ def train(
     if resume:
         raise PolicyError("resume: imitation takes minutes and keeps no checkpoints; expected a new run")
     torch.manual_seed(seed)
-    network = RequestScorer(settings.width)
+    network = RequestScorer(settings.width, beams=settings.beams)
     optimiser = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
     validation = episode_seeds("validation", seed, settings.validation_episodes)
     expert = play_expert(scenario, validation)
@@ -174,19 +176,9 @@ def collect(
         Arena(scenario, EXPERT_ENVIRONMENT_ID, len(seeds)).play(seeds, as_expert)
     else:
         Arena(scenario, "EdgeLLM/Select-v0", len(seeds)).play(seeds, as_learner)
-    width = max(1, *(int(one["valid"].sum(axis=1).max()) for one in states))
-    cut = {
-        name: np.concatenate([one[name][:, :width] for one in states])
-        for name in ("requests", "valid", "begun", "chosen")
-    }
-    return LabelledSlots(**cut, node=np.concatenate([_rescaled(one, width) for one in states]))
-
-
-def _rescaled(observation: Observation, width: int) -> NDArray[np.float32]:
-    """Return the node's columns with shares of the queue's capacity as shares of ``width`` places."""
-    node: NDArray[np.float32] = observation["node"].copy()
-    node[:, 1:3] *= observation["valid"].shape[1] / width
-    return node
+    length = max(1, *(int(one["valid"].sum(axis=1).max()) for one in states))
+    cut = [shortened(one, length) | {name: one[name][:, :length] for name in ("begun", "chosen")} for one in states]
+    return LabelledSlots(**{name: np.concatenate([one[name] for one in cut]) for name in cut[0]})
 
 
 def _one_epoch(

@@ -1,73 +1,141 @@
-"""A network over the queue as a policy that picks one request after the other."""
-
-from pathlib import Path
+"""Batches picked one request after the other, several side by side: a beam search over what a network says."""
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from agents.networks.deciding import next_picks
-from agents.networks.queue import RequestScorer
-from agents.networks.storage import load_scorer
-from agents.runs import weights_path
+from agents.networks.deciding import numbers_of
+from agents.networks.queue import RequestScorer, shortened
 from edgellm_env import selecting
-from edgellm_env.arrays import BoolArray
+from edgellm_env._compile import compiled
+from edgellm_env.arrays import BoolArray, FloatArray, IntArray
+from edgellm_env.observation import Observation
 from edgellm_env.problem import SlotProblem
-from edgellm_env.scenario import Scenario
 from edgellm_env.state import NODE, WAITING
-from edgellm_env.view import SlotView
-
-_ONLY = np.zeros(1, dtype=np.int64)
 
 
-class PickingPolicy:
-    """Adds the request of the highest number to the batch until it closes it, or until nobody fits any more.
+def picked_batches(
+    network: RequestScorer, observation: Observation, node: NDArray[np.void], waiting: NDArray[np.void]
+) -> BoolArray:
+    """Return (E, N) the batches that the network picks under the masks of ``EdgeLLM/Select-v0``.
 
-    It picks under the masks of ``EdgeLLM/Select-v0`` and plays any scenario, whatever the queue's capacity.
+    A pick is as probable as the network's numbers say, among what is legal. Of the batches under way in a slot the
+    network's ``beams`` most probable are kept, no two the same, and widened by a request each, until nobody fits beside
+    any of them: the most probable of those that took most requests is the answer. One beam takes the most probable pick
+    every time, and closes its batch when the network prefers that.
+
+    Args:
+        network: of pointers.
+        observation: of E slots, ``requests``, ``valid`` and ``node``.
+        node: (E,) records of :data:`edgellm_env.state.NODE`, of the same slots.
+        waiting: (E, N) records of :data:`edgellm_env.state.WAITING`.
     """
-
-    def __init__(self, network: RequestScorer, name: str) -> None:
-        self.name = name
-        self._network = network
-
-    @classmethod
-    def load(cls, path: Path, name: str) -> "PickingPolicy":
-        """Load a network; nothing is unpickled.
-
-        Args:
-            path: a training run's folder, or a safetensors file.
-            name: under which results list it.
-
-        Raises:
-            PolicyError: there is none, or it is not readable.
-        """
-        return cls(load_scorer(weights_path(path, name)), name)
-
-    def begin_episode(self, scenario: Scenario, rng: np.random.Generator) -> None:
-        """Nothing to get ready: it plays without chance."""
-
-    def select(self, view: SlotView) -> BoolArray:
-        """Return the batch picked."""
-        observation = {name: view.observation[name][None] for name in ("requests", "valid", "node")}
-        capacity = observation["valid"].shape[1]
-        node, waiting = _records(view.problem, capacity)
-        partial, legal = np.zeros((1, capacity), dtype=np.bool_), np.zeros((1, capacity + 1), dtype=np.bool_)
-        # The environment's own way of picking, so that masks are the same.
-        state = (node, waiting, partial, np.zeros((1, 5)), np.zeros(1, dtype=np.int64), legal)
-        selecting.start_selecting(_ONLY, *state)
-        while True:
-            observation["batch"] = partial.astype(np.int8)
-            place = int(next_picks(self._network, observation, legal)[0])
-            if place == capacity:
-                return partial[0, : view.problem.size]
-            selecting.pick(0, place, False, *state)
-            selecting.refresh(0, False, *state)
+    (slots, capacity), beams = waiting.shape, network.beams
+    length = max(1, int(node["waiting"].max()))
+    each = np.repeat(np.arange(slots), beams)
+    seen = {name: array[each] for name, array in shortened(observation, length).items()}
+    partial, legal = np.zeros((each.size, length), np.bool_), np.zeros((each.size, length + 1), np.bool_)
+    state = (node[each], waiting[each, :length], partial, np.zeros((each.size, 5)), np.zeros_like(each), legal)
+    # The environment's own way of picking, so that masks are the same.
+    selecting.start_selecting(np.arange(each.size), *state)
+    likelihood = np.where(np.arange(each.size) % beams == 0, 0.0, -np.inf)
+    while True:
+        rows = np.flatnonzero(legal[:, :-1].any(axis=1) & np.isfinite(likelihood))
+        if not rows.size:
+            break
+        options = np.full(legal.shape, -np.inf)
+        begun = {name: array[rows] for name, array in seen.items()} | {"batch": partial[rows].astype(np.int8)}
+        numbers = torch.as_tensor(numbers_of(network, begun, legal[rows]))
+        options[rows] = torch.log_softmax(numbers, dim=1).numpy()
+        _widen(beams, options, likelihood, *state)
+    batches = np.zeros((slots, capacity), dtype=np.bool_)
+    best = likelihood.reshape(slots, beams).argmax(axis=1)
+    batches[:, :length] = partial.reshape(slots, beams, length)[np.arange(slots), best]
+    return batches
 
 
-def _records(problem: SlotProblem, capacity: int) -> tuple[NDArray[np.void], NDArray[np.void]]:
-    """Return the problem as the environment keeps it: a node (1,) and its queue (1, capacity)."""
-    node, waiting = np.zeros(1, dtype=NODE), np.zeros((1, capacity), dtype=WAITING)
+def picked_batch(network: RequestScorer, observation: Observation, problem: SlotProblem) -> BoolArray:
+    """Return (n,) the batch for one slot; see :func:`picked_batches`.
+
+    Args:
+        network: of pointers.
+        observation: of the slot.
+        problem: the same slot's.
+    """
+    node, waiting = np.zeros(1, dtype=NODE), np.zeros((1, max(1, problem.size)), dtype=WAITING)
     node["waiting"] = problem.size
     node["compute_limit_s"], node["memory_bytes"] = problem.compute_limit_s, problem.memory_bytes
     for name in ("compute_s", "kv_bytes", "uplink_share", "downlink_share", "slack_s", "admissible"):
         waiting[name][0, : problem.size] = getattr(problem, name)
-    return node, waiting
+    return picked_batches(network, observation, node, waiting)[0, : problem.size]
+
+
+@compiled
+def _widen(
+    beams: int,
+    options: FloatArray,
+    likelihood: FloatArray,
+    node: NDArray[np.void],
+    waiting: NDArray[np.void],
+    partial: BoolArray,
+    totals: FloatArray,
+    picks: IntArray,
+    legal: BoolArray,
+) -> None:
+    """Replace each slot's batches by the most probable ones with a pick more; leave them if there is none.
+
+    Args:
+        beams: rows of a slot, one after the other.
+        options: (rows, N + 1) logarithms of the picks' probabilities, ``-inf`` where there is none; used up.
+        likelihood: (rows,) logarithms of the batches' probabilities, ``-inf`` for none.
+        node: the batches' state, as :mod:`edgellm_env.selecting` has it, and all that follows.
+        waiting: see there.
+        partial: see there.
+        totals: see there.
+        picks: see there.
+        legal: see there.
+    """
+    parents, places = np.empty(beams, dtype=np.int64), np.empty(beams, dtype=np.int64)
+    values = np.empty(beams)
+    for first in range(0, likelihood.size, beams):
+        found = 0
+        while found < beams:
+            parent, place, best = -1, -1, -np.inf
+            for beam in range(first, first + beams):
+                for option in range(options.shape[1]):
+                    if likelihood[beam] + options[beam, option] > best:
+                        parent, place, best = beam, option, likelihood[beam] + options[beam, option]
+            if place < 0:
+                break
+            options[parent, place] = -np.inf
+            if not _is_known(parent, place, parents[:found], places[:found], partial):
+                parents[found], places[found], values[found] = parent, place, best
+                found += 1
+        if found == 0:
+            continue
+        batch_before, totals_before = partial[first : first + beams].copy(), totals[first : first + beams].copy()
+        legal_before = legal[first : first + beams].copy()
+        likelihood[first : first + beams] = -np.inf
+        for child in range(found):
+            row, parent = first + child, parents[child] - first
+            likelihood[row] = values[child]
+            partial[row], totals[row], legal[row] = batch_before[parent], totals_before[parent], legal_before[parent]
+            closed = selecting.pick(row, places[child], False, node, waiting, partial, totals, picks, legal)
+            selecting.refresh(row, False, node, waiting, partial, totals, picks, legal)
+            if closed:
+                legal[row] = False
+
+
+@compiled
+def _is_known(parent: int, place: int, parents: IntArray, places: IntArray, partial: BoolArray) -> bool:
+    """Return whether the batch of ``parent`` with the request at ``place`` is one of those found already."""
+    for other in range(parents.size):
+        same = True
+        for one in range(partial.shape[1]):
+            ours, theirs = partial[parent, one] or one == place, partial[parents[other], one] or one == places[other]
+            if ours != theirs:
+                same = False
+                break
+        if same:
+            return True
+    return False

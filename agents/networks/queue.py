@@ -10,7 +10,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from edgellm_env.observation import NODE_FEATURES, REQUEST_FEATURES
+from edgellm_env.observation import NODE_FEATURES, REQUEST_FEATURES, Observation
 
 _COMPUTE: Final = REQUEST_FEATURES.index("compute")
 _MEMORY: Final = REQUEST_FEATURES.index("kv")
@@ -82,10 +82,18 @@ class RequestScorer(nn.Module):
     Args:
         width: of the encoder.
         commits: whether there is one more number, for closing the batch.
+        beams: how many batches are under way in a slot while they are picked (:mod:`agents.networks.picking`); more
+            than one asks for a network that never closes its batch early.
+
+    Raises:
+        ValueError: beams below 1, or several and a number for closing.
     """
 
-    def __init__(self, width: int, commits: bool = False) -> None:
+    def __init__(self, width: int, commits: bool = False, beams: int = 1) -> None:
+        if beams < 1 or (commits and beams > 1):
+            raise ValueError(f"beams: {beams}; expected {'1' if commits else 'at least 1'}")
         super().__init__()
+        self.beams = beams
         self.encoder = QueueEncoder(width)
         self.head = nn.Linear(width, 1)
         self.commit = nn.Linear(2 * width, 1) if commits else None
@@ -95,6 +103,18 @@ class RequestScorer(nn.Module):
         encoded, pooled = self.encoder(observation)
         scores: Tensor = self.head(encoded).squeeze(-1)
         return scores if self.commit is None else torch.cat([scores, self.commit(pooled)], dim=-1)
+
+
+def shortened(observation: Observation, length: int) -> Observation:
+    """Return ``requests``, ``valid`` and ``node`` of slots as a queue of ``length`` places would show them.
+
+    Args:
+        observation: of slots in which at most ``length`` requests wait.
+        length: at least 1.
+    """
+    node = observation["node"].copy()
+    node[:, _PER_PLACE] *= observation["valid"].shape[1] / length
+    return {name: observation[name][:, :length] for name in ("requests", "valid")} | {"node": node}
 
 
 @dataclass(frozen=True, eq=False)

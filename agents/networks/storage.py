@@ -20,6 +20,7 @@ def save_scorer(network: RequestScorer, path: Path) -> None:
     about = {
         "width": network.encoder.width,
         "commits": network.commit is not None,
+        "beams": network.beams,
         "inputs": [REQUEST_INPUTS, NODE_INPUTS],
     }
     # In one go: an interrupted run shall not leave half a network in place of a whole one.
@@ -40,7 +41,7 @@ def load_scorer(path: Path) -> RequestScorer:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         if about.get("inputs") != [REQUEST_INPUTS, NODE_INPUTS]:
             raise ValueError(f"inputs {about.get('inputs')}; expected {[REQUEST_INPUTS, NODE_INPUTS]}")
-        network = RequestScorer(int(about["width"]), bool(about["commits"]))
+        network = RequestScorer(int(about["width"]), bool(about["commits"]), int(about.get("beams", 1)))
         network.load_state_dict(tensors)
     except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
         raise PolicyError(f"{path}: no network over the queue: {type(error).__name__}: {error}") from error

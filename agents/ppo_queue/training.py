@@ -16,7 +16,7 @@ from stable_baselines3 import PPO
 from agents.imitation.training import ImitationSettings
 from agents.imitation.training import train as imitate
 from agents.judging import Judge, Judgement
-from agents.networks.deciding import play_picking, play_ranking
+from agents.networks.playing import play_picking, play_ranking
 from agents.networks.policies import MaskedQueuePolicy, PerRequest, QueueFeatures, QueuePolicy
 from agents.networks.queue import RequestScorer
 from agents.networks.storage import load_scorer, save_scorer
@@ -112,7 +112,7 @@ def train(
         if settings.clone_first:
             clone = run / _CLONE_FOLDER
             clone.mkdir(exist_ok=True)
-            cloning = imitation.model_copy(update={"width": settings.width})
+            cloning = imitation.model_copy(update={"width": settings.width, "beams": 1})
             labelled = imitation.rounds * imitation.slots_per_round(scenario)
             _begin_with(model, load_scorer(imitate(scenario, cloning, labelled, seed, clone)))
         return model

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from agents.cloning import Agreement, Epoch, clone
 from agents.imitation.training import ImitationSettings
-from agents.networks.picking import PickingPolicy
+from agents.networks.playing import PickingPolicy
 from agents.networks.storage import save_scorer
 from agents.runs import ABOUT, SCENARIO, WEIGHTS
 from agents.seeds import episode_seeds
@@ -90,6 +90,7 @@ def clone_dataset(
             batches,  # type: ignore[arg-type]
             lambda: check,
             settings.width,
+            settings.beams,
             settings.epochs,
             settings.learning_rate,
             seed,

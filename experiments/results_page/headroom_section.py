@@ -21,10 +21,10 @@ could serve that knew all requests in advance; an online scheduler stays below i
 
 def headroom_section(results: Results) -> str:
     """Return both optima, the best learned agent against each, and the clairvoyant bound, by scenario; or nothing."""
-    rows = list(_rows(results))
+    bounds = _bounds_percent(results)
+    rows = list(_rows(results, bounds))
     if not rows:
         return ""
-    bounded = [code(scenario) for scenario in COUPLED if scenario in _bounds_percent(results)]
     headings = ["scenario", f"{code(OTHER_OPTIMUM)} to {code(REFERENCE)}, %", "best learned agent"]
     headings += [
         f"to {code(REFERENCE)}, %",
@@ -32,16 +32,16 @@ def headroom_section(results: Results) -> str:
         f"clairvoyant bound to {code(REFERENCE)}, %",
     ]
     parts = [_TEXT, table(headings, rows)]
-    if bounded:
+    if bounds:
+        bounded = listing([code(scenario) for scenario in bounds])
         parts.append(
-            f"Bounds are of {listing(bounded)}, of the same test episodes. The best schedule may lie below them: a "
+            f"Bounds are of {bounded}, of the same test episodes. The best schedule may lie below them: a "
             "bound is proven as far as its time allowed."
         )
     return "\n\n".join(parts)
 
 
-def _rows(results: Results) -> Iterator[list[str]]:
-    bounds = _bounds_percent(results)
+def _rows(results: Results, bounds: dict[str, float]) -> Iterator[list[str]]:
     for scenario in COUPLED:
         scores = results.in_scenario(scenario)
         best, first, other = best_learned(scores), find(scores, REFERENCE), find(scores, OTHER_OPTIMUM)

@@ -14,6 +14,7 @@ NO_MASKING = "no-masking"
 _WORDS = {
     "no-slack": "without anything that tells of deadlines",
     "no-context": "without anything that tells of the rest of the queue",
+    "one-beam": "taking the most probable pick every time",
     NO_MASKING: "without action masks",
 }
 

@@ -28,8 +28,9 @@ ABLATIONS: Final[dict[str, dict[str, Any]]] = {
     "no-context": {
         "dropped_features": ["compute_under_load", "memory_under_load", "uplink_under_load", *CONTEXT_FEATURES]
     },
+    "one-beam": {"beams": 1},
 }
-"""Settings by ablation: nothing that tells of deadlines; nothing that tells of the rest of the queue."""
+"""Settings by ablation: nothing that tells of deadlines; nothing that tells of the rest of the queue; no search."""
 
 
 def ablated_settings(agent: LearnerName, ablation: str) -> Mapping[str, Any]:

@@ -5,8 +5,7 @@ import pytest
 import torch
 
 from agents.imitation.training import ImitationSettings, collect, train
-from agents.networks.deciding import play_picking
-from agents.networks.picking import PickingPolicy
+from agents.networks.playing import PickingPolicy, play_picking
 from agents.networks.queue import RequestScorer
 from agents.networks.storage import load_scorer
 from agents.policy import PolicyError

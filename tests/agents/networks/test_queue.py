@@ -5,7 +5,7 @@ import torch
 from sb3_contrib import MaskablePPO
 from stable_baselines3 import PPO
 
-from agents.imitation.policy import QueueNetworkPolicy
+from agents.networks.playing import RankingPolicy
 from agents.networks.policies import MaskedQueuePolicy, QueuePolicy
 from agents.networks.queue import QueueEncoder, RequestScorer, remainder
 from agents.networks.storage import load_scorer, save_scorer
@@ -147,6 +147,6 @@ def test_stored_and_loaded(tmp_path) -> None:
         np.testing.assert_array_equal(load_scorer(tmp_path / "model.safetensors")(slots()), network(slots()))
     (tmp_path / "other.safetensors").write_bytes(b"no numbers")
     with pytest.raises(PolicyError, match="no network over the queue"):
-        QueueNetworkPolicy.load(tmp_path / "other.safetensors", "x")
+        RankingPolicy.load(tmp_path / "other.safetensors", "x")
     with pytest.raises(PolicyError, match="no trained weights"):
-        QueueNetworkPolicy.load(tmp_path / "nowhere", "x")
+        RankingPolicy.load(tmp_path / "nowhere", "x")

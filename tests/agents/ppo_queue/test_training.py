@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from agents.imitation.training import ImitationSettings
-from agents.networks.deciding import play_picking
+from agents.networks.playing import play_picking
 from agents.networks.queue import RequestScorer
 from agents.networks.storage import load_scorer
 from agents.playing import play_expert

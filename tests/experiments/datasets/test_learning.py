@@ -19,7 +19,7 @@ from tests.experiments.datasets.conftest import collect, episodes_of
 SETTINGS = {
     "rounds": 1, "expert_rounds": 1, "environments": 1, "epochs": 3, "batch_size": 16, "learning_rate": 0.01,
     "final_learning_rate": 0.01,
-    "width": 8, "validation_episodes": 2,
+    "width": 8, "beams": 2, "validation_episodes": 2,
 }  # fmt: skip
 
 

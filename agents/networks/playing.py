@@ -1,0 +1,82 @@
+"""Networks over the queue at play: as policies, and many episodes side by side."""
+
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from agents.networks.deciding import scores_of
+from agents.networks.picking import picked_batch, picked_batches
+from agents.networks.queue import RequestScorer
+from agents.networks.storage import load_scorer
+from agents.playing import EXPERT_ENVIRONMENT_ID, Arena, Played
+from agents.policy import DETERMINISTIC
+from agents.ranking.packing import GreedyPacking, squashed
+from agents.runs import weights_path
+from edgellm_env.arrays import BoolArray
+from edgellm_env.observation import Observation
+from edgellm_env.scenario import Scenario
+from edgellm_env.view import SlotView
+
+
+class _NetworkPolicy:
+    """A network that plays any scenario, whatever the queue's capacity."""
+
+    modes = DETERMINISTIC
+
+    def __init__(self, network: RequestScorer, name: str) -> None:
+        self.name = name
+        self._network = network
+
+    @classmethod
+    def load(cls, path: Path, name: str) -> Self:
+        """Load a network; nothing is unpickled.
+
+        Args:
+            path: a training run's folder, or a safetensors file.
+            name: under which results list it.
+
+        Raises:
+            PolicyError: there is none, or it is not readable.
+        """
+        return cls(load_scorer(weights_path(path, name)), name)
+
+    def begin_episode(self, scenario: Scenario, rng: np.random.Generator) -> None:
+        """Nothing to get ready: it plays without chance."""
+
+
+class RankingPolicy(_NetworkPolicy):
+    """Packs by descending score."""
+
+    def select(self, view: SlotView) -> BoolArray:
+        """Return the packed batch."""
+        scores = scores_of(self._network, _seen(view))[0, : view.problem.size]
+        return GreedyPacking().batch(scores, view.problem)
+
+
+class PickingPolicy(_NetworkPolicy):
+    """Picks one request after the other; see :func:`agents.networks.picking.picked_batches`."""
+
+    def select(self, view: SlotView) -> BoolArray:
+        """Return the batch picked."""
+        return picked_batch(self._network, _seen(view), view.problem)
+
+
+def _seen(view: SlotView) -> Observation:
+    return {name: view.observation[name][None] for name in ("requests", "valid", "node")}
+
+
+def play_ranking(scenario: Scenario, seeds: list[int], network: RequestScorer) -> Played:
+    """Play the episodes of these seeds as :class:`RankingPolicy` does."""
+    arena = Arena(scenario, "EdgeLLM/Rank-v0", len(seeds))
+    return arena.play(seeds, lambda observation, envs: squashed(scores_of(network, observation)))
+
+
+def play_picking(scenario: Scenario, seeds: list[int], network: RequestScorer) -> Played:
+    """Play the episodes of these seeds as :class:`PickingPolicy` does."""
+    return Arena(scenario, EXPERT_ENVIRONMENT_ID, len(seeds)).play(
+        seeds,
+        lambda observation, envs: picked_batches(
+            network, observation, envs.dynamics.node, envs.dynamics.waiting
+        ).astype(np.int8),
+    )
