@@ -5,9 +5,10 @@ import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
 from sb3_contrib.common.maskable.buffers import MaskableDictRolloutBuffer
+from stable_baselines3.common.buffers import DictRolloutBuffer
 
 
-class PerSlotRollouts(MaskableDictRolloutBuffer):
+class _PerSlot(DictRolloutBuffer):
     """Advantages for ``EdgeLLM/Select-v0``: discount and trace decay once a slot, at its commit.
 
     A slot takes as many steps as requests are picked, and one. Discounted per step, a large batch would count for less
@@ -30,3 +31,11 @@ class PerSlotRollouts(MaskableDictRolloutBuffer):
             self.advantages[step] = advantage
             next_values, goes_on = self.values[step], 1.0 - self.episode_starts[step]
         self.returns = self.advantages + self.values
+
+
+class PerSlotRollouts(_PerSlot, MaskableDictRolloutBuffer):
+    """For MaskablePPO."""
+
+
+class UnmaskedPerSlotRollouts(_PerSlot):
+    """For PPO. A slot that ends by itself, its actions used up by illegal picks, does not count as a slot's end."""

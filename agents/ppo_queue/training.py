@@ -1,15 +1,15 @@
 """Trains the queue network by PPO, from scratch or from a clone of DFTSP: a bit per request, or pick by pick."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import gymnasium as gym
 import numpy as np
 import torch
-from gymnasium import spaces
 from gymnasium.vector import VectorEnv, VectorWrapper
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 from sb3_contrib import MaskablePPO
 from stable_baselines3 import PPO
 
@@ -21,7 +21,7 @@ from agents.networks.policies import MaskedQueuePolicy, PerRequest, QueueFeature
 from agents.networks.queue import RequestScorer
 from agents.networks.storage import load_scorer, save_scorer
 from agents.playing import play_expert
-from agents.ppo_queue.rollouts import PerSlotRollouts
+from agents.ppo_queue.rollouts import PerSlotRollouts, UnmaskedPerSlotRollouts
 from agents.ppo_run import PpoRunSettings, learn, open_model
 from agents.runs import WEIGHTS
 from agents.seeds import episode_seeds
@@ -39,6 +39,7 @@ class PpoQueueSettings(PpoRunSettings):
 
     environment: Literal["Batch", "Select"]
     steps: Annotated[int, Field(ge=1)]
+    masked: bool
     clone_first: bool
     width: Annotated[int, Field(ge=1)]
     rollout_steps: Annotated[int, Field(ge=2)]
@@ -46,25 +47,39 @@ class PpoQueueSettings(PpoRunSettings):
     clip_range: Annotated[float, Field(gt=0)]
     commit_logit: float
 
+    @model_validator(mode="after")
+    def _only_single_picks_are_masked(self) -> Self:
+        if self.masked and self.environment != "Select":
+            raise ValueError(f"masked: True; expected False in {self.environment}, whose actions are never illegal")
+        return self
+
 
 class AgainstPar(VectorWrapper[Observation, NDArray[Any], Observation, NDArray[Any], NDArray[Any]]):
     """A slot's reward as the share above par, so that a critic begins near the truth.
 
     Args:
-        env: one of the package's, with legal actions only.
+        env: one of the package's.
         par: the reward that counts as 0; twice as much counts as 1.
     """
 
     def __init__(self, env: VectorEnv[Observation, NDArray[Any], NDArray[Any]], par: float) -> None:
         super().__init__(env)
         self._par = par
-        space = env.single_action_space
-        self._commit = int(space.n) - 1 if isinstance(space, spaces.Discrete) else None
+        self._slot = np.zeros(env.num_envs, dtype=np.int64)
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Begin episodes; see the wrapped environment."""
+        observation, infos = self.env.reset(seed=seed, options=options)  # type: ignore[arg-type] # a list is fine
+        self._slot = infos["slot"]
+        return observation, infos
 
     def step(self, actions: NDArray[Any]) -> tuple[Observation, FloatArray, BoolArray, BoolArray, dict[str, Any]]:
         """Execute actions; see the wrapped environment."""
         observation, rewards, terminated, truncated, infos = self.env.step(actions)
-        closed = actions == self._commit if self._commit is not None else np.ones(self.num_envs, dtype=np.bool_)
+        # Where a slot takes several actions, it also ends after too many illegal ones.
+        closed, self._slot = (infos["slot"] != self._slot) | truncated, infos["slot"]
         return observation, rewards / self._par - closed, terminated, truncated, infos
 
 
@@ -102,13 +117,14 @@ def train(
     validation = episode_seeds("validation", seed, settings.validation_episodes)
     expert = play_expert(scenario, validation)
     par_per_slot = max(1e-9, float(expert.throughput_rps.mean()) * scenario.timing.slot_s)
-    picks = settings.environment == "Select"
-    play = play_picking if picks else play_ranking
+    play = play_picking if settings.environment == "Select" else play_ranking
     envs = gym.make_vec(f"EdgeLLM/{settings.environment}-v0", num_envs=settings.environments, scenario=scenario)
     environments = SB3VecEnv(AgainstPar(envs, par_per_slot))
 
+    kind: type[PPO | MaskablePPO] = MaskablePPO if settings.masked else PPO
+
     def new_model() -> PPO | MaskablePPO:
-        model = (_new_masked_model if picks else _new_model)(environments, settings, seed)
+        model = _new_model(environments, settings, seed)
         if settings.clone_first:
             clone = run / _CLONE_FOLDER
             clone.mkdir(exist_ok=True)
@@ -117,7 +133,6 @@ def train(
             _begin_with(model, load_scorer(imitate(scenario, cloning, labelled, seed, clone)))
         return model
 
-    kind: type[PPO | MaskablePPO] = MaskablePPO if picks else PPO
     model, done = open_model(kind, environments, run, steps, seed, resume, new_model)
     environments.seed(episode_seeds("train", seed, 1)[0] + 2**31 + done)
     judgement = Judgement(
@@ -158,28 +173,21 @@ def _parts(model: PPO | MaskablePPO) -> tuple[QueueFeatures, PerRequest]:
     return extractor, head
 
 
-def _new_model(environments: SB3VecEnv, settings: PpoQueueSettings, seed: int) -> PPO:
-    return PPO(
-        QueuePolicy,
-        environments,
-        clip_range=settings.clip_range,
-        policy_kwargs={"width": settings.width},
+def _new_model(environments: SB3VecEnv, settings: PpoQueueSettings, seed: int) -> PPO | MaskablePPO:
+    arguments: dict[str, Any] = {
+        "clip_range": settings.clip_range,
+        "policy_kwargs": {"width": settings.width},
         **settings.arguments(settings.rollout_steps, seed),
-    )
-
-
-def _new_masked_model(environments: SB3VecEnv, settings: PpoQueueSettings, seed: int) -> MaskablePPO:
-    model = MaskablePPO(
-        MaskedQueuePolicy,
-        environments,
-        clip_range=settings.clip_range,
-        rollout_buffer_class=PerSlotRollouts,
-        policy_kwargs={"width": settings.width},
-        **settings.arguments(settings.rollout_steps, seed),
-    )
+    }
+    model: PPO | MaskablePPO
+    if settings.masked:
+        model = MaskablePPO(MaskedQueuePolicy, environments, rollout_buffer_class=PerSlotRollouts, **arguments)
+    else:
+        buffer = UnmaskedPerSlotRollouts if settings.environment == "Select" else None
+        model = PPO(QueuePolicy, environments, rollout_buffer_class=buffer, **arguments)
     commit = _parts(model)[1].commit
-    assert commit is not None
-    with torch.no_grad():
-        commit.weight.zero_()
-        commit.bias.fill_(settings.commit_logit)
+    if commit is not None:
+        with torch.no_grad():
+            commit.weight.zero_()
+            commit.bias.fill_(settings.commit_logit)
     return model

@@ -10,12 +10,11 @@ from experiments.study.ablations import ABLATIONS
 from experiments.study.behaviour import Behaviour
 from experiments.study.store import TrainedRun
 
-NO_MASKING = "no-masking"
 _WORDS = {
     "no-slack": "without anything that tells of deadlines",
     "no-context": "without anything that tells of the rest of the queue",
     "one-beam": "taking the most probable pick every time",
-    NO_MASKING: "without action masks",
+    "no-masking": "without action masks while learning",
 }
 
 
@@ -120,9 +119,8 @@ def ablation_section(results: Results) -> str:
             ]
         )
     measured = {run.ablation for run in results.runs}
-    names = [*ABLATIONS, *(name for name in _WORDS if name not in ABLATIONS)]
-    missing = [f"{code(name)} ({_WORDS[name]})" for name in names if name not in measured]
-    words = "; ".join(f"{code(name)}: {_WORDS.get(name, '')}" for name in names if name in measured)
+    missing = [f"{code(name)} ({_WORDS[name]})" for name in ABLATIONS if name not in measured]
+    words = "; ".join(f"{code(name)}: {_WORDS[name]}" for name in ABLATIONS if name in measured)
     parts = []
     if rows:
         parts.append(

@@ -29,8 +29,12 @@ ABLATIONS: Final[dict[str, dict[str, Any]]] = {
         "dropped_features": ["compute_under_load", "memory_under_load", "uplink_under_load", *CONTEXT_FEATURES]
     },
     "one-beam": {"beams": 1},
+    # Many requests that wait don't fit any more: closing must be no rarer than a pick of those, or slots only end when
+    # their actions are used up.
+    "no-masking": {"masked": False, "commit_logit": 0.0},
 }
-"""Settings by ablation: nothing that tells of deadlines; nothing that tells of the rest of the queue; no search."""
+"""Settings by ablation: nothing that tells of deadlines; nothing that tells of the rest of the queue; no search;
+illegal picks while learning (what was learned is played under masks, as always)."""
 
 
 def ablated_settings(agent: LearnerName, ablation: str) -> Mapping[str, Any]:

@@ -73,7 +73,7 @@ class StudyTrain:
     seed: list[int] = field(default_factory=lambda: [0, 1, 2])
     """Training seeds."""
     ablation: str | None = None
-    """Train without: no-slack, no-context, one-beam. The learner as it is, unless given."""
+    """Train without something: no-slack, no-context, one-beam, no-masking. The learner as it is, unless given."""
     steps: int | None = None
     """Environment steps of each run; each agent's own number unless given."""
     slots: int | None = None

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import gymnasium as gym
 import numpy as np
 import pytest
 
@@ -9,7 +10,7 @@ from agents.networks.queue import RequestScorer
 from agents.networks.storage import load_scorer
 from agents.playing import play_expert
 from agents.policy import PolicyError
-from agents.ppo_queue.training import PpoQueueSettings, train
+from agents.ppo_queue.training import AgainstPar, PpoQueueSettings, train
 from agents.registry import build_policies
 from agents.seeds import episode_seeds
 from agents.training import SETTINGS_FOLDER, read_settings
@@ -49,6 +50,34 @@ def test_train_resume_and_play(agent: str, clone_first: bool, tmp_path: Path) ->
     (row,) = evaluate(SCENARIO, build_policies([f"{agent}={tmp_path}"], SCENARIO), [1])
     assert row.infeasible_slots == 0
     assert row.served > 0
+
+
+def test_without_masks_it_learns_from_illegal_picks_too_and_plays_under_masks(tmp_path: Path) -> None:
+    settings = settings_of("ppo-select", masked=False, commit_logit=0.0)
+    train(SCENARIO, settings, IMITATION, 32, 0, tmp_path)
+    train(SCENARIO, settings, IMITATION, 64, 0, tmp_path, resume=True)
+    (row,) = evaluate(SCENARIO, build_policies([f"ppo-select={tmp_path}"], SCENARIO), [1])
+    assert row.infeasible_slots == 0
+    assert row.served > 0
+
+
+def test_masks_are_for_single_picks() -> None:
+    values = settings_of("ppo-batch").model_dump() | {"masked": True}
+    with pytest.raises(ValueError, match="masked: True; expected False in Batch"):
+        PpoQueueSettings.model_validate(values)
+
+
+def test_par_falls_due_when_a_slot_ends_even_if_illegal_picks_used_it_up() -> None:
+    envs = AgainstPar(gym.make_vec("EdgeLLM/Select-v0", num_envs=2, scenario="light"), 4.0)
+    observation, _ = envs.reset(seed=[0, 1])
+    capacity = observation["valid"].shape[1]
+    rewards = []
+    for _ in range(capacity + 1):
+        # One closes every slot at once; the other insists on a place where nobody waits.
+        _, reward, *_ = envs.step(np.array([capacity, capacity - 1]))
+        rewards.append(reward.copy())
+    assert np.all(np.array(rewards)[:, 0] == -1.0)
+    np.testing.assert_array_equal(np.array(rewards)[:, 1], [0.0] * capacity + [-1.0])
 
 
 def test_picking_finds_that_waiting_pays_and_a_loaded_agent_plays_the_same(tmp_path: Path) -> None:
