@@ -14,7 +14,7 @@ from edgellm_env.engine import with_trace
 from edgellm_env.scenario import Scenario, load_scenario
 from experiments.bounds import EpisodeBound
 from experiments.contest import Contest
-from experiments.evaluation import EpisodeResult
+from experiments.evaluation import EpisodeResult, PolicyFailure
 from experiments.files import write_csv_whole, write_text_whole
 from experiments.machine import machine
 from experiments.summary import ESTIMATES, PolicySummary
@@ -104,6 +104,26 @@ def read_results(path: Path) -> tuple[dict[str, Any], list[EpisodeResult]]:
     """Read back metadata and episodes of a ``results.json``."""
     document = json.loads(path.read_text(encoding="utf-8"))
     return document["metadata"], [EpisodeResult(**row) for row in document["episodes"]]
+
+
+def read_remarks(path: Path) -> list[str]:
+    """Read back what a ``results.json`` has beside its episodes, in words: failures, and the bounds of the episodes."""
+    document = json.loads(path.read_text(encoding="utf-8"))
+    remarks = [
+        f"Failed, and is not in any figure: {PolicyFailure(**failure).as_text()}"
+        for failure in document.get("failures", [])
+    ]
+    bounds = [EpisodeBound(**bound) for bound in document.get("bounds", [])]
+    if bounds:
+        episode_s = load_scenario(document["metadata"]["settings"]).timing.episode_s
+        upper_rps, lower_rps = (
+            sum(getattr(bound, side) for bound in bounds) / (episode_s * len(bounds)) for side in ("upper", "lower")
+        )
+        remarks.append(
+            f"Had all requests been known in advance, nobody could have served more than {upper_rps:.2f} requests/s in "
+            f"these {len(bounds)} episodes; a schedule was found that serves {lower_rps:.2f}."
+        )
+    return remarks
 
 
 def write_summary(path: Path, summaries: Sequence[PolicySummary]) -> None:

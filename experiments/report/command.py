@@ -1,6 +1,7 @@
 """``report``: a comparison's results as one page that opens offline."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
@@ -13,7 +14,7 @@ from experiments.extras import require
 from experiments.files import write_text_whole
 from experiments.recordings import FILE_NAME as RECORDINGS
 from experiments.recordings import Recordings, read_recordings
-from experiments.records import OutputError, read_results
+from experiments.records import OutputError, read_remarks, read_results
 from experiments.report.document import Document, ReportError, make_document
 from experiments.report.page import render_page
 
@@ -36,11 +37,11 @@ class Report:
         Raises:
             ValueError: the folder holds no results, the file can't be written, or plotly is not installed.
         """
-        about, rows = _results(self.results)
+        about, rows, remarks = _results(self.results)
         path = self.results / RECORDINGS
         recordings = read_recordings(path) if path.exists() else None
         plotly_js = _plotly_source()
-        document, page = fit_page(about, rows, recordings, plotly_js)
+        document, page = fit_page(about, rows, recordings, plotly_js, remarks=remarks)
         _write(self.out, page)
         for note in document.notes:
             console.print(note, markup=False)
@@ -54,17 +55,26 @@ def fit_page(
     recordings: Recordings | None,
     plotly_js: str,
     maximum_bytes: int = MAXIMUM_BYTES,
+    remarks: Sequence[str] = (),
 ) -> tuple[Document, str]:
     """Return document and page with as many of the recorded episodes, from the first, as fit ``maximum_bytes``.
+
+    Args:
+        about: metadata of the results.
+        rows: of the results.
+        recordings: of their first episodes, if any were kept.
+        plotly_js: the plotting library's source.
+        maximum_bytes: of the page.
+        remarks: what to tell the reader beside.
 
     Raises:
         ReportError: see :func:`make_document`; or it does not fit even without them.
     """
     recorded = 0 if recordings is None else len(recordings.episodes)
     for kept in range(recorded, -1, -1):
-        notes = []
+        notes = list(remarks)
         if kept < recorded:
-            notes = [f"{kept} of {recorded} recorded episodes are shown: all would make the page too large."]
+            notes += [f"{kept} of {recorded} recorded episodes are shown: all would make the page too large."]
         some = None if recordings is None else recordings.model_copy(update={"episodes": recordings.episodes[:kept]})
         document = make_document(about, rows, some, notes)
         page = render_page(document, plotly_js)
@@ -74,10 +84,10 @@ def fit_page(
     raise ReportError(f"report: {size} bytes without any recorded episode; expected at most {maximum_bytes}")
 
 
-def _results(folder: Path) -> tuple[dict[str, object], list[EpisodeResult]]:
+def _results(folder: Path) -> tuple[dict[str, object], list[EpisodeResult], list[str]]:
     path = folder / "results.json"
     try:
-        return read_results(path)
+        return *read_results(path), read_remarks(path)
     except OSError as error:
         raise ReportError(
             f"results: {str(folder)!r} has no results.json that can be read ({error.strerror}); "

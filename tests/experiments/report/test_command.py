@@ -207,6 +207,19 @@ def test_a_policy_that_does_not_repeat_itself_is_named(results: Path) -> None:
     assert "episode 1" in second
 
 
+def test_failures_and_bounds_are_told(tmp_path: Path) -> None:
+    policies = ["dftsp", "tests.experiments.own_policies:Raising"]
+    words = ["compare", "--scenario", "light", "--slots", "20", "--episodes", "2", "--policies", *policies]
+    assert main([*words, "--clairvoyant-s", "5", "--out", str(tmp_path / "x")]) == 1
+    results = json.loads((tmp_path / "x" / "results.json").read_text())
+    assert main(["report", str(tmp_path / "x"), "--out", str(tmp_path / "report.html")]) == 0
+    failure, bound = document_of((tmp_path / "report.html").read_text(encoding="utf-8"))["notes"][:2]
+    assert failure.startswith("Failed, and is not in any figure: policy 'raising', episode 0")
+    assert results["failures"][0]["reason"] in failure
+    upper_rps = sum(one["upper"] for one in results["bounds"]) / (2 * 20 * 0.5)
+    assert f"nobody could have served more than {upper_rps:.2f} requests/s in these 2 episodes" in bound
+
+
 def test_outcomes_are_those_that_the_page_takes_apart() -> None:
     assert OUTCOMES == ("waiting", "served", "expired", "rejected", "blocked")
     assert "const [WAITING, SERVED, EXPIRED, REJECTED, BLOCKED]" in (STATIC / "episode.js").read_text()
