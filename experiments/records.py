@@ -109,10 +109,8 @@ def read_results(path: Path) -> tuple[dict[str, Any], list[EpisodeResult]]:
 def read_remarks(path: Path) -> list[str]:
     """Read back what a ``results.json`` has beside its episodes, in words: failures, and the bounds of the episodes."""
     document = json.loads(path.read_text(encoding="utf-8"))
-    remarks = [
-        f"Failed, and is not in any figure: {PolicyFailure(**failure).as_text()}"
-        for failure in document.get("failures", [])
-    ]
+    failures = [PolicyFailure(**failure) for failure in document.get("failures", [])]
+    remarks = [f"Failed, and is in no figure: {text}" for text in Contest([], failures, []).failure_texts()]
     bounds = [EpisodeBound(**bound) for bound in document.get("bounds", [])]
     if bounds:
         episode_s = load_scenario(document["metadata"]["settings"]).timing.episode_s
