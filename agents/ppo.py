@@ -7,7 +7,7 @@ import gymnasium as gym
 from pydantic import Field
 from stable_baselines3 import PPO
 
-from agents.judging import Judge, Judgement
+from agents.judging import Judgement
 from agents.playing import Arena, Played, play_expert
 from agents.ppo_run import PpoRunSettings, learn, open_model
 from agents.runs import MODEL
@@ -84,9 +84,7 @@ def train(
         expert=play_expert(scenario, validation),
         best_rps=float(play(PPO.load(run / MODEL, device="cpu")).throughput_rps.mean()) if resume else None,
     )
-    judge = Judge(judgement, settings.validate_every, settings.checkpoint_every, run, on_progress)
-    learn(model, run, steps, done, judge)
-    environments.close()
+    learn(model, settings, judgement, run, steps, done, on_progress)
     return run / MODEL
 
 

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from pydantic import Field
-from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
+from agents.judging import Judge, Judgement
 from agents.policy import PolicyError
 from agents.runs import TENSORBOARD, checkpoint_path, last_checkpoint
-from agents.training import Settings, one_torch_thread
+from agents.training import OnProgress, Settings, one_torch_thread
 from agents.vec_env import SB3VecEnv
 
 Model = TypeVar("Model", bound=OnPolicyAlgorithm)
@@ -77,11 +77,26 @@ def open_model(
     return model, done
 
 
-def learn(model: OnPolicyAlgorithm, run: Path, steps: int, done: int, callback: BaseCallback) -> None:
-    """Learn until the model has ``steps`` environment steps, ``done`` of which it has; save its last checkpoint."""
+def learn(
+    model: OnPolicyAlgorithm,
+    settings: PpoRunSettings,
+    judgement: Judgement,
+    run: Path,
+    steps: int,
+    done: int,
+    on_progress: OnProgress,
+) -> None:
+    """Learn until the model has ``steps`` environment steps, ``done`` of which it has; save its last checkpoint.
+
+    The model is judged now and then, and what did best is kept; see :class:`agents.judging.Judge`.
+    """
+    judge = Judge(judgement, settings.validate_every, settings.checkpoint_every, run, on_progress)
     model.set_logger(configure(str(run / TENSORBOARD), ["tensorboard"]))
     checkpoint_path(run, 0).parent.mkdir(exist_ok=True)
     with one_torch_thread():
-        model.learn(total_timesteps=steps - done, callback=callback, reset_num_timesteps=done == 0)
+        model.learn(total_timesteps=steps - done, callback=judge, reset_num_timesteps=done == 0)
     model.save(checkpoint_path(run, model.num_timesteps))
     model.logger.close()
+    environments = model.get_env()
+    assert environments is not None
+    environments.close()

@@ -15,7 +15,7 @@ from stable_baselines3 import PPO
 
 from agents.imitation.training import ImitationSettings
 from agents.imitation.training import train as imitate
-from agents.judging import Judge, Judgement
+from agents.judging import Judgement
 from agents.networks.playing import play_picking, play_ranking
 from agents.networks.policies import MaskedQueuePolicy, PerRequest, QueueFeatures, QueuePolicy
 from agents.networks.queue import RequestScorer
@@ -143,9 +143,7 @@ def train(
             float(play(scenario, validation, load_scorer(run / WEIGHTS)).throughput_rps.mean()) if resume else None
         ),
     )
-    judge = Judge(judgement, settings.validate_every, settings.checkpoint_every, run, on_progress)
-    learn(model, run, steps, done, judge)
-    environments.close()
+    learn(model, settings, judgement, run, steps, done, on_progress)
     return run / WEIGHTS
 
 

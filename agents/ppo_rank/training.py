@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from stable_baselines3 import PPO
 
-from agents.judging import Judge, Judgement
+from agents.judging import Judgement
 from agents.playing import Arena, Played, play_expert
 from agents.ppo_rank.environment import WeighedRequests, slot_scores
 from agents.ppo_rank.network import Actor
@@ -99,9 +99,7 @@ def train(
         expert=expert,
         best_rps=float(play(Actor.load(run / WEIGHTS)).throughput_rps.mean()) if resume else None,
     )
-    judge = Judge(judgement, settings.validate_every, settings.checkpoint_every, run, on_progress)
-    learn(model, run, steps, done, judge)
-    environments.close()
+    learn(model, settings, judgement, run, steps, done, on_progress)
     return run / WEIGHTS
 
 
