@@ -51,7 +51,6 @@ def clone(
     training: Callable[[int], Iterable[Slots]],
     held_out: Callable[[], Iterable[Slots]],
     width: int,
-    beams: int,
     epochs: int,
     learning_rate: float,
     seed: int,
@@ -63,7 +62,6 @@ def clone(
         training: gives an epoch's batches of slots.
         held_out: gives the held-out batches.
         width: of the network.
-        beams: with which it will pick.
         epochs: passes over the data.
         learning_rate: Adam's.
         seed: of the first weights.
@@ -71,7 +69,7 @@ def clone(
     """
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
-    network = RequestScorer(width, beams=beams)
+    network = RequestScorer(width)
     optimiser = torch.optim.Adam(network.parameters(), lr=learning_rate)
     best: tuple[Agreement, dict[str, Tensor]] | None = None
     with one_torch_thread():

@@ -57,7 +57,8 @@ def clone_dataset(
     """
     folder = datasets_root(root) / dataset_id
     source = SlotSource.of(folder)
-    settings = read_settings(ImitationSettings, config)
+    # On beams, search makes up for what a dataset did not teach: one beam shows what it did.
+    settings = read_settings(ImitationSettings, config).model_copy(update={"beams": 1})
     validation = episode_seeds("validation", seed, settings.validation_episodes)
     scenario = with_trace(load_scenario(yaml.safe_load(source.scenario)), trace)
     learned_from, held_out = source.split(HELD_OUT)
@@ -90,7 +91,6 @@ def clone_dataset(
             batches,  # type: ignore[arg-type]
             lambda: check,
             settings.width,
-            settings.beams,
             settings.epochs,
             settings.learning_rate,
             seed,
