@@ -79,7 +79,7 @@ class BenchmarkDecisions:
     scenario: list[str] = field(default_factory=lambda: ["light", "balanced", "memory", "patient"])
     """Shipped scenarios."""
     policies: list[str] = field(default_factory=list)
-    """Learned rankers, as in compare; those shipped for each scenario unless given."""
+    """Learned agents, as in compare; those shipped for each scenario unless given."""
     environments: int = 1024
     """Slots that are decided in a call, each of an environment of its own."""
     repeats: int = 7
@@ -134,9 +134,9 @@ class BenchmarkDecisions:
         # Shipped agents of other kinds, which nobody asked for by name, are left out.
         others = [policy.name for policy in built if not isinstance(policy, Batched)]
         if self.policies and others:
-            raise ValueError(f"policies: {', '.join(others)} can't decide many slots at once; expected rankers")
+            raise ValueError(f"policies: {', '.join(others)} can't decide many slots at once; expected learned agents")
         if not batched:
-            raise ValueError(f"policies: none given, and no ranker is shipped for {name!r}")
+            raise ValueError(f"policies: none given, and no agent is shipped for {name!r}")
         return batched
 
     def _measure(self, name: str, agents: Sequence[Batched], report: Callable[[Subject], None]) -> list[DecisionTime]:

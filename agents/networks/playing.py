@@ -14,6 +14,7 @@ from agents.policy import DETERMINISTIC
 from agents.ranking.packing import GreedyPacking, squashed
 from agents.runs import weights_path
 from edgellm_env.arrays import BoolArray
+from edgellm_env.dynamics import Dynamics
 from edgellm_env.observation import Observation
 from edgellm_env.scenario import Scenario
 from edgellm_env.view import SlotView
@@ -61,6 +62,15 @@ class PickingPolicy(_NetworkPolicy):
         """Return the batch picked."""
         return picked_batch(self._network, _seen(view), view.problem)
 
+    def batches(self, observation: Observation, dynamics: Dynamics) -> BoolArray:
+        """Return the batches picked in many environments' current slots, (E, N).
+
+        Args:
+            observation: of all environments, as their last step gave it.
+            dynamics: the environments' state.
+        """
+        return picked_batches(self._network, observation, dynamics.node, dynamics.waiting)
+
 
 def _seen(view: SlotView) -> Observation:
     return {name: view.observation[name][None] for name in ("requests", "valid", "node")}
@@ -74,9 +84,6 @@ def play_ranking(scenario: Scenario, seeds: list[int], network: RequestScorer) -
 
 def play_picking(scenario: Scenario, seeds: list[int], network: RequestScorer) -> Played:
     """Play the episodes of these seeds as :class:`PickingPolicy` does."""
-    return Arena(scenario, EXPERT_ENVIRONMENT_ID, len(seeds)).play(
-        seeds,
-        lambda observation, envs: picked_batches(
-            network, observation, envs.dynamics.node, envs.dynamics.waiting
-        ).astype(np.int8),
-    )
+    policy = PickingPolicy(network, "")
+    arena = Arena(scenario, EXPERT_ENVIRONMENT_ID, len(seeds))
+    return arena.play(seeds, lambda observation, envs: policy.batches(observation, envs.dynamics).astype(np.int8))

@@ -29,7 +29,9 @@ def test_quick_benchmark_writes_every_row(tmp_path: Path, capsys) -> None:
     assert str(out) in capsys.readouterr().out.replace("\n", "")
 
 
-@pytest.mark.parametrize("spec", ["cem-linear:light", "es-value:light", "ppo-value:light"])
+@pytest.mark.parametrize(
+    "spec", ["cem-linear:light", "es-value:light", "ppo-value:light", "ppo-select:light", "dagger:balanced"]
+)
 def test_many_slots_at_once_are_decided_as_one_by_one(spec: str) -> None:
     dynamics, observation = met_slots("light", 6, 3)
     (policy,) = build_policies([spec], load_scenario("light"))
@@ -58,8 +60,8 @@ def test_ratios_by_hand() -> None:
     [
         (["--environments", "0"], "environments: 0"),
         (["--seconds", "-1"], "seconds: -1.0"),
-        (["--scenario", "bursty"], "no ranker is shipped for 'bursty'"),
-        (["--scenario", "light", "--policies", "ppo-select:light"], "ppo-select:light can't decide many slots at once"),
+        (["--scenario", "bursty"], "no agent is shipped for 'bursty'"),
+        (["--scenario", "light", "--policies", "sjf"], "sjf can't decide many slots at once"),
         (["--policies", "dftsp"], "dftsp can't decide many slots at once"),
         (["--out", "/nowhere/at/all.json"], "/nowhere"),
     ],
