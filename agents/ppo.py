@@ -85,6 +85,7 @@ def train(
         best_rps=float(play(PPO.load(run / MODEL, device="cpu")).throughput_rps.mean()) if resume else None,
     )
     learn(model, settings, judgement, run, steps, done, on_progress)
+    environments.close()
     return run / MODEL
 
 

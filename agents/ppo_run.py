@@ -97,6 +97,3 @@ def learn(
         model.learn(total_timesteps=steps - done, callback=judge, reset_num_timesteps=done == 0)
     model.save(checkpoint_path(run, model.num_timesteps))
     model.logger.close()
-    environments = model.get_env()
-    assert environments is not None
-    environments.close()

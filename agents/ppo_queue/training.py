@@ -144,6 +144,7 @@ def train(
         ),
     )
     learn(model, settings, judgement, run, steps, done, on_progress)
+    environments.close()
     return run / WEIGHTS
 
 

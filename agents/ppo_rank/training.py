@@ -100,6 +100,7 @@ def train(
         best_rps=float(play(Actor.load(run / WEIGHTS)).throughput_rps.mean()) if resume else None,
     )
     learn(model, settings, judgement, run, steps, done, on_progress)
+    environments.close()
     return run / WEIGHTS
 
 
