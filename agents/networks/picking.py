@@ -33,7 +33,7 @@ def picked_batches(
     (slots, capacity), beams = waiting.shape, network.beams
     length = max(1, int(node["waiting"].max()))
     each = np.repeat(np.arange(slots), beams)
-    seen = {name: array[each] for name, array in shortened(observation, length).items()}
+    seen = shortened(observation, length)
     partial, legal = np.zeros((each.size, length), np.bool_), np.zeros((each.size, length + 1), np.bool_)
     state = (node[each], waiting[each, :length], partial, np.zeros((each.size, 5)), np.zeros_like(each), legal)
     # The environment's own way of picking, so that masks are the same.
@@ -44,7 +44,7 @@ def picked_batches(
         if not rows.size:
             break
         options = np.full(legal.shape, -np.inf)
-        begun = {name: array[rows] for name, array in seen.items()} | {"batch": partial[rows].astype(np.int8)}
+        begun = {name: array[each[rows]] for name, array in seen.items()} | {"batch": partial[rows].astype(np.int8)}
         numbers = torch.as_tensor(numbers_of(network, begun, legal[rows]))
         options[rows] = torch.log_softmax(numbers, dim=1).numpy()
         _widen(beams, options, likelihood, *state)
