@@ -128,15 +128,14 @@ class BenchmarkDecisions:
 
     def _agents(self, name: str) -> list[Batched]:
         scenario = load_scenario(name)
-        shipped = [spec for spec in shipped_agents() if spec.partition(":")[2] == name]
-        built = build_policies(self.policies or shipped, scenario) if self.policies or shipped else []
-        batched = [policy for policy in built if isinstance(policy, Batched)]
-        # Shipped agents of other kinds, which nobody asked for by name, are left out.
-        others = [policy.name for policy in built if not isinstance(policy, Batched)]
-        if self.policies and others:
-            raise ValueError(f"policies: {', '.join(others)} can't decide many slots at once; expected learned agents")
-        if not batched:
+        specs = self.policies or [spec for spec in shipped_agents() if spec.partition(":")[2] == name]
+        if not specs:
             raise ValueError(f"policies: none given, and no agent is shipped for {name!r}")
+        built = build_policies(specs, scenario)
+        batched = [policy for policy in built if isinstance(policy, Batched)]
+        if len(batched) != len(built):
+            others = [policy.name for policy in built if not isinstance(policy, Batched)]
+            raise ValueError(f"policies: {', '.join(others)} can't decide many slots at once; expected learned agents")
         return batched
 
     def _measure(self, name: str, agents: Sequence[Batched], report: Callable[[Subject], None]) -> list[DecisionTime]:
