@@ -102,13 +102,19 @@ def write_results(
 
 def read_results(path: Path) -> tuple[dict[str, Any], list[EpisodeResult]]:
     """Read back metadata and episodes of a ``results.json``."""
-    document = json.loads(path.read_text(encoding="utf-8"))
-    return document["metadata"], [EpisodeResult(**row) for row in document["episodes"]]
+    about, rows, _ = read_results_and_remarks(path)
+    return about, rows
 
 
-def read_remarks(path: Path) -> list[str]:
-    """Read back what a ``results.json`` has beside its episodes, in words: failures, and the bounds of the episodes."""
+def read_results_and_remarks(path: Path) -> tuple[dict[str, Any], list[EpisodeResult], list[str]]:
+    """Read back metadata and episodes of a ``results.json``, and what it has beside them, in words."""
     document = json.loads(path.read_text(encoding="utf-8"))
+    rows = [EpisodeResult(**row) for row in document["episodes"]]
+    return document["metadata"], rows, _remarks(document)
+
+
+def _remarks(document: dict[str, Any]) -> list[str]:
+    """Return what a document of results says of failures and of the episodes' bounds."""
     failures = [PolicyFailure(**failure) for failure in document.get("failures", [])]
     remarks = [f"Failed, and is in no figure: {text}" for text in Contest([], failures, []).failure_texts()]
     bounds = [EpisodeBound(**bound) for bound in document.get("bounds", [])]

@@ -14,7 +14,7 @@ from experiments.extras import require
 from experiments.files import write_text_whole
 from experiments.recordings import FILE_NAME as RECORDINGS
 from experiments.recordings import Recordings, read_recordings
-from experiments.records import OutputError, read_remarks, read_results
+from experiments.records import OutputError, read_results_and_remarks
 from experiments.report.document import Document, ReportError, make_document
 from experiments.report.page import render_page
 
@@ -87,7 +87,7 @@ def fit_page(
 def _results(folder: Path) -> tuple[dict[str, object], list[EpisodeResult], list[str]]:
     path = folder / "results.json"
     try:
-        return *read_results(path), read_remarks(path)
+        return read_results_and_remarks(path)
     except OSError as error:
         raise ReportError(
             f"results: {str(folder)!r} has no results.json that can be read ({error.strerror}); "
