@@ -8,6 +8,7 @@ from typing import Final, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
 
 SETTINGS_FOLDER: Final = Path(__file__).parent.parent / "configs" / "agents"
 
@@ -32,8 +33,15 @@ def read_settings(kind: type[AnySettings], path: Path) -> AnySettings:
     except (OSError, yaml.YAMLError) as error:
         raise ValueError(f"config: {path} can't be read: {error}") from error
     except ValidationError as error:
-        lines = [f"{'.'.join(map(str, one['loc']))}: {one['input']!r}; {one['msg']}" for one in error.errors()]
-        raise ValueError(f"config: {path}: " + "; ".join(lines)) from error
+        raise ValueError(f"config: {path}: " + "; ".join(map(_in_words, error.errors()))) from error
+
+
+def _in_words(error: ErrorDetails) -> str:
+    message, where = error["msg"].removeprefix("Value error, "), ".".join(map(str, error["loc"]))
+    if not where:  # of several settings together: the message names them
+        return message
+    # What is missing has no value of its own: the library gives all the others.
+    return f"{where}: {message}" if error["type"] == "missing" else f"{where}: {error['input']!r}; {message}"
 
 
 @dataclass(frozen=True)

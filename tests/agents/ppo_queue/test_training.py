@@ -104,3 +104,18 @@ def test_training_improves_on_where_it_began(tmp_path: Path) -> None:
     assert probability_of_no_gain(after.throughput_rps, before.throughput_rps) < 0.01
     rows = evaluate(scenario, build_policies([f"ppo-select={tmp_path}"], scenario), seeds[:3])
     np.testing.assert_allclose([row.throughput_rps for row in rows], after.throughput_rps[:3])
+
+
+def test_settings_that_do_not_go_together_or_are_missing_are_named_without_all_the_others(tmp_path: Path) -> None:
+    whole = (SETTINGS_FOLDER / "ppo-batch.yaml").read_text(encoding="utf-8")
+    path = tmp_path / "own.yaml"
+    for text, message in (
+        (whole.replace("masked: false", "masked: true"), "masked: True; expected False in Batch, whose actions"),
+        (whole.replace("masked: false", ""), "masked: Field required"),
+        (whole.replace("width: 32", "width: 0"), "width: 0; Input should be greater than or equal to 1"),
+    ):
+        path.write_text(text, encoding="utf-8")
+        with pytest.raises(ValueError, match="config: ") as refused:
+            read_settings(PpoQueueSettings, path)
+        assert str(refused.value).startswith(f"config: {path}: {message}")
+        assert "learning_rate" not in str(refused.value)
