@@ -1,12 +1,23 @@
-"""The one place that says how numeric kernels are compiled."""
+"""The one place that says how numeric kernels are compiled, and how their machine code is kept.
 
+numba's disk cache knows a function's own file only: after an edit of a kernel that is inlined elsewhere it would go on
+running the old machine code. Here a cached function is keyed by a digest of every compiled source of its package and
+of this one, so that any edit of a kernel compiles all of them anew. Where no cache can be written (a read-only
+installation, no home, a full disk) functions are compiled in every process.
+"""
+
+import contextlib
 import functools
+import hashlib
 import os
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
+from numba.core.caching import FunctionCache
 from numba.extending import register_jitable
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -20,8 +31,42 @@ def compiled(function: Function) -> Function:
 
     Machine code is cached on disk, so that only the first call on a machine compiles. Arithmetic stays IEEE-exact
     (no fast-math): two code paths that add the same numbers in the same order give the same bits.
+
+    Compiled functions take constants from modules with compiled functions alone: other files are in no digest.
     """
-    return cast(Function, numba.njit(cache=True, nogil=True)(function))
+    dispatcher: Any = numba.njit(nogil=True)(function)
+    with contextlib.suppress(RuntimeError, OSError):  # no place that can be written to
+        dispatcher._cache = _PackageCache(function)
+    return cast(Function, dispatcher)
+
+
+class _PackageCache(FunctionCache):
+    """numba's disk cache of one function, stale as soon as any compiled source of the package differs."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)  # type: ignore[no-untyped-call]
+        package = function.__module__.partition(".")[0]
+        own = self._cache_file._source_stamp
+        self._cache_file._source_stamp = (own, _digest_of(__package__), _digest_of(package))
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Keep machine code on disk, or do without where the disk is full or has become read-only."""
+        try:
+            super().save_overload(sig, data)  # type: ignore[no-untyped-call]
+        except OSError:
+            self.disable()  # type: ignore[no-untyped-call]
+
+
+@functools.cache
+def _digest_of(package: str) -> str:
+    """Return a digest of the package's sources that compile anything; empty for what is no package."""
+    state = hashlib.sha256()
+    for folder in getattr(sys.modules.get(package), "__path__", ()):
+        for path in sorted(Path(folder).rglob("*.py")):
+            source = path.read_bytes()
+            if b"_compile import" in source or path.name == Path(__file__).name:
+                state.update(f"{path.relative_to(folder)} {len(source)}\n".encode() + source)
+    return state.hexdigest()
 
 
 def compilable(function: Function) -> Function:
@@ -46,7 +91,7 @@ def compiled_parallel(work: int, least: int = _WORTH_A_THREAD) -> Callable[[Func
     """
 
     def compile_(function: Function) -> Function:
-        kernel = numba.njit(cache=True, nogil=True)(function)
+        kernel = compiled(function)
 
         @functools.wraps(function)
         def over_rows(*arguments: Any) -> None:

@@ -147,7 +147,7 @@ def compare_rows(scenario: str, policies: tuple[str, ...], slots: int, episodes:
 
 def collected(environment: str, policy: str) -> str:
     """Return the digest of every array of a small dataset."""
-    import h5py  # noqa: PLC0415 - an extra
+    import h5py
 
     with tempfile.TemporaryDirectory() as folder:
         run_command(

@@ -1,0 +1,110 @@
+"""Machine code on disk: never older than its sources, and no condition for working."""
+
+import ast
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import edgellm_env
+
+PACKAGE = Path(edgellm_env.__file__).parent
+FITS = """
+import numpy as np
+from edgellm_env import SlotProblem
+one = np.ones(1)
+problem = SlotProblem(one, one, one, one, 5.0 * one, compute_limit_s=1.5, memory_bytes=2.0)
+print(problem.is_feasible(np.ones(1, dtype=np.bool_)))
+"""
+
+
+def run(code: str, folder: Path, **environment: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def copied(folder: Path) -> Path:
+    """Copy the package without machine code; return the copy's folder."""
+    copy = folder / "edgellm_env"
+    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    return copy
+
+
+def test_editing_a_kernel_that_others_inline_takes_effect_at_once(tmp_path: Path) -> None:
+    copy = copied(tmp_path)
+    assert run(FITS, tmp_path) == "True"
+    assert list(copy.rglob("*.nbi")), "machine code was to be kept"
+    (source,) = [path for path in copy.rglob("*.py") if "def within(" in path.read_text()]
+    text = source.read_text()
+    line = "return used <= limit + RELATIVE_TOLERANCE * abs(limit)"
+    assert line in text
+    # ``within`` is inlined into the check, which is another function and may be in another file.
+    source.write_text(text.replace(line, "return used <= 0.5 * limit"))
+    assert run(FITS, tmp_path) == "False"
+
+
+@pytest.mark.skipif(os.geteuid() == 0 and not shutil.which("setpriv"), reason="root writes everywhere")
+def test_a_read_only_installation_without_a_home_works(tmp_path: Path) -> None:
+    copied(tmp_path)
+    for path in [tmp_path, *tmp_path.rglob("*")]:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    command = [sys.executable, "-c", FITS]
+    if os.geteuid() == 0:
+        command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--", *command]
+    try:
+        done = subprocess.run(
+            command,
+            cwd="/",
+            env={"PYTHONPATH": str(tmp_path), "HOME": "/nonexistent", "PATH": os.environ["PATH"]},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    finally:
+        for path in [tmp_path, *tmp_path.rglob("*")]:
+            path.chmod(0o755)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "True"
+    assert not list(tmp_path.rglob("*.nbi"))
+
+
+def is_compiled(function: ast.AST) -> bool:
+    return isinstance(function, ast.FunctionDef) and any(
+        "compil" in ast.unparse(decorator) for decorator in function.decorator_list
+    )
+
+
+def test_compiled_functions_use_names_of_modules_whose_sources_are_in_the_digest_alone() -> None:
+    trees = {path: ast.parse(path.read_text()) for path in PACKAGE.rglob("*.py")}
+    digested = {path for path in trees if "_compile import" in path.read_text()}
+    used_names = 0
+    for path in digested:
+        used = {
+            name.id
+            for function in ast.walk(trees[path])
+            if is_compiled(function)
+            for statement in function.body  # type: ignore[attr-defined]
+            for name in ast.walk(statement)
+            if isinstance(name, ast.Name)
+        }
+        for node in ast.walk(trees[path]):
+            if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith("edgellm_env."):
+                continue
+            module = PACKAGE.parent / (node.module or "").replace(".", "/")
+            for alias in node.names:
+                if (alias.asname or alias.name) in used:
+                    used_names += 1
+                    sources = {module.with_suffix(".py"), module / f"{alias.name}.py", module / "__init__.py"}
+                    assert sources & digested, f"{path.name}: {alias.name} of {node.module}, which is in no digest"
+    assert used_names > 30
