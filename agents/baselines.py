@@ -8,11 +8,11 @@ import numpy as np
 
 from agents.policy import DETERMINISTIC, PolicyError
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
-from edgellm_env.packing import pack_in_order
-from edgellm_env.physics import quantization, transformer
-from edgellm_env.problem import RELATIVE_TOLERANCE
+from edgellm_env.costs import quantization, transformer
+from edgellm_env.env.view import SlotView
 from edgellm_env.scenario import Scenario
-from edgellm_env.view import SlotView
+from edgellm_env.slot.packing import pack_in_order
+from edgellm_env.slot.problem import RELATIVE_TOLERANCE
 
 
 def request_seconds(

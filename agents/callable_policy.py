@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from edgellm_env.observation import Observation
+from edgellm_env.env.observation import Observation
 from edgellm_env.scenario import Scenario
 
 Act = Callable[[Observation, Mapping[str, Any]], Any]

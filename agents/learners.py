@@ -7,7 +7,7 @@ from typing import Final, Literal, Protocol, TypeAlias, get_args
 
 from pydantic import BaseModel
 
-from agents.training import SETTINGS_FOLDER, OnProgress, read_settings
+from agents.learning.settings import SETTINGS_FOLDER, OnProgress, read_settings
 from edgellm_env.scenario import Scenario
 
 LearnerName: TypeAlias = Literal[
@@ -71,7 +71,7 @@ def make_learner(name: LearnerName, config: Path | None = None) -> Learner:
 
 
 def _ppo(config: Path) -> Learner:
-    from agents import ppo  # noqa: PLC0415
+    from agents.learning import ppo  # noqa: PLC0415
 
     settings = ppo.load_settings(config)
 
@@ -82,7 +82,7 @@ def _ppo(config: Path) -> Learner:
 
 
 def _ranker(config: Path) -> Learner:
-    from agents.ranking import training  # noqa: PLC0415
+    from agents.learning import ranker as training  # noqa: PLC0415
 
     settings = read_settings(training.RankerSettings, config)
 
@@ -93,8 +93,8 @@ def _ranker(config: Path) -> Learner:
 
 
 def _ppo_rank(config: Path) -> Learner:
-    from agents.ppo_rank import training  # noqa: PLC0415
-    from agents.ranking.training import RankerSettings  # noqa: PLC0415
+    from agents.learning import ppo_rank as training  # noqa: PLC0415
+    from agents.learning.ranker import RankerSettings  # noqa: PLC0415
 
     settings = read_settings(training.PpoRankSettings, config)
     linear = read_settings(RankerSettings, settings_path("cem-linear"))
@@ -106,7 +106,7 @@ def _ppo_rank(config: Path) -> Learner:
 
 
 def _imitation(config: Path) -> Learner:
-    from agents.imitation import training  # noqa: PLC0415
+    from agents.learning import imitation as training  # noqa: PLC0415
 
     settings = read_settings(training.ImitationSettings, config)
 
@@ -117,8 +117,8 @@ def _imitation(config: Path) -> Learner:
 
 
 def _ppo_queue(config: Path) -> Learner:
-    from agents.imitation.training import ImitationSettings  # noqa: PLC0415
-    from agents.ppo_queue import training  # noqa: PLC0415
+    from agents.learning import ppo_queue as training  # noqa: PLC0415
+    from agents.learning.imitation import ImitationSettings  # noqa: PLC0415
 
     settings = read_settings(training.PpoQueueSettings, config)
     imitation = read_settings(ImitationSettings, settings_path("bc"))

@@ -14,10 +14,10 @@ import yaml
 
 from agents.policy import DETERMINISTIC, PolicyError
 from edgellm_env.arrays import BoolArray, FloatArray
-from edgellm_env.problem import SlotProblem
+from edgellm_env.env.view import SlotView
 from edgellm_env.scenario import Scenario
+from edgellm_env.slot.problem import SlotProblem
 from edgellm_env.solvers import Solution, solve_exact
-from edgellm_env.view import SlotView
 
 SETTINGS_FILE = Path(__file__).parent.parent / "configs" / "agents" / "lookahead.yaml"
 _LEAST_VALUE = 1e-3  # nobody is worthless, or a tie with leaving capacity unused would decide
@@ -77,7 +77,7 @@ def request_values(
 
     Args:
         settings: the weights.
-        compute_s: (..., n), as are the other request arrays; see :class:`~edgellm_env.problem.SlotProblem`.
+        compute_s: (..., n), as are the other request arrays; see :class:`~edgellm_env.slot.problem.SlotProblem`.
         kv_bytes: see above.
         uplink_share: see above.
         downlink_share: see above.

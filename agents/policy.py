@@ -5,8 +5,8 @@ from typing import Final, Literal, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 
 from edgellm_env.arrays import BoolArray
+from edgellm_env.env.view import SlotView
 from edgellm_env.scenario import Scenario
-from edgellm_env.view import SlotView
 
 Mode: TypeAlias = Literal["deterministic", "stochastic"]
 

@@ -6,12 +6,12 @@ import numpy as np
 import torch
 from stable_baselines3 import PPO
 
+from agents.learning.runs import model_path
 from agents.policy import Mode, PolicyError
-from agents.runs import model_path
 from edgellm_env.arrays import BoolArray
-from edgellm_env.observation import ObservationEncoder
+from edgellm_env.env.observation import ObservationEncoder
+from edgellm_env.env.view import SlotView
 from edgellm_env.scenario import Scenario
-from edgellm_env.view import SlotView
 
 
 class PpoPolicy:

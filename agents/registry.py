@@ -5,11 +5,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, get_args
 
-from agents import greedy
+from agents import heuristics
 from agents.baselines import NoBatching, StaticBatching
 from agents.callable_policy import CallablePolicy
-from agents.expert import Dftsp, DftspJoint, Exact
 from agents.lookahead import DftspUrgent, Lookahead
+from agents.optimal import Dftsp, DftspJoint, Exact
 from agents.policy import Mode, Policy, PolicyError, TwoModePolicy, modes_of
 from agents.shipping import shipped_agents, shipped_path
 from edgellm_env import ENVIRONMENT_IDS
@@ -23,25 +23,25 @@ def _ppo(run: Path, scenario: Scenario) -> Policy:
 
 
 def _ranker(path: Path, name: str) -> Policy:
-    from agents.ranking.policy import RankerPolicy  # noqa: PLC0415 - safetensors is part of an extra
+    from agents.ranker_policy import RankerPolicy  # noqa: PLC0415 - safetensors is part of an extra
 
     return RankerPolicy.load(path, name)
 
 
 def _rank_network(path: Path, name: str) -> Policy:
-    from agents.ppo_rank.policy import RankNetworkPolicy  # noqa: PLC0415
+    from agents.rank_policy import RankNetworkPolicy  # noqa: PLC0415
 
     return RankNetworkPolicy.load(path, name)
 
 
 def _queue_network(path: Path, name: str) -> Policy:
-    from agents.networks.playing import RankingPolicy  # noqa: PLC0415 - PyTorch takes seconds, and is an extra
+    from agents.network_policies import RankingPolicy  # noqa: PLC0415 - PyTorch takes seconds, and is an extra
 
     return RankingPolicy.load(path, name)
 
 
 def _picking_network(path: Path, name: str) -> Policy:
-    from agents.networks.playing import PickingPolicy  # noqa: PLC0415 - PyTorch takes seconds, and is an extra
+    from agents.network_policies import PickingPolicy  # noqa: PLC0415 - PyTorch takes seconds, and is an extra
 
     return PickingPolicy.load(path, name)
 
@@ -74,11 +74,11 @@ BUILT_IN: dict[str, Callable[[], Policy]] = {
     "lookahead": Lookahead,
     "static-batching": StaticBatching,
     "no-batching": NoBatching,
-    "fcfs": lambda: greedy.Greedy("fcfs", greedy.arrival_order),
-    "edf": lambda: greedy.Greedy("edf", greedy.slack),
-    "sjf": lambda: greedy.Greedy("sjf", greedy.compute_seconds),
-    "least-footprint": lambda: greedy.Greedy("least-footprint", greedy.footprint),
-    "random": greedy.RandomOrder,
+    "fcfs": lambda: heuristics.Greedy("fcfs", heuristics.arrival_order),
+    "edf": lambda: heuristics.Greedy("edf", heuristics.slack),
+    "sjf": lambda: heuristics.Greedy("sjf", heuristics.compute_seconds),
+    "least-footprint": lambda: heuristics.Greedy("least-footprint", heuristics.footprint),
+    "random": heuristics.RandomOrder,
 }
 """Policies that need nothing but their name."""
 

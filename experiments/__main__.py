@@ -6,20 +6,20 @@ from typing import Annotated, TypeAlias
 import tyro
 from rich.console import Console
 
-from experiments.benchmark import Benchmark
-from experiments.census import CensusCommand, ScenarioPages
-from experiments.compare import Compare, IncompleteComparisonError
+from experiments.commands.benchmark import Benchmark
+from experiments.commands.census import CensusCommand, ScenarioPages
+from experiments.commands.compare import Compare, IncompleteComparisonError
+from experiments.commands.report import Report
+from experiments.commands.reproduce import Reproduce
+from experiments.commands.results_page import ResultsPage
+from experiments.commands.ship import Ship
+from experiments.commands.study import Study
+from experiments.commands.sweep import Sweep
+from experiments.commands.trace_info import TraceInfo
+from experiments.commands.train import Train
+from experiments.commands.tune import TuneLookahead
 from experiments.datasets.collect import Collect
 from experiments.datasets.verify import Verify
-from experiments.report.command import Report
-from experiments.reproduce import Reproduce
-from experiments.results_page.command import ResultsPage
-from experiments.ship import Ship
-from experiments.study.command import Study
-from experiments.sweep import Sweep
-from experiments.trace_info import TraceInfo
-from experiments.train import Train
-from experiments.tune import TuneLookahead
 
 Command: TypeAlias = (
     Compare

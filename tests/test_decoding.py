@@ -4,9 +4,9 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from edgellm_env.decoding import ObservationDecoder
 from edgellm_env.solvers import solve_exact
 from tests.conftest import arguments_for
+from tests.decoding import ObservationDecoder
 
 FIELDS = ("compute_s", "kv_bytes", "uplink_share", "downlink_share", "slack_s")
 

@@ -2,7 +2,15 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from edgellm_env.distributions import Choice, Constant, Distribution, LogUniform, Uniform, UniformInteger, quantile
+from edgellm_env.scenario.distributions import (
+    Choice,
+    Constant,
+    Distribution,
+    LogUniform,
+    Uniform,
+    UniformInteger,
+    quantile,
+)
 
 SMALLEST, LARGEST = 2.0**-53, 1.0 - 2.0**-53  # the ends of what the generator can draw
 

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from edgellm_env.scenario import SCENARIO_FOLDER, Scenario, ScenarioError, load_scenario, scenario_names
 
 SHIPPED = scenario_names()
-CONFIGS = Path(__file__).parents[1] / "configs/scenarios"
+CONFIGS = Path(__file__).parents[1] / "edgellm_env/scenario/shipped"
 
 
 def tree_of(name: str = "balanced", **changes: Any) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from edgellm_env.problem import SlotProblem
+from edgellm_env.slot.problem import SlotProblem
 from edgellm_env.solvers._dftsp_tree import search
 from edgellm_env.solvers._prepare import prepare, tables
 from edgellm_env.solvers.checking import checked, checked_node_limit

@@ -7,7 +7,7 @@ from edgellm_env._compile import compiled
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
 from edgellm_env.solvers._dftsp_tree import search
 from edgellm_env.solvers._prepare import prepare
-from edgellm_env.solvers._slots import fits, load, unload
+from edgellm_env.solvers.batch import fits, load, unload
 from edgellm_env.solvers.checking import checked_node_limit
 from edgellm_env.solvers.dftsp import DEFAULT_NODE_LIMIT, Pruning
 from edgellm_env.solvers.exact import BatchSolution, checked_slots

@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
-from edgellm_env.problem import SlotProblem
+from edgellm_env.slot.problem import SlotProblem
 from edgellm_env.solvers._prepare import tables
-from edgellm_env.solvers._slots import count_slots, value_slots
+from edgellm_env.solvers.batch import count_slots, value_slots
 from edgellm_env.solvers.checking import checked, checked_node_limit, checked_values
 from edgellm_env.solvers.solution import Solution
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edgellm_env.problem import SlotProblem
+from edgellm_env.slot.problem import SlotProblem
 from edgellm_env.solvers.exact import solve_exact
 from edgellm_env.solvers.solution import Solution
 

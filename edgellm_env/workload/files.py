@@ -19,7 +19,7 @@ from typing import Final, NamedTuple, Self, TypeAlias
 import numpy as np
 
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
-from edgellm_env.settings import OverLimitRule, TraceFormat, ZeroTokensRule
+from edgellm_env.scenario.parts import OverLimitRule, TraceFormat, ZeroTokensRule
 
 Row: TypeAlias = tuple[int, str, str, str]
 """Line number and the texts of time, prompt tokens and output tokens."""

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from edgellm_env._compile import compiled, compiled_parallel
 from edgellm_env.arrays import FloatArray, IntArray
-from edgellm_env.distributions import Constant, Distribution, quantile
-from edgellm_env.physics import radio
+from edgellm_env.costs import radio
 from edgellm_env.scenario import Scenario
+from edgellm_env.scenario.distributions import Constant, Distribution, quantile
 from edgellm_env.workload.philox import uniforms
 from edgellm_env.workload.trace import TraceBatch
 

@@ -1,4 +1,6 @@
-"""Wrappers for the single environments; :mod:`edgellm_env.wrappers.vector` has the same names for ``gym.make_vec``.
+"""Wrappers for the single environments.
+
+:mod:`edgellm_env.wrappers.vector_wrappers` has the same names for ``gym.make_vec``.
 
 ========================  ==============================================================================
 ``FlattenObservation``    one float32 vector in place of the Dict, for plain MLPs (Gymnasium's own)
@@ -12,6 +14,6 @@ Order matters once: ``FlattenObservation`` comes last, since the others read the
 
 from gymnasium.wrappers import FlattenObservation
 
-from edgellm_env.wrappers.single import ExpertSelection, MostUrgent, NormalizeReward
+from edgellm_env.wrappers.single_wrappers import ExpertSelection, MostUrgent, NormalizeReward
 
 __all__ = ["ExpertSelection", "FlattenObservation", "MostUrgent", "NormalizeReward"]

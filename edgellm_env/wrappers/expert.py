@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgellm_env.actions import JointInterface
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
-from edgellm_env.dynamics import Dynamics
-from edgellm_env.engine import Engine
+from edgellm_env.env.actions import JointInterface
+from edgellm_env.env.engine import Engine
+from edgellm_env.node.nodes import Dynamics
 from edgellm_env.solvers import BatchSolution, solve_exact_batch
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edgellm_env._compile import compiled_parallel
 from edgellm_env.arrays import IntArray
-from edgellm_env.observation import REQUEST_FEATURES, Observation
+from edgellm_env.env.observation import REQUEST_FEATURES, Observation
 
 _SLACK = REQUEST_FEATURES.index("slack")
 _PER_PLACE = ("requests", "valid", "batch")  # observation entries with an axis of places

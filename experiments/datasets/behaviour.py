@@ -9,13 +9,13 @@ from typing import Protocol
 
 import numpy as np
 
-from agents.expert import SlotAnswers
+from agents.optimal import SlotAnswers
 from agents.policy import Policy
-from edgellm_env import admission
 from edgellm_env.arrays import BoolArray, IntArray
-from edgellm_env.engine import Engine
-from edgellm_env.view import view_slot
-from experiments.evaluation import policy_generator
+from edgellm_env.env.engine import Engine
+from edgellm_env.env.view import view_slot
+from edgellm_env.slot import admission
+from experiments.grid.evaluation import policy_generator
 
 _NOISE_STREAM = 0x6E6F6973  # keeps "whether to deviate" apart from "how": another epsilon deviates the same way
 

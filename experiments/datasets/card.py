@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 
 from edgellm_env.scenario import load_scenario
-from experiments.datasets.binding import EVERY
+from experiments.datasets.census import EVERY
 from experiments.datasets.describe import OWN
 from experiments.datasets.plan import Plan
 from experiments.datasets.totals import UnitTotals
-from experiments.plots import plot_returns
+from experiments.results.plots import plot_returns
 
 CARD = "README.md"
 PLOT = "returns.png"

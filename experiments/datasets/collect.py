@@ -19,11 +19,11 @@ from experiments.datasets.plan import Plan, make_plan
 from experiments.datasets.storage import read_about
 from experiments.datasets.work import REFERENCES, Reference, Task, Unit
 from experiments.datasets.workers import run_tasks
-from experiments.evaluation import make_environment
 from experiments.extras import require
-from experiments.files import PARTIAL, alone_in, write_text_whole
-from experiments.parallel import processors
-from experiments.records import effective_scenario, prepare_folder
+from experiments.grid.evaluation import make_environment
+from experiments.grid.parallel import processors
+from experiments.results.files import PARTIAL, alone_in, write_text_whole
+from experiments.results.records import effective_scenario, prepare_folder
 
 STAGING = ".collecting"
 """Folder in the datasets' root for what is not complete; hidden, so that Minari doesn't list it."""

@@ -12,13 +12,13 @@ import yaml
 from gymnasium.envs.registration import EnvSpec
 
 from edgellm_env import __version__
-from edgellm_env.engine import Engine
+from edgellm_env.env.engine import Engine
 from edgellm_env.scenario import load_scenario
 from experiments.datasets.plan import Plan
-from experiments.datasets.recording import INTERFACES
+from experiments.datasets.recorder import INTERFACES
 from experiments.datasets.totals import UnitTotals
 from experiments.datasets.work import REFERENCE_EPISODES
-from experiments.records import package_versions
+from experiments.results.records import package_versions
 
 OWN = "edgellm"
 """Key of everything in the metadata that Minari has no name for."""

@@ -15,7 +15,7 @@ from experiments.datasets.storage import group_name, read_about
 from experiments.datasets.totals import UnitTotals
 from experiments.datasets.work import REFERENCES, Reference, Unit
 from experiments.extras import require
-from experiments.files import sync_folder
+from experiments.results.files import sync_folder
 
 DATA_FILE = "main_data.hdf5"
 METADATA_FILE = "metadata.json"

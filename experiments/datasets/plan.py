@@ -10,12 +10,12 @@ from typing import Any
 
 from agents.registry import build_policies
 from agents.seeds import EPISODES_PER_SEED, episode_seeds
-from edgellm_env.engine import with_trace
+from edgellm_env.env.engine import with_trace
 from edgellm_env.scenario import Scenario, load_scenario
 from experiments.datasets.behaviour import Behaviour, Expert, Mixture, NoisyExpert, PolicyBehaviour, RandomOrder
 from experiments.datasets.errors import DatasetError
-from experiments.datasets.recording import INTERFACES
-from experiments.files import file_sha256
+from experiments.datasets.recorder import INTERFACES
+from experiments.results.files import file_sha256
 
 LAYOUT = 1
 """Version of how datasets are laid out; part of every plan, so that a resumed collection can't mix two."""

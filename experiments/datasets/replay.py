@@ -9,10 +9,10 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from edgellm_env.env import EdgeLLMEnv
-from edgellm_env.environments import BatchEnv, RankEnv, SelectEnv
-from edgellm_env.problem import SlotProblem
+from edgellm_env.env.environments import BatchEnv, RankEnv, SelectEnv
+from edgellm_env.env.single import EdgeLLMEnv
 from edgellm_env.scenario import Scenario
+from edgellm_env.slot.problem import SlotProblem
 from edgellm_env.solvers import solve_dftsp, solve_exact
 from experiments.datasets.episode import LABELS, MASK, NODE_INFOS, Episode
 from experiments.datasets.errors import VerificationError

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from edgellm_env.observation import NODE_FEATURES
+from edgellm_env.env.observation import NODE_FEATURES
 from experiments.datasets.describe import OWN
 from experiments.datasets.episode import Episode
 from experiments.datasets.errors import DatasetError

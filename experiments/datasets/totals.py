@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.expert import SlotAnswers
+from agents.optimal import SlotAnswers
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
 
 BINDING = ("compute_limit", "deadline", "compute_limit_and_deadline", "memory", "uplink", "downlink")
-"""Constraints that a census looks at, as in :mod:`experiments.binding`."""
+"""Constraints that a census looks at, as in :mod:`experiments.grid.binding`."""
 
 
 @dataclass

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from agents.seeds import MAXIMUM_SEED, episode_seeds
-from edgellm_env.engine import with_trace
+from edgellm_env.env.engine import with_trace
 from edgellm_env.scenario import load_scenario
 from experiments.datasets.collect import datasets_root
 from experiments.datasets.describe import OWN, content_checksum, environment_spec

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from agents.expert import solve_slots
+from agents.optimal import solve_slots
 from agents.seeds import episode_seeds
-from edgellm_env.actions import BatchInterface
-from edgellm_env.engine import Engine
+from edgellm_env.env.actions import BatchInterface
+from edgellm_env.env.engine import Engine
 from edgellm_env.scenario import Scenario
 from experiments.datasets.behaviour import Behaviour, Expert, RandomOrder
 from experiments.datasets.plan import Plan
-from experiments.datasets.recording import record_episodes
+from experiments.datasets.recorder import record_episodes
 from experiments.datasets.storage import is_intact, set_totals, write_episodes
 from experiments.datasets.totals import UnitTotals
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from experiments.datasets.errors import CollectionError
 from experiments.datasets.plan import Plan
 from experiments.datasets.work import Task
-from experiments.files import written_whole
-from experiments.parallel import ParallelError, stream_units
+from experiments.grid.parallel import ParallelError, stream_units
+from experiments.results.files import written_whole
 
 OnDone = Callable[[Task], None]
 _AGAIN = "what is complete is kept: run the same command again to continue"

@@ -7,11 +7,11 @@ from typing import Any, Final
 import numpy as np
 
 from edgellm_env.scenario import Scenario, load_scenario
-from experiments.evaluation import RESOURCES, EpisodeResult
-from experiments.recordings import CAUSES, HOPELESS, OUTCOMES, SERVED, RecordedEpisode, Recordings
+from experiments.grid.evaluation import RESOURCES, EpisodeResult
+from experiments.report.recordings import CAUSES, HOPELESS, OUTCOMES, SERVED, RecordedEpisode, Recordings
 from experiments.report.series import LATENCY_SHARES, WHYS, WINDOW_S, PolicySeries, policy_series
 from experiments.report.stories import Story, best_pair, tell_stories
-from experiments.summary import REFERENCE, PolicySummary, summarise
+from experiments.results.summary import REFERENCE, PolicySummary, summarise
 
 FATES: Final = ("served", "waiting", "expired", "rejected", "blocked")
 

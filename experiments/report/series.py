@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from edgellm_env.arrays import FloatArray
-from experiments.recordings import BLOCKED, CAUSES, EXPIRED, HOPELESS, REJECTED, SERVED, Played, RecordedEpisode
+from experiments.report.recordings import BLOCKED, CAUSES, EXPIRED, HOPELESS, REJECTED, SERVED, Played, RecordedEpisode
 
 WINDOW_S: Final = 10.0
 """Throughput over time is the mean over this many seconds, or it would be a zigzag of small whole numbers."""

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from edgellm_env.arrays import BoolArray, IntArray
-from experiments.recordings import BLOCKED, EXPIRED, HOPELESS, REJECTED, SERVED, WAITING, Played, RecordedEpisode
+from experiments.report.recordings import BLOCKED, EXPIRED, HOPELESS, REJECTED, SERVED, WAITING, Played, RecordedEpisode
 
 _CLEAREST: Final = 12  # slots that a reader may want to look at
 

@@ -3,7 +3,7 @@ import pytest
 
 from agents.registry import BUILT_IN
 from edgellm_env import load_scenario
-from experiments.evaluation import make_environment, play_episode
+from experiments.grid.evaluation import make_environment, play_episode
 from tests.conftest import SAMPLE_TRACE
 
 SLOTS = 40

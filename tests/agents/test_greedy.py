@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 
-from agents.greedy import RandomOrder, largest_share
+from agents.heuristics import RandomOrder, largest_share
 from agents.policy import Policy
 from agents.registry import BUILT_IN
 from edgellm_env import load_scenario
-from edgellm_env.packing import pack_in_order
-from edgellm_env.problem import SlotProblem
+from edgellm_env.slot.packing import pack_in_order
+from edgellm_env.slot.problem import SlotProblem
 from tests.agents.views import problem_of, view_of
 
 # Four requests, oldest first. Node: 1 s, 100 bytes.

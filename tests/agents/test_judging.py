@@ -6,11 +6,11 @@ import yaml
 from stable_baselines3.common.logger import configure
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from agents.judging import record_validation
 from agents.learners import LEARNER_NAMES, make_learner, settings_path
-from agents.playing import Played
+from agents.learning.judging import record_validation
+from agents.rollout import Played
 from edgellm_env import load_scenario
-from edgellm_env.engine import UTILISATIONS
+from edgellm_env.env.engine import UTILISATIONS
 
 VALIDATION = {f"validation/{who}{name}" for who in ("", "expert_") for name in ("throughput_rps", "served_ratio")} | {
     f"validation/{who}{name}" for who in ("", "expert_") for name in UTILISATIONS

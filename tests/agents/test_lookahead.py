@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import yaml
 
-from agents.expert import Dftsp
 from agents.lookahead import SETTINGS_FILE, DftspUrgent, Lookahead, LookaheadSettings, load_settings, request_values
+from agents.optimal import Dftsp
 from agents.policy import PolicyError
 from agents.seeds import episode_seeds
-from edgellm_env.problem import SlotProblem
 from edgellm_env.scenario import load_scenario
-from experiments.tune import served_by, tune
+from edgellm_env.slot.problem import SlotProblem
+from experiments.commands.tune import served_by, tune
 
 SETTINGS = LookaheadSettings(urgency=0.5, decay_slots=2.0, bulk=0.2)
 

@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 
-from agents.expert import Dftsp
-from agents.playing import Arena, play_expert
+from agents.optimal import Dftsp
+from agents.rollout import Arena, play_expert
 from agents.seeds import episode_seeds
 from edgellm_env import load_scenario
-from edgellm_env.engine import UTILISATIONS
-from experiments.evaluation import evaluate
+from edgellm_env.env.engine import UTILISATIONS
+from experiments.grid.evaluation import evaluate
 
 SEEDS = episode_seeds("train", 2, 4)
 

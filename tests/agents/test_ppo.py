@@ -6,14 +6,14 @@ import pytest
 import torch
 import yaml
 
-from agents import ppo
+from agents.learning import ppo
+from agents.learning.runs import CHECKPOINTS, MODEL, last_checkpoint
+from agents.learning.settings import Progress
 from agents.policy import PolicyError, modes_of
 from agents.ppo_policy import PpoPolicy
 from agents.registry import build_policies
-from agents.runs import CHECKPOINTS, MODEL, last_checkpoint
-from agents.training import Progress
 from edgellm_env import Scenario, load_scenario
-from experiments.evaluation import make_environment, play_episode
+from experiments.grid.evaluation import make_environment, play_episode
 
 SMALL = {
     "environments": 2,

@@ -60,7 +60,7 @@ def test_a_function_of_observations() -> None:
         (["dqn=runs/x"], "no such policy"),
         (["ppo=no/such/run"], r"no/such/run: no trained model"),
         (["no_such_module:Policy"], "ModuleNotFoundError"),
-        (["agents.expert:NoSuchPolicy"], "AttributeError"),
+        (["agents.optimal:NoSuchPolicy"], "AttributeError"),
         ([f"{__name__}:Nameless"], "has no name, begin_episode"),
         (["dftsp@stochastic"], "'dftsp@stochastic': has no stochastic mode; those that it states: deterministic"),
         (["random@deterministic"], "has no deterministic mode; those that it states: stochastic"),

@@ -7,7 +7,7 @@ from agents.policy import PolicyError
 from agents.registry import build_policies
 from agents.shipping import CARD, SHIPPED_FOLDER, shipped_agents, shipped_path
 from edgellm_env import load_scenario
-from experiments.evaluation import evaluate
+from experiments.grid.evaluation import evaluate
 
 
 def test_something_is_shipped_for_every_coupled_scenario() -> None:

@@ -12,9 +12,9 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
-from agents.vec_env import SB3VecEnv
 from edgellm_env import wrappers
-from edgellm_env.wrappers import vector as vector_wrappers
+from edgellm_env.wrappers import vector_wrappers
+from edgellm_env.wrappers.sb3 import SB3VecEnv
 from tests.conftest import arguments_for
 
 NUM_ENVS = 3

@@ -2,8 +2,8 @@ from typing import Any
 
 import numpy as np
 
-from edgellm_env.problem import SlotProblem
-from edgellm_env.view import SlotView
+from edgellm_env.env.view import SlotView
+from edgellm_env.slot.problem import SlotProblem
 
 
 def view_of(problem: SlotProblem, slot: int = 1, **arrays: Any) -> SlotView:

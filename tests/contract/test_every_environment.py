@@ -12,7 +12,8 @@ from gymnasium.utils.env_checker import check_env as gymnasium_check_env
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
 import edgellm_env
-from edgellm_env import environments, vector_env
+from edgellm_env.env import environments
+from edgellm_env.env import vector as vector_env
 from tests.conftest import arguments_for
 
 HEADINGS = (
@@ -109,7 +110,7 @@ def test_an_unseeded_reset_goes_on_from_the_seed(environment_id):
 
 
 def test_docstring_is_a_documentation_page(environment_id):
-    name = edgellm_env.registration._NAMES[environment_id][0]
+    name = edgellm_env.env.registration._NAMES[environment_id][0]
     text = getattr(environments, f"{name}Env").__doc__
     places = [text.index(f"## {heading}") for heading in HEADINGS]
     assert places == sorted(places)
@@ -140,9 +141,11 @@ def test_make_registers_by_itself_in_a_new_process(environment_id):
 )
 def test_wrong_arguments_are_refused_by_name(environment_id, arguments, error, message):
     with pytest.raises(error, match=message):
-        getattr(environments, f"{edgellm_env.registration._NAMES[environment_id][0]}Env")(**arguments)
+        getattr(environments, f"{edgellm_env.env.registration._NAMES[environment_id][0]}Env")(**arguments)
     with pytest.raises(error, match=message):
-        getattr(vector_env, f"{edgellm_env.registration._NAMES[environment_id][0]}VectorEnv")(num_envs=2, **arguments)
+        getattr(vector_env, f"{edgellm_env.env.registration._NAMES[environment_id][0]}VectorEnv")(
+            num_envs=2, **arguments
+        )
 
 
 @pytest.mark.parametrize("seed", [-1, 2**64])
@@ -153,7 +156,7 @@ def test_seeds_out_of_range_are_refused(environment_id, seed):
 
 
 def test_step_before_reset_is_refused(environment_id):
-    name = edgellm_env.registration._NAMES[environment_id][0]
+    name = edgellm_env.env.registration._NAMES[environment_id][0]
     env = getattr(environments, f"{name}Env")(scenario="light")
     with pytest.raises(gym.error.ResetNeeded):
         env.step(env.action_space.sample())

@@ -4,7 +4,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from edgellm_env.dynamics import InfeasibleBatchError
+from edgellm_env.node.nodes import InfeasibleBatchError
 
 CAPACITY = 64
 

@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from edgellm_env.physics import quantization, radio, transformer
-from edgellm_env.problem import SlotProblem
+from edgellm_env.costs import quantization, radio, transformer
 from edgellm_env.scenario import Scenario
+from edgellm_env.slot.problem import SlotProblem
 from edgellm_env.workload.trace import RequestTrace
 
 

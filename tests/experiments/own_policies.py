@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgellm_env.packing import pack_in_order
+from edgellm_env.slot.packing import pack_in_order
 
 
 class Shortest:

@@ -8,10 +8,10 @@ import pytest
 
 from agents.registry import build_policies
 from edgellm_env import load_scenario
-from edgellm_env.view import view_slot
+from edgellm_env.env.view import view_slot
 from experiments.__main__ import main
-from experiments.benchmark_decisions import DFTSP, FAST, decision_times, met_slots
-from experiments.throughput import Throughput
+from experiments.benchmarks.decisions import DFTSP, FAST, decision_times, met_slots
+from experiments.benchmarks.throughput import Throughput
 
 
 def test_quick_benchmark_writes_every_row(tmp_path: Path, capsys) -> None:

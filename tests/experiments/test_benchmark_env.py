@@ -9,10 +9,10 @@ import pytest
 
 import edgellm_env
 from experiments.__main__ import main
-from experiments.benchmark_env import GROWTH_IDS, growth_exponent
-from experiments.throughput import Subject, Throughput, measure
-from experiments.throughput_environments import GROWTH, environment, growth
-from experiments.throughput_peers import PACKAGES, peers
+from experiments.benchmarks.environments import GROWTH_IDS, growth_exponent
+from experiments.benchmarks.throughput import Subject, Throughput, measure
+from experiments.benchmarks.throughput_environments import GROWTH, environment, growth
+from experiments.benchmarks.throughput_peers import PACKAGES, peers
 
 
 def test_quick_benchmark_writes_every_row(tmp_path, capsys):

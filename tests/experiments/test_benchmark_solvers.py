@@ -10,11 +10,11 @@ import pytest
 from edgellm_env import load_scenario
 from edgellm_env.solvers import pack_problems, solve_brute_force, solve_dftsp, solve_exact, solve_exact_batch
 from experiments.__main__ import main
-from experiments.benchmark_complexity import headline
-from experiments.met_slots import meet_slots, settled_slots, with_arrival_rate
-from experiments.node_counts import BRUTE_FORCE, DFTSP, RULES, NodeCount, count_nodes, only
-from experiments.solver_timing import BATCH, CP_SAT, EXACT, HIGHS, require_agreement, spread
-from experiments.solver_timing import DFTSP as SOLVE_DFTSP
+from experiments.benchmarks.met_slots import meet_slots, settled_slots, with_arrival_rate
+from experiments.benchmarks.node_counts import BRUTE_FORCE, DFTSP, RULES, NodeCount, count_nodes, only
+from experiments.benchmarks.solver_complexity import headline
+from experiments.benchmarks.solver_timing import BATCH, CP_SAT, EXACT, HIGHS, require_agreement, spread
+from experiments.benchmarks.solver_timing import DFTSP as SOLVE_DFTSP
 
 
 def run(line: str) -> int:
@@ -152,6 +152,6 @@ def test_errors_come_before_anything_runs(
     def played(*_: object, **__: object) -> None:
         raise AssertionError("something ran")
 
-    monkeypatch.setattr("experiments.met_slots.make_environment", played)
+    monkeypatch.setattr("experiments.benchmarks.met_slots.make_environment", played)
     assert run(f"benchmark {line.format(tmp=tmp_path)}") == 2
     assert message in capsys.readouterr().err

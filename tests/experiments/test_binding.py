@@ -4,10 +4,10 @@ import pytest
 
 from agents.seeds import episode_seeds
 from edgellm_env import load_scenario, scenario_names
-from edgellm_env.problem import SlotProblem
+from edgellm_env.slot.problem import SlotProblem
 from edgellm_env.solvers import solve_exact
-from experiments.binding import binding_constraints, census_checksum, read_censuses, take_census
-from experiments.scenario_pages import scenarios_page
+from experiments.grid.binding import binding_constraints, census_checksum, read_censuses, take_census
+from experiments.pages.scenario_pages import scenarios_page
 from tests.agents.views import problem_of
 
 DOCS = Path(__file__).parents[2] / "docs"

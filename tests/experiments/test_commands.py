@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from experiments.__main__ import main
-from experiments.evaluation import EpisodeResult
-from experiments.records import read_results
+from experiments.grid.evaluation import EpisodeResult
+from experiments.results.records import read_results
 from tests.conftest import SAMPLE_TRACE
 
 SMALL_CONFIG = {
@@ -118,9 +118,9 @@ def test_errors_come_before_anything_runs(
     def played(*_: object, **__: object) -> None:
         raise AssertionError("something ran")
 
-    monkeypatch.setattr("experiments.compare.play_contest", played)
-    monkeypatch.setattr("experiments.census.take_census", played)
-    monkeypatch.setattr("agents.ppo.train", played)
+    monkeypatch.setattr("experiments.commands.compare.play_contest", played)
+    monkeypatch.setattr("experiments.commands.census.take_census", played)
+    monkeypatch.setattr("agents.learning.ppo.train", played)
     (tmp_path / "file").write_text("")
     (tmp_path / "begun").mkdir()
     (tmp_path / "begun" / "run.json").write_text("{}")

@@ -10,10 +10,10 @@ import pytest
 from agents.seeds import episode_seeds
 from edgellm_env import load_scenario
 from experiments.__main__ import main
-from experiments.contest import play_contest
-from experiments.evaluation import EpisodeResult
-from experiments.parallel import ParallelError
-from experiments.records import read_results
+from experiments.grid.contest import play_contest
+from experiments.grid.evaluation import EpisodeResult
+from experiments.grid.parallel import ParallelError
+from experiments.results.records import read_results
 from tests.experiments import own_policies
 
 OWN = own_policies.__name__
@@ -70,7 +70,7 @@ def test_two_ray_nodes_play_the_same_rows_and_a_killed_worker_changes_nothing(
 
 
 def test_a_policy_that_kills_every_worker_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("experiments.parallel.ATTEMPTS", 1)
+    monkeypatch.setattr("experiments.grid.parallel.ATTEMPTS", 1)
     monkeypatch.setenv("EDGELLM_TEST_MARKER", str(tmp_path / "killed"))
     with pytest.raises(ParallelError, match=r"policy '.*:Killed', episodes 0 to 1: a worker process died"):
         play_contest(SCENARIO, ["fcfs", f"{OWN}:Killed"], SEEDS[:2], workers=2)

@@ -4,18 +4,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agents.expert import Dftsp
+from agents.optimal import Dftsp
 from agents.registry import build_policies
 from edgellm_env import load_scenario
 from edgellm_env.workload.files import read_trace_file
-from experiments.evaluation import (
+from experiments.grid.evaluation import (
     PolicyFailureError,
     evaluate,
     make_environment,
     play_episode,
     require_same_traces,
 )
-from experiments.summary import summarise
+from experiments.results.summary import summarise
 from tests.conftest import SAMPLE_TRACE
 
 SHORT = {"timing.episode_slots": 20}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.files import file_sha256, write_csv_whole, write_text_whole, written_whole
+from experiments.results.files import file_sha256, write_csv_whole, write_text_whole, written_whole
 
 
 def test_what_is_written_gets_its_name_and_nothing_else_stays(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments import parallel
-from experiments.parallel import ATTEMPTS, ParallelError, run_units, stream_units
+from experiments.grid import parallel
+from experiments.grid.parallel import ATTEMPTS, ParallelError, run_units, stream_units
 from tests.experiments.work_units import blocks_of_rows, die_always, die_once, fail_on, square
 
 SQUARES = [number * number for number in range(6)]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from experiments.__main__ import main
-from experiments.summary import PolicySummary
+from experiments.results.summary import PolicySummary
 from tests.experiments.test_readme import PREFIX, shrink
 
 ROOT = Path(__file__).parents[2]

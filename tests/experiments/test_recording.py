@@ -6,9 +6,9 @@ import pytest
 
 from agents.registry import build_players, build_policies
 from edgellm_env.scenario import load_scenario
-from experiments.evaluation import evaluate, play_episode
-from experiments.recording import record_episodes, watched_environment
-from experiments.recordings import (
+from experiments.grid.evaluation import evaluate, play_episode
+from experiments.report.recorder import record_episodes, watched_environment
+from experiments.report.recordings import (
     BLOCKED,
     CAUSES,
     EXPIRED,

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from experiments.statistics import (
+from experiments.results.statistics import (
     Estimate,
     bootstrap_mean,
     improvement_probability,

@@ -1,4 +1,4 @@
-"""Units of work for tests of ``experiments.parallel``: importable by worker processes."""
+"""Units of work for tests of ``experiments.grid.parallel``: importable by worker processes."""
 
 import os
 import signal

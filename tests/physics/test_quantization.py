@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from edgellm_env.physics import quantization
+from edgellm_env.costs import quantization
 
 
 @pytest.mark.parametrize(("bits", "factor"), [(16, 1.0), (8, 0.5), (4, 0.25), (3, 0.1875)])

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from edgellm_env.physics import radio
+from edgellm_env.costs import radio
+from edgellm_env.node.records import request_records
 from edgellm_env.scenario import load_scenario
-from edgellm_env.state import request_records
 from edgellm_env.workload.trace import RequestTrace, stack_traces
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from edgellm_env.physics import transformer
-from edgellm_env.settings import Model
+from edgellm_env.costs import transformer
+from edgellm_env.scenario.parts import Model
 
 TOY_LAYERS, TOY_HIDDEN, TOY_PARAMETERS = 2, 4, 128.0
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from edgellm_env.node.records import request_records, rule_record, scheme_records
 from edgellm_env.scenario import Scenario, ScenarioError, load_scenario
-from edgellm_env.state import request_records, rule_record, scheme_records
 from edgellm_env.workload.source import TraceSource
 
 SAMPLE = Path(__file__).parents[1] / "data/azure_sample.csv"

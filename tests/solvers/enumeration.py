@@ -3,7 +3,7 @@
 import numpy as np
 
 from edgellm_env.arrays import FloatArray
-from edgellm_env.problem import SlotProblem
+from edgellm_env.slot.problem import SlotProblem
 
 
 def best_value(problem: SlotProblem, values: FloatArray | None = None) -> float:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from edgellm_env.problem import FloatArray, SlotProblem
+from edgellm_env.slot.problem import FloatArray, SlotProblem
 from edgellm_env.solvers import solve_exact
 
 LAYERS, HIDDEN, FEED_FORWARD = 30, 2560, 10240

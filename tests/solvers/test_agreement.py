@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgellm_env.problem import SlotProblem
+from edgellm_env.slot.problem import SlotProblem
 from edgellm_env.solvers import solve_brute_force, solve_dftsp, solve_exact
-from edgellm_env.solvers.reference import solve_cp_sat, solve_milp
 from tests.solvers.enumeration import best_value
+from tests.solvers.milp import solve_cp_sat, solve_milp
 from tests.solvers.slots import fresh_slot, permuted, random_problem
 from tests.solvers.sweep import disagreement, random_values
 

@@ -6,7 +6,7 @@ import pytest
 from scipy.optimize import LinearConstraint, milp
 from scipy.sparse import lil_array
 
-from edgellm_env.dynamics import Dynamics
+from edgellm_env.node.nodes import Dynamics
 from edgellm_env.scenario import Scenario, load_scenario
 from edgellm_env.solvers import solve_exact
 from edgellm_env.solvers.clairvoyant import ClairvoyantBound, clairvoyant_bound, replay

@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
-from edgellm_env.problem import SlotProblem
+from edgellm_env.slot.problem import SlotProblem
 from edgellm_env.solvers import solve_brute_force, solve_dftsp, solve_exact
 from edgellm_env.solvers.dftsp import NO_PRUNING, Pruning
 from tests.solvers.enumeration import best_value

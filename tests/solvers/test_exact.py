@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from edgellm_env.problem import SlotProblem
+from edgellm_env.slot.problem import SlotProblem
 from edgellm_env.solvers import pack_problems, solve_exact, solve_exact_batch
 from tests.solvers.enumeration import best_value
 from tests.solvers.slots import COLUMNS, fresh_slot, met_slots, permuted, random_problem

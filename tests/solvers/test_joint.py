@@ -4,7 +4,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from edgellm_env.problem import SlotProblem
+from edgellm_env.slot.problem import SlotProblem
 from edgellm_env.solvers import solve_brute_force, solve_exact, solve_joint
 
 

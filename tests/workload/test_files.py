@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgellm_env.settings import TraceFormat
+from edgellm_env.scenario.parts import TraceFormat
 from edgellm_env.workload.files import RecordedRequests, TraceFileError, read_trace_file
 
 DATA = Path(__file__).parents[1] / "data"

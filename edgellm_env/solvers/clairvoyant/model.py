@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
-from edgellm_env.problem import RELATIVE_TOLERANCE, within
+from edgellm_env.node.records import request_records, rule_record, scheme_records
 from edgellm_env.scenario import Scenario
-from edgellm_env.state import request_records, rule_record, scheme_records
+from edgellm_env.slot.problem import RELATIVE_TOLERANCE, within
 from edgellm_env.workload.trace import RequestTrace, stack_traces
 
 LIMIT_PADDING = 0.01 * RELATIVE_TOLERANCE

@@ -3,7 +3,7 @@
 import numpy as np
 
 from edgellm_env.arrays import IntArray
-from edgellm_env.dynamics import Dynamics
+from edgellm_env.node.nodes import Dynamics
 from edgellm_env.scenario import Scenario
 from edgellm_env.workload.trace import RequestTrace, stack_traces
 

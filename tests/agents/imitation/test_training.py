@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from agents.imitation.training import ImitationSettings, collect, train
-from agents.networks.playing import PickingPolicy, play_picking
-from agents.networks.queue import RequestScorer
-from agents.networks.storage import load_scorer
+from agents.learning.imitation import ImitationSettings, collect, train
+from agents.learning.settings import SETTINGS_FOLDER, read_settings
+from agents.models.network_storage import load_scorer
+from agents.models.queue_network import RequestScorer
+from agents.network_policies import PickingPolicy, play_picking
 from agents.policy import PolicyError
 from agents.seeds import episode_seeds
-from agents.training import SETTINGS_FOLDER, read_settings
 from edgellm_env import load_scenario
-from experiments.evaluation import evaluate
+from experiments.grid.evaluation import evaluate
 from tests.agents.learning import probability_of_no_gain
 
 SCENARIO = load_scenario("balanced").with_values({"timing.episode_slots": 25})

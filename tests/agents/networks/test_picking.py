@@ -5,16 +5,16 @@ import numpy as np
 import pytest
 import torch
 
-from agents.networks.deciding import next_picks, scores_of
-from agents.networks.picking import picked_batch, picked_batches
-from agents.networks.playing import PickingPolicy
-from agents.networks.queue import RequestScorer
-from agents.networks.storage import load_scorer, save_scorer
+from agents.models.deciding import next_picks, scores_of
+from agents.models.network_storage import load_scorer, save_scorer
+from agents.models.picking import picked_batch, picked_batches
+from agents.models.queue_network import RequestScorer
+from agents.network_policies import PickingPolicy
 from edgellm_env import load_scenario
-from edgellm_env.environments import BatchEnv
-from edgellm_env.observation import Observation
+from edgellm_env.env.environments import BatchEnv
+from edgellm_env.env.observation import Observation
+from edgellm_env.env.vector import EdgeLLMVectorEnv
 from edgellm_env.solvers import solve_exact
-from edgellm_env.vector_env import EdgeLLMVectorEnv
 
 SIZE = 12
 

@@ -5,13 +5,13 @@ import torch
 from sb3_contrib import MaskablePPO
 from stable_baselines3 import PPO
 
-from agents.networks.playing import RankingPolicy
-from agents.networks.policies import MaskedQueuePolicy, QueuePolicy
-from agents.networks.queue import QueueEncoder, RequestScorer, remainder
-from agents.networks.storage import load_scorer, save_scorer
+from agents.models.network_storage import load_scorer, save_scorer
+from agents.models.queue_network import QueueEncoder, RequestScorer, remainder
+from agents.models.sb3_policies import MaskedQueuePolicy, QueuePolicy
+from agents.network_policies import RankingPolicy
 from agents.policy import PolicyError
-from agents.vec_env import SB3VecEnv
-from edgellm_env.observation import REQUEST_FEATURES
+from edgellm_env.env.observation import REQUEST_FEATURES
+from edgellm_env.wrappers.sb3 import SB3VecEnv
 
 CAPACITY = 64  # of `light`
 

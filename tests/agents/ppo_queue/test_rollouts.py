@@ -2,7 +2,7 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
-from agents.ppo_queue.rollouts import PerSlotRollouts
+from agents.learning.queue_rollouts import PerSlotRollouts
 
 COMMIT = 3
 SPACE = spaces.Dict({"node": spaces.Box(0.0, 1.0, (1,), np.float32)})

@@ -4,18 +4,18 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from agents.imitation.training import ImitationSettings
-from agents.networks.playing import play_picking
-from agents.networks.queue import RequestScorer
-from agents.networks.storage import load_scorer
-from agents.playing import play_expert
+from agents.learning.imitation import ImitationSettings
+from agents.learning.ppo_queue import AgainstPar, PpoQueueSettings, train
+from agents.learning.settings import SETTINGS_FOLDER, read_settings
+from agents.models.network_storage import load_scorer
+from agents.models.queue_network import RequestScorer
+from agents.network_policies import play_picking
 from agents.policy import PolicyError
-from agents.ppo_queue.training import AgainstPar, PpoQueueSettings, train
 from agents.registry import build_policies
+from agents.rollout import play_expert
 from agents.seeds import episode_seeds
-from agents.training import SETTINGS_FOLDER, read_settings
 from edgellm_env import load_scenario
-from experiments.evaluation import evaluate
+from experiments.grid.evaluation import evaluate
 from tests.agents.learning import BEST_SERVES, GREEDY_SERVES, probability_of_no_gain, trap
 
 SCENARIO = load_scenario("light").with_values({"timing.episode_slots": 8})

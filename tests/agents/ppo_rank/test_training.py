@@ -2,14 +2,14 @@ from pathlib import Path
 
 import pytest
 
+from agents.learning.ppo_rank import PpoRankSettings, train
+from agents.learning.ranker import RankerSettings
+from agents.learning.settings import SETTINGS_FOLDER, read_settings
+from agents.models.actor import Actor
 from agents.policy import PolicyError
-from agents.ppo_rank.network import Actor
-from agents.ppo_rank.policy import RankNetworkPolicy
-from agents.ppo_rank.training import PpoRankSettings, train
-from agents.ranking.training import RankerSettings
-from agents.training import SETTINGS_FOLDER, read_settings
+from agents.rank_policy import RankNetworkPolicy
 from edgellm_env import load_scenario
-from experiments.evaluation import evaluate
+from experiments.grid.evaluation import evaluate
 from tests.agents.learning import BEST_SERVES, trap
 
 

@@ -4,13 +4,13 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from agents.ppo_rank.environment import slot_scores
-from agents.ppo_rank.network import Actor
-from agents.ppo_rank.summary import SUMMARY_SIZE, slot_summary
-from agents.ranking.features import FEATURES, REQUEST_FEATURES, slot_features
-from agents.ranking.packing import squashed
-from agents.ranking.scorer import LINEAR, Scorers, parameter_count, parameter_mask
-from edgellm_env.observation import REQUEST_FEATURES as COLUMNS
+from agents.learning.weighed_requests import slot_scores
+from agents.models.actor import Actor
+from agents.models.packing import squashed
+from agents.models.ranker_features import FEATURES, REQUEST_FEATURES, slot_features
+from agents.models.scorer import LINEAR, Scorers, parameter_count, parameter_mask
+from agents.models.summary import SUMMARY_SIZE, slot_summary
+from edgellm_env.env.observation import REQUEST_FEATURES as COLUMNS
 
 
 def queue(size: int = 9, capacity: int = 12, seed: int = 0) -> dict[str, np.ndarray]:

@@ -4,22 +4,22 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from agents.playing import play_expert
+from agents.learning.population import Population
+from agents.learning.ranker import RankerSettings, new_state, train
+from agents.learning.runs import CHECKPOINTS
+from agents.learning.settings import SETTINGS_FOLDER, read_settings
+from agents.models.packing import PACKINGS, PackingName
+from agents.models.ranker_storage import load_ranker
+from agents.models.scorer import Scorers
 from agents.policy import PolicyError
-from agents.ranking.packing import PACKINGS, PackingName
-from agents.ranking.policy import RankerPolicy
-from agents.ranking.population import Population
-from agents.ranking.scorer import Scorers
-from agents.ranking.state import load_ranker
-from agents.ranking.training import RankerSettings, new_state, train
-from agents.runs import CHECKPOINTS
+from agents.ranker_policy import RankerPolicy
+from agents.rollout import play_expert
 from agents.seeds import episode_seeds
-from agents.training import SETTINGS_FOLDER, read_settings
 from edgellm_env import load_scenario
-from edgellm_env.observation import REQUEST_FEATURES as COLUMNS
+from edgellm_env.env.observation import REQUEST_FEATURES as COLUMNS
 from edgellm_env.scenario import Scenario
-from experiments.evaluation import evaluate
-from experiments.study.ablations import ABLATIONS
+from experiments.grid.evaluation import evaluate
+from experiments.grid.study_ablations import ABLATIONS
 from tests.agents.learning import BEST_SERVES, GREEDY_SERVES, probability_of_no_gain, trap
 
 

@@ -17,12 +17,12 @@ import pytest
 from agents.registry import build_policies
 from agents.seeds import episode_seeds
 from edgellm_env.scenario import load_scenario
-from experiments import parallel
 from experiments.datasets import plan as plans
 from experiments.datasets.collect import STAGING
 from experiments.datasets.errors import CollectionError, DatasetError
 from experiments.datasets.merge import DATA_FILE
-from experiments.evaluation import make_environment, play_episode
+from experiments.grid import parallel
+from experiments.grid.evaluation import make_environment, play_episode
 from tests.experiments.datasets.conftest import collect, episodes_of, require_equal
 
 ENVIRONMENTS = ("batch", "select", "rank")

@@ -64,7 +64,7 @@ def test_a_pass_streams_every_slot_once_in_an_order_of_seed_and_epoch(datasets: 
 
 
 def test_the_network_sees_the_same_in_the_stream_as_in_the_environment(datasets: Path) -> None:
-    from agents.networks.queue import RequestScorer
+    from agents.models.queue_network import RequestScorer
 
     torch.manual_seed(0)
     network = RequestScorer(8)

@@ -186,7 +186,7 @@ def test_missing_and_additional_parts_are_found(copied, change, message: str) ->
         (lambda data: data.update(total_steps=5), "total_steps: 5; expected 100"),
         (lambda data: data.pop("edgellm"), "not as collected"),
         (
-            lambda data: data.update(env_spec=data["env_spec"].replace("edgellm_env.environments", "os.path")),
+            lambda data: data.update(env_spec=data["env_spec"].replace("edgellm_env.env.environments", "os.path")),
             "env_spec",
         ),
         (lambda data: data.update(action_space='{"type": "Discrete", "n": 3}'), "action_space"),

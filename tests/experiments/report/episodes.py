@@ -1,6 +1,6 @@
 """Hand-made recordings, small enough to tell their story by head."""
 
-from experiments.recordings import Played, RecordedEpisode, Requests, Slots
+from experiments.report.recordings import Played, RecordedEpisode, Requests, Slots
 
 SLOT_S, RADIO_S = 1.0, 0.0
 

@@ -1,6 +1,6 @@
 import pytest
 
-from experiments.recordings import BLOCKED, CAUSES, EXPIRED, HOPELESS, REJECTED, SERVED, WAITING
+from experiments.report.recordings import BLOCKED, CAUSES, EXPIRED, HOPELESS, REJECTED, SERVED, WAITING
 from experiments.report.series import LATENCY_SHARES, policy_series
 from tests.experiments.report.episodes import episode, played, requests
 

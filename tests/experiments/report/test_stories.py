@@ -1,6 +1,6 @@
 import pytest
 
-from experiments.recordings import BLOCKED, EXPIRED, HOPELESS, SERVED, WAITING
+from experiments.report.recordings import BLOCKED, EXPIRED, HOPELESS, SERVED, WAITING
 from experiments.report.stories import Exchange, best_pair, tell_stories
 from tests.experiments.report.episodes import episode, played, requests
 

@@ -1,7 +1,7 @@
 import pytest
 
-from experiments.reproduction.claims import Comparison, NodeReduction, judge, judge_nodes, reduction_text
-from experiments.statistics import Estimate
+from experiments.pages.claims import Comparison, NodeReduction, judge, judge_nodes, reduction_text
+from experiments.results.statistics import Estimate
 
 
 def compared(low: float, mean: float, high: float, theirs: float = 4.0) -> Comparison:

@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 
-from edgellm_env.physics.quantization import model_quality
+from edgellm_env.costs.quantization import model_quality
 from edgellm_env.scenario import load_scenario
-from experiments import reproduce
 from experiments.__main__ import main
-from experiments.reproduction import study as study_module
-from experiments.reproduction.catalogue import BLOOM_3B, MODELS, SCHEMES, scheme_setting, varied_numbers
-from experiments.reproduction.latencies import record_latencies
-from experiments.reproduction.study import BASELINES, FULL, QUICK, throughput_figures
-from experiments.sweep import Sweep
-from experiments.sweeps.grid import make_points, parse_axis
+from experiments.commands import reproduce
+from experiments.commands.sweep import Sweep
+from experiments.grid import reproduce_study as study_module
+from experiments.grid.points import make_points, parse_axis
+from experiments.grid.reproduce_catalogue import BLOOM_3B, MODELS, SCHEMES, scheme_setting, varied_numbers
+from experiments.grid.reproduce_latencies import record_latencies
+from experiments.grid.reproduce_study import BASELINES, FULL, QUICK, throughput_figures
 
 TINY = dataclasses.replace(
     QUICK, episodes=2, rates_rps=(2, 20), latencies_s=(1, 2), accuracies=(0, 0.9), accuracy_schemes=("GPTQ-W4",),
@@ -36,7 +36,7 @@ def shrink(patch: pytest.MonkeyPatch) -> None:
     prepare = Sweep.prepare
     patch.setattr(Sweep, "prepare", lambda self: prepare(dataclasses.replace(self, slots=10)))
     # A sweep's own plot has a test of its own.
-    patch.setattr("experiments.sweep.plot_panels", lambda *_: None)
+    patch.setattr("experiments.commands.sweep.plot_panels", lambda *_: None)
 
 
 @pytest.fixture(scope="module")

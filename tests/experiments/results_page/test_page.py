@@ -8,11 +8,11 @@ import pytest
 import tyro
 
 from experiments.__main__ import Command, main
-from experiments.results_page.aims import aims
-from experiments.results_page.command import PAGE_FILE, results_page
-from experiments.results_page.results import Results, read_stored
-from experiments.results_page.scores import compared_scores, find, trained_scores
-from experiments.study.store import STORE, Curve, write_comparison, write_document, write_run
+from experiments.commands.results_page import PAGE_FILE, results_page
+from experiments.grid.study_store import STORE, Curve, write_comparison, write_document, write_run
+from experiments.pages.aims import aims
+from experiments.pages.scores import compared_scores, find, trained_scores
+from experiments.pages.stored_results import Results, read_stored
 from tests.experiments.study.stored import comparison, rows, run
 
 ROOT = Path(__file__).parents[3]

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from experiments.evaluation import EpisodeResult
-from experiments.study.store import Comparison, Curve, Measured, TrainedRun
+from experiments.grid.evaluation import EpisodeResult
+from experiments.grid.study_store import Comparison, Curve, Measured, TrainedRun
 
 EPISODE_S = 100.0
 

@@ -4,18 +4,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agents.expert import Dftsp
+from agents.optimal import Dftsp
 from agents.registry import build_policies
 from edgellm_env import load_scenario
 from experiments.__main__ import main
-from experiments.study.behaviour import CHANCE_BOUNDS, FOOTPRINT_BOUNDS, observe_behaviour
+from experiments.grid.study_behaviour import CHANCE_BOUNDS, FOOTPRINT_BOUNDS, observe_behaviour
 
 
 class ScoringDftsp(Dftsp):
     """DFTSP, with the footprint's negative as score."""
 
     def scores(self, view):
-        from agents.greedy import largest_share
+        from agents.heuristics import largest_share
 
         return -largest_share(view.problem)
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from experiments.__main__ import main
-from experiments.study import comparing
-from experiments.study.comparing import default_policies
-from experiments.study.store import comparison_path, read_comparison, write_comparison
+from experiments.grid import study_comparing as comparing
+from experiments.grid.study_comparing import default_policies
+from experiments.grid.study_store import comparison_path, read_comparison, write_comparison
 from tests.conftest import SAMPLE_TRACE
 from tests.experiments.study.stored import comparison
 

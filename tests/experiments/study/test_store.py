@@ -3,8 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.records import OutputError
-from experiments.study.store import (
+from experiments.grid.study_store import (
     comparison_path,
     read_comparison,
     read_comparisons,
@@ -15,6 +14,7 @@ from experiments.study.store import (
     write_document,
     write_run,
 )
+from experiments.results.records import OutputError
 from tests.experiments.study.stored import comparison, run
 
 

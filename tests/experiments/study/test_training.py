@@ -6,8 +6,8 @@ import pytest
 
 from agents.seeds import episode_seeds
 from experiments.__main__ import main
-from experiments.study.store import read_run, read_runs, training_path
-from experiments.train import Train
+from experiments.commands.train import Train
+from experiments.grid.study_store import read_run, read_runs, training_path
 
 STEPS = 48 * 8 * 10  # a generation of cem-linear on episodes of 10 slots
 LINE = "study train --agent cem-linear --scenario light --slots 10 --episodes 2 --runs {tmp}/runs --store {tmp}/store"

@@ -1,7 +1,7 @@
 import pytest
 
 from edgellm_env.scenario import ScenarioError, load_scenario
-from experiments.sweeps.grid import SweepError, make_points, parse_axis
+from experiments.grid.points import SweepError, make_points, parse_axis
 
 PAPER = load_scenario("paper")
 

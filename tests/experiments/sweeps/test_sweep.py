@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from experiments.__main__ import main
-from experiments.files import alone_in
-from experiments.records import read_results
-from experiments.sweeps import plan as plan_module
-from experiments.sweeps import runner
+from experiments.grid import sweep_plan as plan_module
+from experiments.grid import sweep_runner as runner
+from experiments.results.files import alone_in
+from experiments.results.records import read_results
 from tests.conftest import SAMPLE_TRACE
 
 MEASURED = {"decision_mean_s", "decision_p99_s"}  # by the clock
@@ -130,7 +130,8 @@ def test_two_at_once_are_refused(swept: Path, capsys: pytest.CaptureFixture[str]
 SLOW_SWEEP = """
 import sys, time
 from experiments.__main__ import main
-from experiments.sweeps import plan, runner
+from experiments.grid import sweep_plan as plan
+from experiments.grid import sweep_runner as runner
 plan.EPISODES_PER_UNIT = 1
 written = runner.write_unit
 def slowly(*arguments):

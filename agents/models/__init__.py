@@ -1,0 +1,1 @@
+"""What learned agents compute: features, scorers, networks, and how scores become batches."""

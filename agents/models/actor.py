@@ -1,0 +1,85 @@
+"""A trained actor without the library that trained it: arrays in, arrays out, stored as safetensors."""
+
+import json
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from agents.models.packing import PACKINGS, PackingName
+from agents.models.ranker_features import REQUEST_FEATURES
+from agents.models.summary import SUMMARY_SIZE
+from agents.policy import PolicyError
+
+_ABOUT_KEY = "about"  # one entry: the order of several is not defined, and equal networks shall be equal files
+
+
+@dataclass(frozen=True, eq=False)
+class Actor:
+    """Layers of tanh units from a slot's summary to the weights of its request features.
+
+    Args:
+        layers: weight (outputs, inputs) and bias (outputs,) of each layer, the last one linear.
+        packing: how scores become batches.
+    """
+
+    layers: tuple[tuple[NDArray[np.float32], NDArray[np.float32]], ...]
+    packing: PackingName
+
+    def __post_init__(self) -> None:
+        """Check that each layer takes what the one before gives.
+
+        Raises:
+            ValueError: it does not, or the packing is unknown.
+        """
+        if not self.layers:
+            raise ValueError("layers: none; expected at least one")
+        sizes = [SUMMARY_SIZE, *(bias.size for _, bias in self.layers)]
+        shapes = [weight.shape for weight, _ in self.layers]
+        if shapes != [(after, before) for before, after in pairwise(sizes)] or sizes[-1] != len(REQUEST_FEATURES):
+            raise ValueError(f"layers: {shapes}; expected {SUMMARY_SIZE} inputs and {len(REQUEST_FEATURES)} outputs")
+        if self.packing not in PACKINGS:
+            raise ValueError(f"packing: {self.packing!r}; expected one of {', '.join(PACKINGS)}")
+        if not all(np.isfinite(part).all() for layer in self.layers for part in layer):
+            raise ValueError("layers: not finite")
+
+    def weights(self, summaries: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return (E, R) weights of the request features, from summaries (E, S)."""
+        values = summaries
+        for weight, bias in self.layers[:-1]:
+            values = np.tanh(values @ weight.T + bias)
+        weight, bias = self.layers[-1]
+        return np.asarray(values @ weight.T + bias, dtype=np.float32)
+
+    def save(self, path: Path) -> None:
+        """Write the layers, with the names of the features that they weigh."""
+        tensors = {}
+        for index, (weight, bias) in enumerate(self.layers):
+            tensors[f"{index}.weight"] = np.ascontiguousarray(weight)
+            tensors[f"{index}.bias"] = np.ascontiguousarray(bias)
+        about = json.dumps({"features": REQUEST_FEATURES, "packing": self.packing})
+        save_file(tensors, path, metadata={_ABOUT_KEY: about})
+
+    @classmethod
+    def load(cls, path: Path) -> "Actor":
+        """Read an actor.
+
+        Raises:
+            PolicyError: no such file, no actor, or made for other features.
+        """
+        try:
+            with safe_open(path, framework="numpy") as file:
+                about = json.loads((file.metadata() or {}).get(_ABOUT_KEY, "{}"))
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            count = len(tensors) // 2
+            layers = tuple((tensors[f"{index}.weight"], tensors[f"{index}.bias"]) for index in range(count))
+            actor = cls(layers, about.get("packing"))
+        except (OSError, SafetensorError, KeyError, ValueError) as error:
+            raise PolicyError(f"{path}: no ranking network: {type(error).__name__}: {error}") from error
+        if about.get("features") != list(REQUEST_FEATURES):
+            raise PolicyError(f"{path}: made for features {about.get('features')}; expected {list(REQUEST_FEATURES)}")
+        return actor

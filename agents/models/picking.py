@@ -1,0 +1,141 @@
+"""Batches picked one request after the other, several side by side: a beam search over what a network says."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from agents.models.deciding import numbers_of
+from agents.models.queue_network import RequestScorer, shortened
+from edgellm_env._compile import compiled
+from edgellm_env.arrays import BoolArray, FloatArray, IntArray
+from edgellm_env.env.observation import Observation
+from edgellm_env.node.records import NODE, WAITING
+from edgellm_env.slot import picking
+from edgellm_env.slot.problem import SlotProblem
+
+
+def picked_batches(
+    network: RequestScorer, observation: Observation, node: NDArray[np.void], waiting: NDArray[np.void]
+) -> BoolArray:
+    """Return (E, N) the batches that the network picks under the masks of ``EdgeLLM/Select-v0``.
+
+    A pick is as probable as the network's numbers say, among what is legal. Of the batches under way in a slot the
+    network's ``beams`` most probable are kept, no two the same, and widened by a request each, until nobody fits beside
+    any of them: the most probable of those that took most requests is the answer. One beam takes the most probable pick
+    every time, and closes its batch when the network prefers that.
+
+    Args:
+        network: of pointers.
+        observation: of E slots, ``requests``, ``valid`` and ``node``.
+        node: (E,) records of :data:`edgellm_env.node.records.NODE`, of the same slots.
+        waiting: (E, N) records of :data:`edgellm_env.node.records.WAITING`.
+    """
+    (slots, capacity), beams = waiting.shape, network.beams
+    length = max(1, int(node["waiting"].max()))
+    each = np.repeat(np.arange(slots), beams)
+    seen = shortened(observation, length)
+    partial, legal = np.zeros((each.size, length), np.bool_), np.zeros((each.size, length + 1), np.bool_)
+    state = (node[each], waiting[each, :length], partial, np.zeros((each.size, 5)), np.zeros_like(each), legal)
+    # The environment's own way of picking, so that masks are the same.
+    picking.start_selecting(np.arange(each.size), *state)
+    likelihood = np.where(np.arange(each.size) % beams == 0, 0.0, -np.inf)
+    while True:
+        rows = np.flatnonzero(legal[:, :-1].any(axis=1) & np.isfinite(likelihood))
+        if not rows.size:
+            break
+        options = np.full(legal.shape, -np.inf)
+        begun = {name: array[each[rows]] for name, array in seen.items()} | {"batch": partial[rows].astype(np.int8)}
+        numbers = torch.as_tensor(numbers_of(network, begun, legal[rows]))
+        options[rows] = torch.log_softmax(numbers, dim=1).numpy()
+        _widen(beams, options, likelihood, *state)
+    batches = np.zeros((slots, capacity), dtype=np.bool_)
+    best = likelihood.reshape(slots, beams).argmax(axis=1)
+    batches[:, :length] = partial.reshape(slots, beams, length)[np.arange(slots), best]
+    return batches
+
+
+def picked_batch(network: RequestScorer, observation: Observation, problem: SlotProblem) -> BoolArray:
+    """Return (n,) the batch for one slot; see :func:`picked_batches`.
+
+    Args:
+        network: of pointers.
+        observation: of the slot.
+        problem: the same slot's.
+    """
+    node, waiting = np.zeros(1, dtype=NODE), np.zeros((1, max(1, problem.size)), dtype=WAITING)
+    node["waiting"] = problem.size
+    node["compute_limit_s"], node["memory_bytes"] = problem.compute_limit_s, problem.memory_bytes
+    for name in ("compute_s", "kv_bytes", "uplink_share", "downlink_share", "slack_s", "admissible"):
+        waiting[name][0, : problem.size] = getattr(problem, name)
+    return picked_batches(network, observation, node, waiting)[0, : problem.size]
+
+
+@compiled
+def _widen(
+    beams: int,
+    options: FloatArray,
+    likelihood: FloatArray,
+    node: NDArray[np.void],
+    waiting: NDArray[np.void],
+    partial: BoolArray,
+    totals: FloatArray,
+    picks: IntArray,
+    legal: BoolArray,
+) -> None:
+    """Replace each slot's batches by the most probable ones with a pick more; leave them if there is none.
+
+    Args:
+        beams: rows of a slot, one after the other.
+        options: (rows, N + 1) logarithms of the picks' probabilities, ``-inf`` where there is none; used up.
+        likelihood: (rows,) logarithms of the batches' probabilities, ``-inf`` for none.
+        node: the batches' state, as :mod:`edgellm_env.slot.picking` has it, and all that follows.
+        waiting: see there.
+        partial: see there.
+        totals: see there.
+        picks: see there.
+        legal: see there.
+    """
+    parents, places = np.empty(beams, dtype=np.int64), np.empty(beams, dtype=np.int64)
+    values = np.empty(beams)
+    for first in range(0, likelihood.size, beams):
+        found = 0
+        while found < beams:
+            parent, place, best = -1, -1, -np.inf
+            for beam in range(first, first + beams):
+                for option in range(options.shape[1]):
+                    if likelihood[beam] + options[beam, option] > best:
+                        parent, place, best = beam, option, likelihood[beam] + options[beam, option]
+            if place < 0:
+                break
+            options[parent, place] = -np.inf
+            if not _is_known(parent, place, parents[:found], places[:found], partial):
+                parents[found], places[found], values[found] = parent, place, best
+                found += 1
+        if found == 0:
+            continue
+        batch_before, totals_before = partial[first : first + beams].copy(), totals[first : first + beams].copy()
+        legal_before = legal[first : first + beams].copy()
+        likelihood[first : first + beams] = -np.inf
+        for child in range(found):
+            row, parent = first + child, parents[child] - first
+            likelihood[row] = values[child]
+            partial[row], totals[row], legal[row] = batch_before[parent], totals_before[parent], legal_before[parent]
+            closed = picking.pick(row, places[child], False, node, waiting, partial, totals, picks, legal)
+            picking.refresh(row, False, node, waiting, partial, totals, picks, legal)
+            if closed:
+                legal[row] = False
+
+
+@compiled
+def _is_known(parent: int, place: int, parents: IntArray, places: IntArray, partial: BoolArray) -> bool:
+    """Return whether the batch of ``parent`` with the request at ``place`` is one of those found already."""
+    for other in range(parents.size):
+        same = True
+        for one in range(partial.shape[1]):
+            ours, theirs = partial[parent, one] or one == place, partial[parents[other], one] or one == places[other]
+            if ours != theirs:
+                same = False
+                break
+        if same:
+            return True
+    return False

@@ -1,0 +1,118 @@
+"""Scorers: from a slot's observation to a score per request, for many candidates' weights at once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agents.models.ranker_features import FEATURES, REQUEST_FEATURES, count_waiting, write_features
+from edgellm_env._compile import compiled_parallel
+from edgellm_env.arrays import FloatArray, IntArray
+from edgellm_env.env.observation import Observation
+
+INPUTS: Final = len(FEATURES)
+LINEAR: Final = len(REQUEST_FEATURES)
+
+
+def parameter_count(hidden_units: int) -> int:
+    """Return how many numbers describe a scorer with this many hidden units."""
+    return LINEAR + hidden_units * (INPUTS + 2)
+
+
+def parameter_mask(dropped_features: Sequence[str], hidden_units: int) -> FloatArray:
+    """Return (D,) 0 for every number that weighs one of ``dropped_features``, 1 for the others.
+
+    Parameters times the mask score as if those features were not there.
+    """
+    kept = np.array([float(name not in dropped_features) for name in FEATURES])
+    one = Scorers(kept[None, :LINEAR], np.ones((1, hidden_units, INPUTS + 1)), np.ones((1, hidden_units)))
+    one.hidden[:, :, :INPUTS] *= kept
+    return np.concatenate([one.linear.ravel(), one.hidden.ravel(), one.output.ravel()])
+
+
+@dataclass(frozen=True, eq=False)
+class Scorers:
+    """P scorers: a weighted sum of the request's features and, if there are any, of hidden units on all features.
+
+    A unit is x / (1 + abs(x)) of a weighted sum: shaped as tanh, and several times cheaper.
+
+    Args:
+        linear: (P, R) weights of the request features.
+        hidden: (P, H, F + 1) weights of each unit, its bias last.
+        output: (P, H) weight of each unit in the score.
+    """
+
+    linear: FloatArray
+    hidden: FloatArray
+    output: FloatArray
+
+    def __post_init__(self) -> None:
+        """Check that the shapes belong together.
+
+        Raises:
+            ValueError: they do not, or a weight is not finite.
+        """
+        count, units = self.linear.shape[0], self.hidden.shape[1]
+        expected = {"linear": (count, LINEAR), "hidden": (count, units, INPUTS + 1), "output": (count, units)}
+        for name, shape in expected.items():
+            array = getattr(self, name)
+            if array.shape != shape or not np.isfinite(array).all():
+                raise ValueError(f"{name}: shape {array.shape}; expected {shape}, finite numbers")
+
+    @classmethod
+    def from_parameters(cls, parameters: FloatArray, hidden_units: int) -> "Scorers":
+        """Cut (P, D) rows of numbers into weights; D is :func:`parameter_count`."""
+        count, end = parameters.shape[0], LINEAR + hidden_units * (INPUTS + 1)
+        return cls(
+            linear=np.ascontiguousarray(parameters[:, :LINEAR]),
+            hidden=np.ascontiguousarray(parameters[:, LINEAR:end].reshape(count, hidden_units, INPUTS + 1)),
+            output=np.ascontiguousarray(parameters[:, end:]),
+        )
+
+    def score(self, observation: Observation, candidate: IntArray | None = None) -> FloatArray:
+        """Return (E, N) scores, 0 where nobody waits.
+
+        Args:
+            observation: ``requests`` (E, N, 10), ``valid`` (E, N), ``node`` (E, G).
+            candidate: (E,) which scorer scores each environment's slot; the first unless given.
+        """
+        requests = observation["requests"]
+        rows = np.zeros(requests.shape[0], dtype=np.int64) if candidate is None else candidate
+        scores = np.zeros(requests.shape[:2])
+        _score_rows(
+            requests, observation["valid"], observation["node"], rows, self.linear, self.hidden, self.output, scores
+        )
+        return scores
+
+
+@compiled_parallel(work=0)
+def _score_rows(
+    requests: NDArray[np.float32],
+    valid: NDArray[np.int8],
+    node: NDArray[np.float32],
+    candidate: IntArray,
+    linear: FloatArray,
+    hidden: FloatArray,
+    output: FloatArray,
+    scores: FloatArray,
+    first: int = 0,
+    last: int = 0,
+) -> None:
+    request_features, inputs, units = linear.shape[1], hidden.shape[2] - 1, hidden.shape[1]
+    features = np.empty((requests.shape[1], inputs))
+    for row in range(first, last):
+        waiting = count_waiting(valid[row])
+        write_features(requests[row], waiting, node[row], features)
+        own = candidate[row]
+        for place in range(waiting):
+            score = 0.0
+            for index in range(request_features):
+                score += linear[own, index] * features[place, index]
+            for unit in range(units):
+                total = hidden[own, unit, inputs]
+                for index in range(inputs):
+                    total += hidden[own, unit, index] * features[place, index]
+                score += output[own, unit] * total / (1.0 + abs(total))
+            scores[row, place] = score

@@ -1,1 +1,0 @@
-"""Networks that treat all waiting requests alike: any order, any queue length."""

@@ -1,1 +1,0 @@
-"""PPO with the permutation-equivariant network: a bit per waiting request, or one pick after the other."""

@@ -1,1 +1,0 @@
-"""PPO over rankings: a network reads a pooled slot and sets the weights by which every waiting request is scored."""

@@ -1,0 +1,1 @@
+"""What serving a request costs a node: transformer, quantization and radio formulas, and the cost models."""

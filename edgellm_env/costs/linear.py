@@ -1,0 +1,87 @@
+"""What requests cost a node, compiled: the formulas of :mod:`edgellm_env.physics`, request by request."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgellm_env._compile import compiled_parallel
+from edgellm_env.arrays import FloatArray, IntArray
+from edgellm_env.costs import radio, transformer
+from edgellm_env.scenario import Scenario
+
+_RATES = np.dtype(
+    [
+        ("layers", np.float64),
+        ("hidden_size", np.float64),
+        ("kv_hidden_size", np.float64),
+        ("parameters", np.float64),  # of a layer
+        ("node_flops", np.float64),
+        ("padded_prompt_tokens", np.float64),  # 0: prompts are not padded
+        ("bits_per_token", np.float64),
+        ("noise_w_per_hz", np.float64),
+        ("uplink_s", np.float64),
+        ("uplink_hz", np.float64),
+        ("user_power_w", np.float64),
+        ("downlink_s", np.float64),
+        ("downlink_hz", np.float64),
+        ("node_power_w", np.float64),
+    ],
+    align=True,
+)
+
+
+def rates(scenario: Scenario) -> NDArray[np.void]:
+    """Return what the formulas need to know of the scenario, one record, shape (1,)."""
+    model, cell, workload = scenario.model, scenario.radio, scenario.workload
+    record = np.zeros(1, dtype=_RATES)
+    record["layers"], record["hidden_size"] = model.layers, model.hidden_size
+    record["kv_hidden_size"], record["parameters"] = model.kv_hidden_size, model.parameters_per_layer
+    record["node_flops"] = scenario.node.flops
+    record["padded_prompt_tokens"] = workload.prompt_limit_tokens if workload.prompt_padding == "fixed" else 0
+    record["bits_per_token"], record["noise_w_per_hz"] = cell.bits_per_token, cell.noise_w_per_hz
+    record["uplink_s"], record["downlink_s"] = scenario.timing.uplink_s, scenario.timing.downlink_s
+    record["uplink_hz"], record["downlink_hz"] = cell.uplink_bandwidth_hz, cell.downlink_bandwidth_hz
+    record["user_power_w"], record["node_power_w"] = cell.user_transmit_power_w, cell.node_transmit_power_w
+    return record
+
+
+@compiled_parallel(work=2)
+def write_costs(
+    count: IntArray,
+    rate: Any,
+    arrival_s: FloatArray,
+    latency_requirement_s: FloatArray,
+    accuracy_requirement: FloatArray,
+    prompt_tokens: IntArray,
+    output_tokens: IntArray,
+    attachment_bits: FloatArray,
+    channel_gain: FloatArray,
+    records: Any,
+    first: int = 0,
+    last: int = 0,
+) -> None:
+    """Fill ``records`` (E, M) of :data:`edgellm_env.node.records.REQUEST` up to each row's ``count`` (E,)."""
+    r = rate[0]
+    for row in range(first, last):
+        for index in range(count[row]):
+            record = records[row, index]
+            prompt, output = float(prompt_tokens[row, index]), float(output_tokens[row, index])
+            computed = r.padded_prompt_tokens if r.padded_prompt_tokens > 0.0 else prompt
+            flops = transformer.prefill_formula(r.layers, r.hidden_size, r.parameters, computed)
+            flops += transformer.decode_formula(r.layers, r.hidden_size, r.parameters, computed, output)
+            gain = channel_gain[row, index]
+            up = radio.efficiency_formula(r.user_power_w, gain, r.noise_w_per_hz, r.uplink_hz)
+            down = radio.efficiency_formula(r.node_power_w, gain, r.noise_w_per_hz, r.downlink_hz)
+            sent_bits = prompt * r.bits_per_token + attachment_bits[row, index]
+            record.arrival_s = arrival_s[row, index]
+            record.deadline_s = arrival_s[row, index] + latency_requirement_s[row, index]
+            record.compute_s = transformer.compute_formula(flops, 1.0, r.node_flops, 1.0)
+            record.kv_bytes = transformer.kv_cache_formula(r.layers, r.kv_hidden_size, computed, output, 1.0)
+            record.uplink_share = radio.share_formula(sent_bits, r.uplink_s, r.uplink_hz, up, 1.0)
+            record.downlink_share = radio.share_formula(
+                output * r.bits_per_token, r.downlink_s, r.downlink_hz, down, 1.0
+            )
+            record.accuracy_requirement = accuracy_requirement[row, index]
+            record.prompt_tokens = prompt_tokens[row, index]
+            record.output_tokens = output_tokens[row, index]

@@ -1,0 +1,1 @@
+"""Gymnasium environments on the node: actions, observations, single and vector."""

@@ -1,0 +1,119 @@
+"""Composes scenario, traces, dynamics, observation and one way to act, for E environments at once.
+
+:class:`~edgellm_env.env.single.EdgeLLMEnv` is a view on an engine of one, the vector environment on an engine of many.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from edgellm_env.arrays import BoolArray, FloatArray, IntArray
+from edgellm_env.env.actions import ActionInterface
+from edgellm_env.env.observation import Observation, ObservationEncoder
+from edgellm_env.env.view import SlotView, view_slot
+from edgellm_env.node.nodes import COUNTERS, Dynamics
+from edgellm_env.node.records import NODE
+from edgellm_env.scenario import Scenario, ScenarioLike, load_scenario
+from edgellm_env.workload.source import TraceSource
+
+UTILISATIONS = ("compute_utilisation", "memory_utilisation", "uplink_utilisation", "downlink_utilisation")
+NODE_INFO = (*COUNTERS, *UTILISATIONS, "infeasible", "slot", "slot_served", "slot_latency_s")
+_TRACES_AT_ONCE = 128
+_INFO_PLACES = {name: NODE.names.index(name) for name in NODE_INFO if NODE.names}
+
+
+class Engine:
+    """E environments of one scenario and one action interface, stepped together."""
+
+    def __init__(
+        self,
+        scenario: ScenarioLike,
+        interface: type[ActionInterface],
+        num_envs: int,
+        trace: str | None = None,
+        overrides: Mapping[str, Any] | None = None,
+    ) -> None:
+        settings = load_scenario(scenario)
+        self.scenario = with_trace(settings.with_values(overrides) if overrides else settings, trace)
+        self.source = TraceSource(self.scenario)
+        self.dynamics = Dynamics(self.scenario, num_envs)
+        self.encoder = ObservationEncoder(self.scenario)
+        self.interface = interface(self.dynamics, self.encoder)
+        self.episode_seed = np.zeros(num_envs, dtype=np.uint64)
+
+    def observation_space(self) -> spaces.Dict:
+        """Observation space of one environment."""
+        return spaces.Dict({**self.encoder.space().spaces, **self.interface.observation_spaces()})
+
+    def begin(self, rows: IntArray, seeds: Sequence[int]) -> None:
+        """Begin an episode in each environment of ``rows``, on the trace that its seed stands for."""
+        # In parts: enough rows for threads to share, few enough not to be bound by memory.
+        for first in range(0, len(rows), _TRACES_AT_ONCE):
+            part = slice(first, first + _TRACES_AT_ONCE)
+            self.dynamics.begin(rows[part], self.source.draw(seeds[part]))
+        self.interface.begin(rows)
+        self.episode_seed[rows] = np.array([int(seed) for seed in seeds], dtype=np.uint64)
+
+    def execute(self, actions: NDArray[Any]) -> tuple[FloatArray, BoolArray]:
+        """Execute one action per environment; return rewards (E,) and whether each episode is over (E,)."""
+        return self._execute(actions, self.encoder.blank(0))
+
+    def _execute(self, actions: NDArray[Any], observation: Observation) -> tuple[FloatArray, BoolArray]:
+        closed = self.interface.execute(actions, observation)
+        node = self.dynamics.node
+        rewards: FloatArray = np.multiply(node["slot_served"], closed, dtype=np.float64)
+        return rewards, node["slot"] >= self.scenario.timing.episode_slots
+
+    def step(self, actions: NDArray[Any]) -> tuple[Observation, FloatArray, BoolArray]:
+        """As :meth:`execute` and then :meth:`observe`, in one go."""
+        observation = self.encoder.blank(self.dynamics.num_envs)
+        rewards, over = self._execute(actions, observation)
+        self.interface.observe(observation)
+        return observation, rewards, over
+
+    def observe(self) -> Observation:
+        """Encode every environment's state, (E, ...) arrays."""
+        observation = self.encoder.encode(self.dynamics)
+        self.interface.observe(observation)
+        return observation
+
+    def info(self) -> dict[str, NDArray[Any]]:
+        """Every info entry as an array with leading axis E."""
+        node = self.dynamics.node
+        info: dict[str, NDArray[Any]] = {name: node[name].copy() for name in NODE_INFO}
+        info["episode_seed"] = self.episode_seed.copy()
+        mask = self.interface.action_mask()
+        if mask is not None:
+            info["action_mask"] = mask.astype(np.int8)
+        return info
+
+    def info_of(self, row: int) -> dict[str, Any]:
+        """Every info entry of one environment, as plain Python numbers (and the action mask as an array)."""
+        values: tuple[Any, ...] = self.dynamics.node[row].item()
+        info: dict[str, Any] = {name: values[place] for name, place in _INFO_PLACES.items()}
+        info["episode_seed"] = int(self.episode_seed[row])
+        mask = self.interface.action_mask()
+        if mask is not None:
+            info["action_mask"] = mask[row].astype(np.int8)
+        return info
+
+    def view_of(self, row: int) -> SlotView:
+        """Return what a scheduler of environment ``row`` may know."""
+        return view_slot(self.dynamics, row, {name: array[row] for name, array in self.observe().items()})
+
+
+def with_trace(scenario: Scenario, trace: str | Path | None) -> Scenario:
+    """Return the scenario with its trace file set to ``trace``, if one is given.
+
+    Raises:
+        ValueError: the scenario does not replay a trace file.
+    """
+    if trace is None:
+        return scenario
+    if scenario.workload.trace is None:
+        raise ValueError(f"trace: {str(trace)!r}; scenario {scenario.name!r} draws its requests and replays no file")
+    return scenario.with_values({"workload.trace.path": str(trace)})

@@ -1,0 +1,128 @@
+"""What the single environments share: Gymnasium's interface on an engine of one."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+
+from edgellm_env.env.actions import ActionInterface
+from edgellm_env.env.engine import Engine
+from edgellm_env.env.observation import Observation
+from edgellm_env.env.view import SlotView, view_slot
+from edgellm_env.scenario import Scenario, ScenarioLike
+from edgellm_env.slot.problem import SelectionLike, SlotProblem
+from edgellm_env.workload.source import checked_seed
+from edgellm_env.workload.trace import RequestTrace
+
+
+class EdgeLLMEnv(gym.Env[Observation, Any]):
+    """Base of the environments; each differs only in its way to act."""
+
+    metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 2}  # noqa: RUF012 - as Gymnasium types it
+    interface: ClassVar[type[ActionInterface]]
+
+    def __init__(
+        self,
+        scenario: ScenarioLike = "balanced",
+        trace: str | None = None,
+        overrides: Mapping[str, Any] | None = None,
+        render_mode: str | None = None,
+    ) -> None:
+        if render_mode not in (None, *self.metadata["render_modes"]):
+            raise ValueError(f"render_mode: {render_mode!r}; expected None or one of {self.metadata['render_modes']}")
+        self.render_mode = render_mode
+        self._engine = Engine(scenario, self.interface, 1, trace, overrides)
+        self.observation_space: spaces.Dict = self._engine.observation_space()  # type: ignore[assignment]
+        self.action_space = self._engine.interface.space()
+        self._observation: Observation | None = None
+
+    @property
+    def scenario(self) -> Scenario:
+        """The scenario in force, with trace file and overrides applied."""
+        return self._engine.scenario
+
+    @property
+    def engine(self) -> Engine:
+        """What the environment is made of, for wrappers and schedulers; agents should not look."""
+        return self._engine
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Begin an episode on the trace that ``seed`` stands for, or, without one, on the generator's next.
+
+        Args:
+            seed: 0 to 2**64 - 1; the same seed gives the very same requests.
+            options: none are known.
+
+        Returns:
+            Observation and info, as from :meth:`step`.
+        """
+        if options:
+            raise ValueError(f"options: {sorted(options)}; expected none")
+        super().reset(seed=None if seed is None else checked_seed(seed))
+        episode_seed = seed if seed is not None else int(self.np_random.integers(2**63))
+        self._engine.begin(np.zeros(1, dtype=np.int64), [episode_seed])
+        self._observation = self._observe()
+        return self._observation, self._info()
+
+    def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Execute one action; see the class for what it means.
+
+        Returns:
+            Observation, reward, False (episodes never terminate), whether the episode is over, info.
+        """
+        self._require_episode()
+        observation, rewards, truncated = self._engine.step(np.asarray(action)[None])
+        self._observation = {name: array[0] for name, array in observation.items()}
+        return self._observation, float(rewards[0]), False, bool(truncated[0]), self._info()
+
+    def slot_problem(self, scheme: int | None = None) -> SlotProblem:
+        """Return the current slot's problem, under the loaded scheme or another."""
+        self._require_episode()
+        return self._engine.dynamics.slot_problem(0, scheme)
+
+    def slot_view(self) -> SlotView:
+        """Return what a scheduler may know now."""
+        return view_slot(self._engine.dynamics, 0, self._require_episode())
+
+    def to_action(self, selection: SelectionLike, scheme: int | None = None) -> Any:
+        """Return the action that executes ``selection`` of the current slot's requests (a mask or indices).
+
+        For ``EdgeLLM/Select-v0`` it is the list of actions to take one after the other.
+
+        Args:
+            selection: a mask (n,) or indices of waiting requests.
+            scheme: for ``EdgeLLM/Joint-v0``, the scheme to run them under; the loaded one unless given.
+
+        Raises:
+            ValueError: not a selection of the waiting requests, or one that this way to act can't express.
+        """
+        return self._engine.interface.express(self.slot_problem().as_mask(selection), 0, scheme)
+
+    def trace(self) -> RequestTrace:
+        """Return the episode's trace. For analysis and bounds: a policy that reads it looks into the future."""
+        self._require_episode()
+        return self._engine.source.draw([int(self._engine.episode_seed[0])]).trace(0)
+
+    def render(self) -> str | None:
+        """Return the current slot as text under ``render_mode="ansi"``."""
+        if self.render_mode is None:
+            gym.logger.warn('render() was called without a render mode; pass render_mode="ansi" to gym.make')
+            return None
+        from edgellm_env.env.text import slot_as_text  # noqa: PLC0415 - drawing is not part of the environment's job
+
+        return slot_as_text(self.slot_view(), self._info(), self.scenario)
+
+    def _require_episode(self) -> Observation:
+        if self._observation is None:
+            raise gym.error.ResetNeeded("no episode under way; call reset() first")
+        return self._observation
+
+    def _observe(self) -> Observation:
+        return {name: array[0] for name, array in self._engine.observe().items()}
+
+    def _info(self) -> dict[str, Any]:
+        return self._engine.info_of(0)

@@ -1,0 +1,218 @@
+"""The vector environments: an engine of many, for ``gym.make_vec``; no loop over environments in ``step``."""
+
+import operator
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, SupportsIndex
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.utils import seeding
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
+
+from edgellm_env.arrays import BoolArray, FloatArray, IntArray
+from edgellm_env.env.actions import ActionInterface, BatchInterface, JointInterface, RankInterface, SelectInterface
+from edgellm_env.env.engine import Engine
+from edgellm_env.env.observation import Observation
+from edgellm_env.node.nodes import Dynamics
+from edgellm_env.scenario import Scenario, ScenarioLike
+from edgellm_env.slot.problem import SelectionLike, SlotProblem
+from edgellm_env.workload.source import checked_seed
+
+
+class EdgeLLMVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
+    """Many nodes stepped together, each on its own trace.
+
+    Observations, rewards and infos are those of the single environment with a leading axis, bit for bit. An episode
+    that ends begins anew in the same step (``SAME_STEP``): ``infos["final_obs"]`` and ``infos["final_info"]`` hold what
+    it ended with. ``reset(seed=s)`` seeds environment i with s + i; a list gives each its own.
+
+    Args:
+        num_envs: number of environments E.
+        scenario: as for the single environment.
+        trace: as for the single environment.
+        overrides: as for the single environment.
+        render_mode: ``"ansi"``: ``render()`` returns a tuple of texts, one per environment.
+    """
+
+    metadata: dict[str, Any] = {  # noqa: RUF012 - as Gymnasium types it
+        "render_modes": ["ansi"],
+        "render_fps": 2,
+        "autoreset_mode": AutoresetMode.SAME_STEP,
+    }
+    interface: ClassVar[type[ActionInterface]]
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        scenario: ScenarioLike = "balanced",
+        trace: str | None = None,
+        overrides: Mapping[str, Any] | None = None,
+        render_mode: str | None = None,
+    ) -> None:
+        if num_envs < 1:
+            raise ValueError(f"num_envs: {num_envs}; expected at least 1")
+        if render_mode not in (None, *self.metadata["render_modes"]):
+            raise ValueError(f"render_mode: {render_mode!r}; expected None or one of {self.metadata['render_modes']}")
+        self._engine = Engine(scenario, self.interface, num_envs, trace, overrides)
+        self.num_envs = num_envs
+        self.render_mode = render_mode
+        self.single_observation_space = self._engine.observation_space()
+        self.single_action_space = self._engine.interface.space()
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self._generators: list[np.random.Generator] = []
+        self._no_terminations = np.zeros(num_envs, dtype=np.bool_)
+        self._all = np.ones(num_envs, dtype=np.bool_)
+        self._final_observation: Observation | None = None
+
+    @property
+    def scenario(self) -> Scenario:
+        """The scenario in force, with trace file and overrides applied."""
+        return self._engine.scenario
+
+    @property
+    def engine(self) -> Engine:
+        """What the environment is made of, for wrappers and schedulers; agents should not look."""
+        return self._engine
+
+    @property
+    def dynamics(self) -> Dynamics:
+        """State of the nodes, for batched schedulers; agents should not look."""
+        return self._engine.dynamics
+
+    @property
+    def final_observation(self) -> Observation | None:
+        """Observations (E, ...) before the last step's autoreset, None if that step ended no episode."""
+        return self._final_observation
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Begin an episode in every environment.
+
+        Args:
+            seed: environment i gets ``seed + i``, or its own entry of a list; without one, its generator's next.
+            options: ``{"reset_mask": (E,) bool}`` begins episodes in the marked environments alone.
+
+        Returns:
+            Observations and infos, as from :meth:`step`.
+        """
+        rows = self._rows_to_reset(options)
+        given: list[int | None] = [None] * self.num_envs
+        if isinstance(seed, int | np.integer):
+            given = [int(seed) + row for row in range(self.num_envs)]
+        elif seed is not None:
+            given = list(seed)
+            if len(given) != self.num_envs:
+                raise ValueError(f"seed: {len(given)} seeds; expected {self.num_envs}")
+        if not self._generators:
+            self._generators = [seeding.np_random()[0] for _ in range(self.num_envs)]
+        seeds = []
+        for row in rows:
+            own = given[row]
+            if own is not None:
+                self._generators[row] = seeding.np_random(checked_seed(own))[0]
+            seeds.append(self._next_seed(row) if own is None else own)
+        self._engine.begin(rows, seeds)
+        self._final_observation = None
+        return self._engine.observe(), self._infos()
+
+    def _rows_to_reset(self, options: dict[str, Any] | None) -> IntArray:
+        unknown = set(options or {}) - {"reset_mask"}
+        if unknown:
+            raise ValueError(f"options: {sorted(unknown)}; expected 'reset_mask' or none")
+        if not options:
+            return np.arange(self.num_envs)
+        mask = np.asarray(options["reset_mask"])
+        if mask.shape != (self.num_envs,) or mask.dtype != np.bool_ or not mask.any():
+            raise ValueError(f"options['reset_mask']: {mask!r}; expected ({self.num_envs},) bool with a True")
+        return np.flatnonzero(mask)
+
+    def _next_seed(self, row: SupportsIndex) -> int:
+        return int(self._generators[operator.index(row)].integers(2**63))
+
+    def step(self, actions: NDArray[Any]) -> tuple[Observation, FloatArray, BoolArray, BoolArray, dict[str, Any]]:
+        """Execute one action per environment, (E, ...); ended episodes begin anew in the same step.
+
+        Returns:
+            Observations, rewards (E,), terminations (all False), truncations (E,), infos.
+        """
+        if not self._generators:
+            raise gym.error.ResetNeeded("no episode under way; call reset() first")
+        observation, rewards, truncated = self._engine.step(np.asarray(actions))
+        ended = np.flatnonzero(truncated)
+        if not ended.size:
+            self._final_observation = None
+            return observation, rewards, self._no_terminations.copy(), truncated, self._infos()
+        final_info = self._infos(truncated)
+        self._final_observation = observation
+        self._engine.begin(ended, [self._next_seed(row) for row in ended])
+        infos = self._infos()
+        final_obs = np.full(self.num_envs, None, dtype=object)
+        for row in ended:
+            final_obs[row] = {name: array[row] for name, array in observation.items()}
+        infos |= {"final_obs": final_obs, "final_info": final_info}
+        infos |= {"_final_obs": truncated.copy(), "_final_info": truncated.copy()}
+        return self._engine.observe(), rewards, self._no_terminations.copy(), truncated, infos
+
+    def _infos(self, present: BoolArray | None = None) -> dict[str, Any]:
+        """Infos by Gymnasium's convention: an array per key, and under ``_key`` which environments it speaks of."""
+        infos: dict[str, Any] = {}
+        for name, array in self._engine.info().items():
+            if present is not None:
+                array[~present] = 0
+            infos[name] = array
+            infos[f"_{name}"] = self._all.copy() if present is None else present.copy()
+        return infos
+
+    def slot_problem(self, row: int, scheme: int | None = None) -> SlotProblem:
+        """Return the current slot's problem of environment ``row``."""
+        return self._engine.dynamics.slot_problem(row, scheme)
+
+    def to_action(self, selection: SelectionLike, row: int, scheme: int | None = None) -> Any:
+        """Return the action by which environment ``row`` executes ``selection``; see the single environment."""
+        return self._engine.interface.express(self.slot_problem(row).as_mask(selection), row, scheme)
+
+    def render(self) -> tuple[str, ...] | None:
+        """Return every environment's slot as text under ``render_mode="ansi"``."""
+        if self.render_mode is None:
+            gym.logger.warn('render() was called without a render mode; pass render_mode="ansi" to gym.make_vec')
+            return None
+        from edgellm_env.env.text import slot_as_text  # noqa: PLC0415 - drawing is not part of the environment's job
+
+        return tuple(
+            slot_as_text(self._engine.view_of(row), self._engine.info_of(row), self.scenario)
+            for row in range(self.num_envs)
+        )
+
+
+class BatchVectorEnv(EdgeLLMVectorEnv):
+    """Many of ``EdgeLLM/Batch-v0``; see :class:`edgellm_env.env.environments.BatchEnv` for everything else."""
+
+    interface = BatchInterface
+
+
+class RankVectorEnv(EdgeLLMVectorEnv):
+    """Many of ``EdgeLLM/Rank-v0``; see :class:`edgellm_env.env.environments.RankEnv` for everything else."""
+
+    interface = RankInterface
+
+
+class SelectVectorEnv(EdgeLLMVectorEnv):
+    """Many of ``EdgeLLM/Select-v0``; see :class:`edgellm_env.env.environments.SelectEnv` for everything else."""
+
+    interface = SelectInterface
+
+    def action_masks(self) -> BoolArray:
+        """Return which actions are legal now, (E, N + 1) bool."""
+        legal = self._engine.interface.action_mask()
+        assert legal is not None
+        return legal
+
+
+class JointVectorEnv(EdgeLLMVectorEnv):
+    """Many of ``EdgeLLM/Joint-v0``; see :class:`edgellm_env.env.environments.JointEnv` for everything else."""
+
+    interface = JointInterface

@@ -1,0 +1,1 @@
+"""The node's state and transition, compiled, for many nodes at once."""

@@ -1,0 +1,194 @@
+"""The node's dynamics for many environments at once: begin episodes, play slots.
+
+No Gymnasium here. One environment is a batch of one; there is no second implementation of the transition.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgellm_env.arrays import BoolArray, FloatArray, IntArray
+from edgellm_env.node import step, transition
+from edgellm_env.node.features import Shown, nothing_shown
+from edgellm_env.node.records import NODE, REQUEST, WAITING, rule_record, scheme_records, write_request_records
+from edgellm_env.scenario import Scenario
+from edgellm_env.slot import admission
+from edgellm_env.slot.picking import Partial
+from edgellm_env.slot.problem import ProblemArrays, SlotProblem
+from edgellm_env.workload.trace import TraceBatch
+
+COUNTERS = ("arrived", "served", "expired", "rejected", "blocked", "waiting")
+
+
+class InfeasibleBatchError(ValueError):
+    """An infeasible batch under ``infeasible: raise``; the message names each broken constraint and by how much."""
+
+
+class Dynamics:
+    """State and transition of ``num_envs`` nodes that share one scenario.
+
+    Attributes:
+        node: (E,) records of :data:`edgellm_env.node.records.NODE`.
+        waiting: (E, N) records of :data:`edgellm_env.node.records.WAITING`, real up to ``node["waiting"]``, oldest
+            first.
+        requests: (E, M) records of :data:`edgellm_env.node.records.REQUEST`.
+        schemes: (S,) records of :data:`edgellm_env.node.records.SCHEME`.
+        admitted: (E, N) bool, the batches of the slots that were played last.
+    """
+
+    def __init__(self, scenario: Scenario, num_envs: int) -> None:
+        self.scenario = scenario
+        self.num_envs = num_envs
+        self.capacity = scenario.queue.capacity
+        self.schemes = scheme_records(scenario)
+        self._rules = rule_record(scenario)
+        self.node = np.zeros(num_envs, dtype=NODE)
+        self.waiting = np.zeros((num_envs, self.capacity), dtype=WAITING)
+        longest_run_s = scenario.timing.spill_s + float(self.schemes["load_s"].max())
+        self.held = np.zeros((num_envs, math.ceil(longest_run_s / scenario.timing.slot_s) + 1, 2))
+        self.requests = np.zeros((num_envs, 1), dtype=REQUEST)
+        self._count = np.zeros(num_envs, dtype=np.int64)
+        self._availability = np.ones((num_envs, scenario.timing.episode_slots, 3))
+        self.admitted = np.zeros((num_envs, self.capacity), dtype=np.bool_)
+
+    def begin(self, rows: IntArray, traces: TraceBatch) -> None:
+        """Start an episode in each environment of ``rows`` on its row of ``traces``."""
+        room = traces.arrival_s.shape[1]
+        if room > self.requests.shape[1]:
+            # Some headroom, or every batch of episodes with a few requests more would move them all.
+            grown = np.zeros((self.num_envs, room + room // 8), dtype=REQUEST)
+            grown[:, : self.requests.shape[1]] = self.requests
+            self.requests = grown
+        if np.array_equal(rows, np.arange(rows[0], rows[0] + rows.size)):
+            write_request_records(self.scenario, traces, self.requests[rows[0] : rows[0] + rows.size, :room])
+        else:
+            records = np.zeros((rows.size, room), dtype=REQUEST)
+            write_request_records(self.scenario, traces, records)
+            self.requests[rows, :room] = records
+        self._count[rows] = traces.count
+        self._availability[rows, :, 0] = traces.compute_availability
+        self._availability[rows, :, 1] = traces.uplink_availability
+        self._availability[rows, :, 2] = traces.downlink_availability
+        self.node[rows] = np.zeros((), dtype=NODE)
+        self.held[rows] = 0.0
+        transition.begin_episodes(rows, *self._state())
+
+    def _state(self) -> tuple[Any, Any, FloatArray, Any, IntArray, FloatArray, Any, Any]:
+        return (
+            self.node,
+            self.waiting,
+            self.held,
+            self.requests,
+            self._count,
+            self._availability,
+            self.schemes,
+            self._rules,
+        )
+
+    def play_selected(
+        self, asked: NDArray[np.int8], scheme: IntArray | None = None, shown: Shown | None = None
+    ) -> BoolArray:
+        """Play a slot everywhere with the batches that ``asked`` marks; infeasible ones fall under the scenario's rule.
+
+        Args:
+            asked: (E, N); marks at places where nobody waits mean nothing.
+            scheme: (E,) the scheme that each batch runs under, by default the loaded one.
+            shown: where to show the slots that open then.
+
+        Returns:
+            (E, N) bool, the requests served, by their places in the queue before; overwritten by the next slot.
+
+        Raises:
+            InfeasibleBatchError: under ``infeasible: raise``; nothing has been executed then.
+        """
+        rule = self.scenario.queue.infeasible
+        scheme = self.node["scheme"] if scheme is None else scheme
+        if rule == "raise":
+            self._require_feasible(asked, scheme)
+        step.play_selected(asked, scheme, rule != "trim", self.admitted, *self._state(), *(shown or nothing_shown()))
+        return self.admitted
+
+    def _require_feasible(self, asked: NDArray[np.int8], scheme: IntArray) -> None:
+        state = (self.node, self.waiting, self.held, self.requests, self.schemes, self._rules)
+        row = step.find_infeasible(asked, scheme, self.admitted, *state)
+        if row >= 0:
+            problem = self.slot_problem(row, int(scheme[row]))
+            broken = problem.violations(asked[row, : problem.size].astype(np.bool_))
+            raise InfeasibleBatchError(f"environment {row}, slot {self.node['slot'][row]}: infeasible batch, {broken}")
+
+    def play_ranked(self, scores: NDArray[np.floating[Any]], shown: Shown | None = None) -> BoolArray:
+        """As :meth:`play_selected`, with batches packed by descending ``scores`` (E, N), ties in queue order."""
+        step.play_ranked(scores, self.admitted, *self._state(), *(shown or nothing_shown()))
+        return self.admitted
+
+    def play_picked(self, picks: IntArray, partial: Partial, shown: Shown | None = None) -> BoolArray:
+        """Add a request to each partial batch, or commit it; play the slots that end with it, and return which (E,).
+
+        Args:
+            picks: (E,) places in the queue, or N to commit.
+            partial: what is chosen so far: batch, totals, picks and legal of :mod:`edgellm_env.slot.picking`.
+            shown: as for :meth:`play_selected`.
+        """
+        closed = np.empty(self.num_envs, dtype=np.bool_)
+        serve_none = self.scenario.queue.infeasible == "reject"
+        step.play_picked(picks, closed, serve_none, *partial, *self._state(), *(shown or nothing_shown()))
+        return closed
+
+    def preview_ranked(self, scores: NDArray[np.floating[Any]], row: int) -> BoolArray:
+        """Return the batch (N,) that :meth:`play_ranked` would serve in environment ``row``."""
+        admitted = np.zeros((1, self.capacity), dtype=np.bool_)
+        only = slice(row, row + 1)
+        admission.pack_by_score(self.node[only].copy(), self.waiting[only], scores[None], admitted)
+        batch: BoolArray = admitted[0]
+        return batch
+
+    def view_under(self, scheme: IntArray) -> None:
+        """Show every environment's slot as it is under its ``scheme`` (E,), loading time included."""
+        transition.view_all_under(scheme, self.node, self.waiting, self.held, self.requests, self.schemes, self._rules)
+
+    def slot_problem(self, row: int = 0, scheme: int | None = None) -> SlotProblem:
+        """Return the problem of environment ``row`` in its current slot, under the loaded scheme or another."""
+        node, waiting = self.node[row : row + 1], self.waiting[row]
+        if scheme is not None and scheme != int(node["scheme"][0]):
+            node, waiting = node.copy(), waiting.copy()
+            transition.view_under_scheme(
+                node[0], waiting, self.held[row], self.requests[row], self.schemes, self._rules[0], scheme
+            )
+        queue = waiting[: int(node["waiting"][0])]
+        return SlotProblem(
+            compute_s=queue["compute_s"],
+            kv_bytes=queue["kv_bytes"],
+            uplink_share=queue["uplink_share"],
+            downlink_share=queue["downlink_share"],
+            slack_s=queue["slack_s"],
+            compute_limit_s=float(node["compute_limit_s"][0]),
+            memory_bytes=float(node["memory_bytes"][0]),
+            admissible=queue["admissible"],
+        )
+
+    def problem_arrays(self, rows: IntArray | None = None) -> ProblemArrays:
+        """Return the current problems of the environments ``rows`` (all by default), as batched solvers take them.
+
+        Arrays are as wide as the longest of these queues, and at least 1.
+        """
+        node = self.node if rows is None else self.node[rows]
+        width = max(1, int(node["waiting"].max(initial=0)))
+        waiting = self.waiting[:, :width] if rows is None else self.waiting[rows, :width]
+        waits = np.arange(width) < node["waiting"][:, None]
+        return ProblemArrays(
+            compute_s=waiting["compute_s"],
+            kv_bytes=waiting["kv_bytes"],
+            uplink_share=waiting["uplink_share"],
+            downlink_share=waiting["downlink_share"],
+            slack_s=waiting["slack_s"],
+            valid=waits & waiting["admissible"],
+            compute_limit_s=node["compute_limit_s"],
+            memory_bytes=node["memory_bytes"],
+        )
+
+    def waiting_requests(self, row: int = 0) -> NDArray[np.void]:
+        """Return the records of the requests that wait in environment ``row``, oldest first, (n,)."""
+        records: NDArray[np.void] = self.requests[row, self.waiting[row]["request"][: self.node["waiting"][row]]]
+        return records

@@ -1,0 +1,152 @@
+"""The records that the dynamics work on: what a request costs, what a scheme does, what a node is going through.
+
+Compiled loops want plain numbers side by side in memory. A structured array keeps one request in one cache line and
+its fields readable by name.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgellm_env.costs import linear, quantization
+from edgellm_env.scenario import Scenario
+from edgellm_env.workload.trace import TraceBatch
+
+REQUEST = np.dtype(
+    [
+        ("arrival_s", np.float64),
+        ("deadline_s", np.float64),  # arrival + latency requirement
+        ("compute_s", np.float64),  # on the whole node at full availability, in FP16 (beta = 1)
+        ("kv_bytes", np.float64),  # in FP16
+        ("uplink_share", np.float64),  # at full availability
+        ("downlink_share", np.float64),
+        ("accuracy_requirement", np.float64),
+        ("prompt_tokens", np.int32),
+        ("output_tokens", np.int32),
+    ],
+    align=True,
+)
+"""One request of an episode, as the node sees it: 64 bytes, one cache line."""
+
+SCHEME = np.dtype(
+    [
+        ("compute_factor", np.float64),  # beta
+        ("kv_factor", np.float64),  # alpha_kv
+        ("memory_bytes", np.float64),  # what the weights leave
+        ("quality", np.float64),
+        ("load_s", np.float64),  # to load these weights in place of others
+    ],
+    align=True,
+)
+"""One quantization scheme on one node."""
+
+RULES = np.dtype(
+    [
+        ("slot_s", np.float64),
+        ("spill_s", np.float64),
+        ("radio_s", np.float64),  # T_U + T_D
+        ("best_compute_availability", np.float64),
+        ("best_uplink_availability", np.float64),
+        ("best_downlink_availability", np.float64),
+        ("carry_over", np.bool_),
+    ],
+    align=True,
+)
+"""What never changes during an episode."""
+
+NODE = np.dtype(
+    [
+        # Where the episode is.
+        ("slot", np.int64),
+        ("next_request", np.int64),  # first request of the trace that has not arrived yet
+        ("waiting", np.int64),
+        ("scheme", np.int64),  # loaded now
+        # What this slot's batch may use.
+        ("backlog_s", np.float64),
+        ("compute_limit_s", np.float64),
+        ("memory_bytes", np.float64),
+        ("compute_availability", np.float64),
+        ("uplink_availability", np.float64),
+        ("downlink_availability", np.float64),
+        # Totals since the episode's start; arrived = served + expired + rejected + blocked + waiting.
+        ("arrived", np.int64),
+        ("served", np.int64),
+        ("expired", np.int64),
+        ("rejected", np.int64),
+        ("blocked", np.int64),
+        # The slot that has just ended.
+        ("slot_arrivals", np.int64),
+        ("slot_served", np.int64),
+        ("slot_latency_s", np.float64),  # sum over the served, arrival to delivery
+        ("compute_utilisation", np.float64),
+        ("memory_utilisation", np.float64),
+        ("uplink_utilisation", np.float64),
+        ("downlink_utilisation", np.float64),
+        ("infeasible", np.bool_),
+    ],
+    align=True,
+)
+"""One environment's node."""
+
+WAITING = np.dtype(
+    [
+        ("request", np.int64),  # index into the episode's requests
+        ("best_compute_s", np.float64),  # under the fastest scheme that could ever serve it; infinite if none could
+        ("compute_s", np.float64),
+        ("kv_bytes", np.float64),
+        ("uplink_share", np.float64),
+        ("downlink_share", np.float64),
+        ("slack_s", np.float64),
+        ("admissible", np.bool_),
+        ("last_chance", np.bool_),  # can't be served any more if this slot does not
+    ],
+    align=True,
+)
+"""One waiting request under the loaded scheme and this slot's availability: a row of the SlotProblem."""
+
+
+def request_records(scenario: Scenario, traces: TraceBatch) -> NDArray[np.void]:
+    """Turn traces into (E, M) records of :data:`REQUEST`."""
+    records = np.zeros(traces.arrival_s.shape, dtype=REQUEST)
+    write_request_records(scenario, traces, records)
+    return records
+
+
+def write_request_records(scenario: Scenario, traces: TraceBatch, records: NDArray[np.void]) -> None:
+    """Apply the scenario's physics to each request of the traces: fill ``records`` (E, M) of :data:`REQUEST`."""
+    linear.write_costs(
+        traces.count,
+        linear.rates(scenario),
+        traces.arrival_s,
+        traces.latency_requirement_s,
+        traces.accuracy_requirement,
+        traces.prompt_tokens,
+        traces.output_tokens,
+        traces.attachment_bits,
+        traces.channel_gain,
+        records,
+    )
+
+
+def scheme_records(scenario: Scenario) -> NDArray[np.void]:
+    """Turn the scenario's schemes into records of :data:`SCHEME`."""
+    records = np.zeros(len(scenario.schemes), dtype=SCHEME)
+    for record, scheme in zip(records, scenario.schemes, strict=True):
+        weights_bytes = scenario.weight_bytes(scheme)
+        record["compute_factor"] = scheme.compute_factor
+        record["kv_factor"] = quantization.weight_factor(scheme.kv_bits)
+        record["memory_bytes"] = scenario.node.memory_bytes - weights_bytes
+        record["quality"] = scheme.quality
+        record["load_s"] = weights_bytes / scenario.node.load_bandwidth_bytes_per_s
+    return records
+
+
+def rule_record(scenario: Scenario) -> NDArray[np.void]:
+    """Return the scenario's rules as one record of :data:`RULES`, shape (1,)."""
+    timing, availability = scenario.timing, scenario.availability
+    rules = np.zeros(1, dtype=RULES)
+    rules["slot_s"], rules["spill_s"], rules["radio_s"] = timing.slot_s, timing.spill_s, timing.radio_s
+    rules["best_compute_availability"] = availability.compute.high
+    rules["best_uplink_availability"] = availability.uplink.high
+    rules["best_downlink_availability"] = availability.downlink.high
+    rules["carry_over"] = scenario.queue.carry_over
+    return rules

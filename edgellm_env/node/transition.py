@@ -1,0 +1,224 @@
+"""The queue's transition, compiled: a slot closes with a batch, the next one opens.
+
+Arrays, for E environments with queues of N and episodes of at most M requests and K slots: ``node`` (E,), ``waiting``
+(E, N), ``held`` (E, R, 2) seconds to go and bytes of batches that run on, ``requests`` (E, M), ``count`` (E,),
+``availability`` (E, K, 3), ``schemes`` (S,), ``rules`` (1,); record types in :mod:`edgellm_env.node.records`.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from edgellm_env._compile import compiled, compiled_parallel
+from edgellm_env.arrays import BoolArray, FloatArray, IntArray
+from edgellm_env.slot.problem import totals_fit, within
+
+
+@compiled
+def view_under_scheme(
+    node: Any, waiting: Any, held: FloatArray, requests: Any, schemes: Any, rules: Any, scheme: int
+) -> None:
+    """Write one environment's slot problem as it is under ``scheme`` into ``waiting`` and ``node``.
+
+    Loading a scheme other than the loaded one takes time before the batch can start.
+    """
+    load_s = 0.0 if scheme == node.scheme else schemes[scheme].load_s
+    start_s = node.backlog_s + load_s
+    held_bytes = 0.0
+    for batch in range(held.shape[0]):
+        held_bytes += held[batch, 1]
+    node.compute_limit_s = max(0.0, rules.slot_s + rules.spill_s - start_s)
+    node.memory_bytes = max(0.0, schemes[scheme].memory_bytes - held_bytes)
+    now_s = node.slot * rules.slot_s
+    for place in range(node.waiting):
+        request = requests[waiting[place].request]
+        waiting[place].compute_s = request.compute_s * schemes[scheme].compute_factor / node.compute_availability
+        waiting[place].kv_bytes = request.kv_bytes * schemes[scheme].kv_factor
+        waiting[place].uplink_share = request.uplink_share / node.uplink_availability
+        waiting[place].downlink_share = request.downlink_share / node.downlink_availability
+        waiting[place].slack_s = request.deadline_s - now_s - rules.radio_s - start_s
+        waiting[place].admissible = schemes[scheme].quality >= request.accuracy_requirement
+
+
+@compiled
+def _best_quality(schemes: Any) -> float:
+    best = 0.0
+    for scheme in range(schemes.size):
+        best = max(best, schemes[scheme].quality)
+    return best
+
+
+@compiled
+def _best_compute_s(request: Any, schemes: Any, rules: Any) -> float:
+    """Least compute time in which the request could ever be served: alone, on an idle node at its best availability.
+
+    Infinite if no scheme that is accurate enough for it could serve it even then.
+    """
+    best_s = np.inf
+    for scheme in range(schemes.size):
+        compute_s = request.compute_s * schemes[scheme].compute_factor / rules.best_compute_availability
+        if (
+            compute_s < best_s
+            and schemes[scheme].quality >= request.accuracy_requirement
+            and totals_fit(
+                compute_s,
+                request.kv_bytes * schemes[scheme].kv_factor,
+                request.uplink_share / rules.best_uplink_availability,
+                request.downlink_share / rules.best_downlink_availability,
+                np.inf,
+                rules.slot_s + rules.spill_s,
+                schemes[scheme].memory_bytes,
+                1.0,
+                1.0,
+            )
+        ):
+            best_s = compute_s
+    return best_s
+
+
+@compiled
+def open_slot(
+    node: Any,
+    waiting: Any,
+    held: FloatArray,
+    requests: Any,
+    count: int,
+    availability: FloatArray,
+    schemes: Any,
+    rules: Any,
+) -> None:
+    """Begin a slot: arrivals join or are turned away, the hopeless leave, the slot's problem is written."""
+    now_s = node.slot * rules.slot_s
+    first, best_quality = node.next_request, _best_quality(schemes)
+    while node.next_request < count and requests[node.next_request].arrival_s < now_s:
+        if requests[node.next_request].accuracy_requirement > best_quality:
+            node.rejected += 1
+        elif node.waiting == waiting.size:
+            node.blocked += 1
+        else:
+            waiting[node.waiting].request = node.next_request
+            waiting[node.waiting].best_compute_s = _best_compute_s(requests[node.next_request], schemes, rules)
+            node.waiting += 1
+        node.next_request += 1
+    node.slot_arrivals = node.next_request - first
+    node.arrived += node.slot_arrivals
+
+    # Slack never grows from slot to slot, since a slot lets the backlog shrink by at most its own length: whoever can't
+    # be served alone within it by now never will be.
+    kept = 0
+    next_slot_s = rules.slot_s - min(node.backlog_s, rules.slot_s)
+    for place in range(node.waiting):
+        index, best_s = waiting[place].request, waiting[place].best_compute_s
+        slack_s = requests[index].deadline_s - now_s - rules.radio_s - node.backlog_s
+        if within(best_s, slack_s):
+            waiting[kept].request = index
+            waiting[kept].best_compute_s = best_s
+            waiting[kept].last_chance = not rules.carry_over or not within(best_s, slack_s - next_slot_s)
+            kept += 1
+        else:
+            node.expired += 1
+    node.waiting = kept
+
+    # The observation that closes an episode lies one slot past the last; it shows the last slot's background load.
+    slot = min(node.slot, availability.shape[0] - 1)
+    node.compute_availability = availability[slot, 0]
+    node.uplink_availability = availability[slot, 1]
+    node.downlink_availability = availability[slot, 2]
+    view_under_scheme(node, waiting, held, requests, schemes, rules, node.scheme)
+
+
+@compiled
+def close_slot(
+    node: Any,
+    waiting: Any,
+    held: FloatArray,
+    requests: Any,
+    schemes: Any,
+    rules: Any,
+    scheme: int,
+    admitted: BoolArray,
+) -> None:
+    """Execute the admitted batch under ``scheme`` and move to the next slot's start."""
+    load_s = 0.0 if scheme == node.scheme else schemes[scheme].load_s
+    now_s = node.slot * rules.slot_s
+    compute_s, kv_bytes, uplink, downlink, arrivals_s = 0.0, 0.0, 0.0, 0.0, 0.0
+    served, kept = 0, 0
+    for place in range(node.waiting):
+        if admitted[place]:
+            served += 1
+            compute_s += waiting[place].compute_s
+            kv_bytes += waiting[place].kv_bytes
+            uplink += waiting[place].uplink_share
+            downlink += waiting[place].downlink_share
+            arrivals_s += requests[waiting[place].request].arrival_s
+        else:
+            waiting[kept].request = waiting[place].request
+            waiting[kept].best_compute_s = waiting[place].best_compute_s
+            kept += 1
+
+    # Full use is 1; sums may pass it by the check's relative tolerance, which is no use of anything.
+    capacity_bytes = schemes[scheme].memory_bytes
+    end_s = node.backlog_s + load_s + compute_s
+    node.compute_utilisation = min(1.0, end_s / rules.slot_s)
+    node.memory_utilisation = min(1.0, (capacity_bytes - node.memory_bytes + kv_bytes) / capacity_bytes)
+    node.uplink_utilisation = min(1.0, uplink)
+    node.downlink_utilisation = min(1.0, downlink)
+    node.slot_served = served
+    node.slot_latency_s = served * (now_s + rules.radio_s + end_s) - arrivals_s
+    node.served += served
+    node.waiting = kept
+    if not rules.carry_over:
+        node.expired += kept
+        node.waiting = 0
+
+    node.scheme = scheme
+    # Not a mere subtraction: rounding must not leave a backlog of nanoseconds where slots are independent.
+    node.backlog_s = 0.0 if within(end_s, rules.slot_s) else end_s - rules.slot_s
+    if rules.spill_s > 0.0:
+        free = 0
+        for batch in range(held.shape[0]):
+            held[batch, 0] = 0.0 if within(held[batch, 0], rules.slot_s) else held[batch, 0] - rules.slot_s
+            if held[batch, 0] == 0.0:
+                held[batch, 1] = 0.0
+                free = batch
+        if served > 0 and node.backlog_s > 0.0:
+            held[free, 0] = node.backlog_s
+            held[free, 1] = kv_bytes
+    node.slot += 1
+
+
+@compiled_parallel(work=2)
+def begin_episodes(
+    rows: IntArray,
+    node: Any,
+    waiting: Any,
+    held: FloatArray,
+    requests: Any,
+    count: IntArray,
+    availability: FloatArray,
+    schemes: Any,
+    rules: Any,
+    first: int = 0,
+    last: int = 0,
+) -> None:
+    """Open slot 0 in the given environments, whose node records are fresh."""
+    for index in range(first, last):
+        row = rows[index]
+        open_slot(node[row], waiting[row], held[row], requests[row], count[row], availability[row], schemes, rules[0])
+
+
+@compiled_parallel(work=2)
+def view_all_under(
+    scheme: IntArray,
+    node: Any,
+    waiting: Any,
+    held: FloatArray,
+    requests: Any,
+    schemes: Any,
+    rules: Any,
+    first: int = 0,
+    last: int = 0,
+) -> None:
+    """Write every environment's slot problem as it is under its ``scheme`` (E,)."""
+    for row in range(first, last):
+        view_under_scheme(node[row], waiting[row], held[row], requests[row], schemes, rules[0], scheme[row])

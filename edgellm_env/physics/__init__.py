@@ -1,1 +1,0 @@
-"""Transformer, quantization and radio formulas: pure functions of arrays, no environment inside."""

@@ -1,0 +1,21 @@
+"""One frozen, validated description of everything: model, node, radio, timing, queue, workload, availability."""
+
+from edgellm_env.scenario.scenario import (
+    SCENARIO_FOLDER,
+    Scenario,
+    ScenarioError,
+    ScenarioLike,
+    load_scenario,
+    parse_setting,
+    scenario_names,
+)
+
+__all__ = [
+    "SCENARIO_FOLDER",
+    "Scenario",
+    "ScenarioError",
+    "ScenarioLike",
+    "load_scenario",
+    "parse_setting",
+    "scenario_names",
+]

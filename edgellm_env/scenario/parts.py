@@ -1,0 +1,272 @@
+"""The parts of a scenario: model, quantization schemes, node, radio, timing, queue, workload, availability.
+
+Each part is frozen and checks itself. Fields carry their unit in their name; units are converted here and nowhere else.
+"""
+
+from typing import Annotated, Literal, Self, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from edgellm_env.costs import radio, transformer
+from edgellm_env.scenario.distributions import Distribution
+
+Positive: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative: TypeAlias = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share: TypeAlias = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+Decibel: TypeAlias = Annotated[float, Field(ge=-400, le=400, allow_inf_nan=False)]
+Count: TypeAlias = Annotated[int, Field(ge=1)]
+InfeasibleRule: TypeAlias = Literal["trim", "reject", "raise"]
+TraceFormat: TypeAlias = Literal["auto", "azure", "burstgpt", "mooncake", "splitwise"]
+OverLimitRule: TypeAlias = Literal["error", "cap", "reject"]
+ZeroTokensRule: TypeAlias = Literal["error", "drop"]
+
+
+class Part(BaseModel):
+    """Base of every part: frozen, no unknown keys, no silent conversion of strings to numbers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Model(Part):
+    """Architecture of the served language model."""
+
+    name: str
+    layers: Count
+    hidden_size: Count
+    heads: Count
+    kv_heads: Count
+    feed_forward_size: Count
+    gated_feed_forward: bool = False
+    vocabulary_size: Count
+    include_embeddings: bool = False
+
+    @property
+    def kv_hidden_size(self) -> float:
+        """KV width h_kv = h * (KV heads / heads)."""
+        return self.hidden_size * self.kv_heads / self.heads
+
+    @property
+    def parameters_per_layer(self) -> float:
+        """Parameters P of one layer."""
+        return transformer.parameters_per_layer(
+            self.hidden_size, self.kv_hidden_size, self.feed_forward_size, self.gated_feed_forward
+        )
+
+    @model_validator(mode="after")
+    def _check_heads(self) -> Self:
+        if self.heads % self.kv_heads:
+            raise ValueError(f"kv_heads: {self.kv_heads}; expected a divisor of heads = {self.heads}")
+        return self
+
+
+class Scheme(Part):
+    """A quantization scheme: what it does to memory, speed and quality."""
+
+    name: str
+    weight_bits: Positive
+    kv_bits: Positive = 16.0
+    compute_factor: Positive
+    quality: Share
+
+
+class Node(Part):
+    """The edge node's hardware: identical devices that work as one."""
+
+    devices: Count
+    device_flops: Positive
+    device_memory_bytes: Positive
+    load_bandwidth_bytes_per_s: Positive = 1e9
+
+    @property
+    def flops(self) -> float:
+        """FP16 FLOP/s of the whole node."""
+        return self.devices * self.device_flops
+
+    @property
+    def memory_bytes(self) -> float:
+        """Memory of the whole node."""
+        return self.devices * self.device_memory_bytes
+
+
+class Radio(Part):
+    """The cell: bandwidths, powers, noise, and where users are."""
+
+    uplink_bandwidth_hz: Positive
+    downlink_bandwidth_hz: Positive
+    user_transmit_power_w: Positive
+    node_transmit_power_w: Positive
+    noise_density_dbm_per_hz: Decibel
+    path_loss_intercept_db: Decibel
+    path_loss_slope_db: Decibel
+    ring_inner_m: Positive
+    ring_outer_m: Positive
+    fading: Literal["rayleigh", "none"] = "rayleigh"
+    bits_per_token: Positive
+
+    @property
+    def noise_w_per_hz(self) -> float:
+        """Noise power density N0 in W/Hz."""
+        return radio.watts_from_dbm(self.noise_density_dbm_per_hz)
+
+    @model_validator(mode="after")
+    def _check_ring(self) -> Self:
+        if self.ring_outer_m < self.ring_inner_m:
+            raise ValueError(f"ring_outer_m: {self.ring_outer_m}; expected at least ring_inner_m = {self.ring_inner_m}")
+        return self
+
+
+class Timing(Part):
+    """Slots, radio windows, and how far a batch may run into the next slot."""
+
+    slot_s: Positive
+    uplink_s: Positive
+    downlink_s: Positive
+    spill_s: NonNegative = 0.0
+    episode_slots: Count
+
+    @property
+    def episode_s(self) -> float:
+        """Seconds that an episode covers."""
+        return self.episode_slots * self.slot_s
+
+    @property
+    def radio_s(self) -> float:
+        """Seconds of a request's latency that the radio takes, T_U + T_D."""
+        return self.uplink_s + self.downlink_s
+
+    @model_validator(mode="after")
+    def _check_windows(self) -> Self:
+        for name in ("uplink_s", "downlink_s"):
+            if getattr(self, name) > self.slot_s:
+                raise ValueError(
+                    f"{name}: {getattr(self, name)}; expected at most slot_s = {self.slot_s}: "
+                    "the next slot's batch needs the link"
+                )
+        return self
+
+
+class Queue(Part):
+    """The waiting room, and what happens to those it can't serve."""
+
+    capacity: Annotated[int, Field(ge=1, le=4096)]
+    carry_over: bool = True
+    infeasible: InfeasibleRule = "trim"
+
+
+class Bursts(Part):
+    """The second state of a Markov-modulated Poisson process; the first has ``workload.arrival_rate_rps``."""
+
+    rate_rps: Positive
+    mean_calm_s: Positive
+    mean_burst_s: Positive
+
+
+class TraceFile(Part):
+    """Where recorded requests come from, and how they are mapped onto an episode.
+
+    Arrival times are multiplied by ``time_scale``: 0.5 replays at twice the recorded rate.
+    """
+
+    path: str | None = None
+    format: TraceFormat = "auto"
+    time_scale: Positive = 1.0
+    window: Literal["random", "first"] = "random"
+    over_limit: OverLimitRule = "error"
+    zero_tokens: ZeroTokensRule = "error"
+
+
+class ExplicitRequest(Part):
+    """One request written out by hand, for scenarios whose optimum is known."""
+
+    arrival_s: NonNegative
+    prompt_tokens: Count
+    output_tokens: Count
+    latency_requirement_s: Positive
+    accuracy_requirement: Annotated[float, Field(ge=0, le=1)] = 0.0
+    attachment_bits: NonNegative = 0.0
+
+
+class Workload(Part):
+    """Who asks for what, and when."""
+
+    arrivals: Literal["poisson", "markov-modulated", "regular", "explicit", "trace"]
+    arrival_rate_rps: Positive | None = None
+    bursts: Bursts | None = None
+    trace: TraceFile | None = None
+    requests: tuple[ExplicitRequest, ...] = Field(default=(), strict=False)
+    prompt_limit_tokens: Count
+    output_limit_tokens: Count
+    prompt_padding: Literal["none", "fixed"] = "none"
+    prompt_tokens: Distribution | None = None
+    output_tokens: Distribution | None = None
+    latency_requirement_s: Distribution | None = None
+    accuracy_requirement: Distribution | None = None
+    attachment_bits: Distribution | None = None
+
+    @model_validator(mode="after")
+    def _check_consistent(self) -> Self:
+        drawn = {"latency_requirement_s", "accuracy_requirement", "attachment_bits"}
+        needed = {
+            "poisson": {"arrival_rate_rps", "prompt_tokens", "output_tokens"} | drawn,
+            "markov-modulated": {"arrival_rate_rps", "bursts", "prompt_tokens", "output_tokens"} | drawn,
+            "regular": {"arrival_rate_rps", "prompt_tokens", "output_tokens"} | drawn,
+            "explicit": {"requests"},
+            "trace": {"trace"} | drawn,
+        }
+        given = {name for name in set().union(*needed.values()) if getattr(self, name)}
+        missing, unused = needed[self.arrivals] - given, given - needed[self.arrivals]
+        if missing:
+            raise ValueError(f"{', '.join(sorted(missing))}: missing; arrivals = {self.arrivals!r} needs it")
+        if unused:
+            raise ValueError(f"{', '.join(sorted(unused))}: given, but arrivals = {self.arrivals!r} does not use it")
+        self._check_range("prompt_tokens", 1, self.prompt_limit_tokens, "prompt_limit_tokens", whole=True)
+        self._check_range("output_tokens", 1, self.output_limit_tokens, "output_limit_tokens", whole=True)
+        self._check_range("accuracy_requirement", 0, 1, "1")
+        self._check_range("attachment_bits", 0, float("inf"), "inf")
+        latency = self.latency_requirement_s
+        if latency is not None and latency.minimum <= 0:
+            raise ValueError(f"latency_requirement_s: values from {latency.minimum}; expected above 0")
+        return self
+
+    def _check_range(self, name: str, low: float, high: float, limit: str, whole: bool = False) -> None:
+        distribution: Distribution | None = getattr(self, name)
+        if distribution is not None:
+            if distribution.minimum < low or distribution.maximum > high:
+                raise ValueError(
+                    f"{name}: values from {distribution.minimum} to {distribution.maximum}; "
+                    f"expected within [{low}, {limit}{'' if limit == str(high) else f' = {high}'}]"
+                )
+            if whole and not distribution.is_whole:
+                raise ValueError(f"{name}: {distribution.kind} draws fractions; expected whole token counts")
+        for index, request in enumerate(self.requests):
+            if not low <= getattr(request, name) <= high:
+                raise ValueError(f"requests[{index}].{name}: {getattr(request, name)}; expected within [{low}, {high}]")
+
+    @property
+    def longest_latency_requirement_s(self) -> float:
+        """The most patient request's latency requirement."""
+        if self.latency_requirement_s is not None:
+            return self.latency_requirement_s.maximum
+        return max(request.latency_requirement_s for request in self.requests)
+
+
+class AvailabilityRange(Part):
+    """Bounds within which background load leaves a resource available; 1 to 1 means no background load."""
+
+    low: Share = 1.0
+    high: Share = 1.0
+
+    @model_validator(mode="after")
+    def _check_order(self) -> Self:
+        if self.high < self.low:
+            raise ValueError(f"high: {self.high}; expected at least low = {self.low}")
+        return self
+
+
+class Availability(Part):
+    """Background load: a Gaussian AR(1) process per resource, mapped to [low, high] by its normal quantile."""
+
+    compute: AvailabilityRange = AvailabilityRange()
+    uplink: AvailabilityRange = AvailabilityRange()
+    downlink: AvailabilityRange = AvailabilityRange()
+    correlation: Annotated[float, Field(ge=0, lt=1)] = 0.0

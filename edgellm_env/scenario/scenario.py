@@ -1,0 +1,255 @@
+"""One frozen, validated description of everything: model, node, radio, timing, queue, workload, availability.
+
+A scenario is loaded by shipped name, YAML path, mapping or object (:func:`load_scenario`), checked once, and never
+changes. Fields carry their unit in their name; units are converted here and nowhere else.
+"""
+
+import functools
+import hashlib
+import json
+import re
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Any, Self, TypeAlias
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from edgellm_env.costs import quantization, transformer
+from edgellm_env.scenario.distributions import DISTRIBUTION_KINDS
+from edgellm_env.scenario.parts import Availability, Model, Node, Part, Queue, Radio, Scheme, Timing, Workload
+
+SCENARIO_FOLDER = Path(__file__).parent / "shipped"
+
+
+class ScenarioError(ValueError):
+    """A scenario that can't be used; the message names each field, its value and what is allowed."""
+
+
+class Scenario(Part):
+    """Everything that defines an environment. See ``shipped/*.yaml`` for the shipped ones."""
+
+    name: str
+    description: str = ""
+    model: Model
+    schemes: tuple[Scheme, ...] = Field(min_length=1, strict=False)
+    node: Node
+    radio: Radio
+    timing: Timing
+    queue: Queue
+    workload: Workload
+    availability: Availability = Availability()
+    provenance: dict[str, str] = Field(default_factory=lambda: {"default": "assumed"})
+
+    def weight_bytes(self, scheme: Scheme) -> float:
+        """Bytes that the model's weights take under ``scheme``."""
+        return transformer.weight_bytes(
+            self.model.layers,
+            self.model.parameters_per_layer,
+            quantization.weight_factor(scheme.weight_bits),
+            self.model.hidden_size,
+            self.model.vocabulary_size if self.model.include_embeddings else 0,
+        )
+
+    @model_validator(mode="after")
+    def _check_workable(self) -> Self:
+        for index, scheme in enumerate(self.schemes):
+            if self.weight_bytes(scheme) >= self.node.memory_bytes:
+                raise ValueError(
+                    f"node.device_memory_bytes: {self.node.memory_bytes:.4g} bytes in all; expected more than the "
+                    f"{self.weight_bytes(scheme):.4g} bytes of the weights under schemes[{index}] ({scheme.name})"
+                )
+        longest_s = self.workload.longest_latency_requirement_s
+        if self.timing.radio_s >= longest_s:
+            raise ValueError(
+                f"timing.uplink_s + timing.downlink_s: {self.timing.radio_s}; expected below the longest "
+                f"workload.latency_requirement_s = {longest_s}: no request could ever be served"
+            )
+        names = [scheme.name for scheme in self.schemes]
+        if len(set(names)) != len(names):
+            raise ValueError(f"schemes: names {names}; expected distinct names")
+        self._check_provenance()
+        return self
+
+    def _check_provenance(self) -> None:
+        known = set(_leaves(self.model_dump(exclude={"provenance"})))
+        for path, tag in self.provenance.items():
+            if tag not in ("paper", "assumed") and not re.match(r"source: \S", tag):
+                raise ValueError(f"provenance.{path}: {tag!r}; expected 'paper', 'assumed' or 'source: ...'")
+            if path != "default" and not any(leaf == path or leaf.startswith(path + ".") for leaf in known):
+                raise ValueError(f"provenance.{path}: names no field of the scenario")
+        for path in self.numbers():
+            self.provenance_of(path)
+
+    def provenance_of(self, path: str) -> str:
+        """Where the number at dotted ``path`` comes from: the entry of its longest prefix, or ``default``."""
+        parts = path.split(".")
+        for length in range(len(parts), 0, -1):
+            tag = self.provenance.get(".".join(parts[:length]))
+            if tag is not None:
+                return tag
+        if "default" not in self.provenance:
+            raise ValueError(f"provenance.{path}: missing; expected an entry for it, a prefix of it, or 'default'")
+        return self.provenance["default"]
+
+    def numbers(self) -> dict[str, float]:
+        """Every number of the scenario by dotted path."""
+        leaves = _leaves(self.model_dump(exclude={"provenance"}))
+        return {
+            path: value
+            for path, value in leaves.items()
+            if isinstance(value, int | float) and not isinstance(value, bool)
+        }
+
+    def with_values(self, values: Mapping[str, Any]) -> "Scenario":
+        """Return a copy with the fields at these dotted paths replaced; their provenance becomes ``assumed``.
+
+        Raises:
+            ScenarioError: unknown path, or a value that the scenario does not allow.
+        """
+        tree = self.model_dump(mode="json")
+        for path, value in values.items():
+            _replace(tree, path, value)
+            for stale in [key for key in tree["provenance"] if key == path or key.startswith(path + ".")]:
+                del tree["provenance"][stale]
+            tree["provenance"][path] = "assumed"
+        return load_scenario(tree)
+
+    def to_yaml(self) -> str:
+        """Return the scenario as YAML text that :func:`load_scenario` reads back to an equal object."""
+        return yaml.safe_dump(self.model_dump(mode="json", exclude_none=True), sort_keys=False, width=120)
+
+    @functools.cached_property
+    def checksum(self) -> str:
+        """Hash over all settings; names, description and provenance, which change no behaviour, are left out."""
+        settings = self.model_dump(mode="json", exclude={"name", "description", "provenance"})
+        del settings["model"]["name"]
+        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+
+
+ScenarioLike: TypeAlias = Scenario | Mapping[str, Any] | str | Path
+
+
+def scenario_names() -> tuple[str, ...]:
+    """Names of the scenarios that ship with the package."""
+    return tuple(sorted(path.stem for path in SCENARIO_FOLDER.glob("*.yaml")))
+
+
+def load_scenario(source: ScenarioLike) -> Scenario:
+    """Load a scenario by shipped name, YAML path, mapping, or return the object itself.
+
+    Raises:
+        ScenarioError: no such name or file; a setting that is unknown, of the wrong type, out of range or unworkable.
+    """
+    if isinstance(source, Scenario):
+        return source
+    origin = "scenario"
+    tree: Any = source
+    if isinstance(source, str | Path):
+        path = SCENARIO_FOLDER / f"{source}.yaml" if str(source) in scenario_names() else Path(source)
+        origin = str(source)
+        if not path.is_file():
+            raise ScenarioError(
+                f"scenario: {origin!r} is neither a file nor a shipped scenario; shipped: {', '.join(scenario_names())}"
+            )
+        try:
+            tree = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ScenarioError(f"{origin}: not valid YAML: {error}") from error
+    if not isinstance(tree, Mapping):
+        raise ScenarioError(f"{origin}: {type(tree).__name__}; expected a mapping of settings")
+    try:
+        return Scenario.model_validate(dict(tree))
+    except ValidationError as error:
+        problems = _describe(error)
+        lines = "\n".join(f"  {problem}" for problem in problems)
+        raise ScenarioError(f"{origin}: {len(problems)} invalid setting(s)\n{lines}") from error
+
+
+class _Loader(yaml.SafeLoader):
+    """Mends two habits of PyYAML: ``1e9``, without a dot, is text to it, and the last of two equal keys wins."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        twice = [key for index, key in enumerate(keys) if key in keys[:index]]
+        if twice:
+            raise yaml.constructor.ConstructorError(None, None, f"{twice[0]!r} is given twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"),
+    list("-+.0123456789"),
+)
+
+
+def parse_setting(text: str) -> Any:
+    """Return a setting's value from YAML text, read as in a scenario file (``1e9`` is a number).
+
+    Raises:
+        ScenarioError: not valid YAML.
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise ScenarioError(f"{text!r}: not valid YAML: {error}") from error
+
+
+def _describe(error: ValidationError) -> list[str]:
+    """One line a problem: the setting's dotted path, its value, and what is allowed."""
+    problems = error.errors(include_url=False)
+    lines = []
+    for problem in problems:
+        location = problem["loc"]
+        # A tuple with an invalid item is also reported as too short.
+        if problem["type"] == "too_short" and any(_inside(other["loc"], location) for other in problems):
+            continue
+        path = ".".join(str(part) for part in location if part not in DISTRIBUTION_KINDS)
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "value_error":
+            lines.append(f"{path}.{message}" if path else message)
+        elif problem["type"] == "missing":
+            lines.append(f"{path}: missing")
+        elif problem["type"] == "extra_forbidden":
+            lines.append(f"{path}: {problem['input']!r}; there is no such setting")
+        else:
+            lines.append(f"{path}: {problem['input']!r}; {message}")
+    return lines
+
+
+def _inside(location: tuple[int | str, ...], outer: tuple[int | str, ...]) -> bool:
+    return len(location) > len(outer) and location[: len(outer)] == outer
+
+
+def _leaves(tree: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(tree, Mapping):
+        items = [(str(key), value) for key, value in tree.items()]
+    elif isinstance(tree, list | tuple):
+        items = [(str(index), value) for index, value in enumerate(tree)]
+    else:
+        return {prefix: tree}
+    leaves: dict[str, Any] = {}
+    for key, value in items:
+        leaves |= _leaves(value, f"{prefix}.{key}" if prefix else key)
+    return leaves
+
+
+def _replace(tree: Any, path: str, value: Any) -> None:
+    *parents, last = path.split(".")
+    holder = tree
+    for part in parents:
+        holder = holder[_key(holder, path, part)]
+    holder[_key(holder, path, last)] = value
+
+
+def _key(holder: Any, path: str, part: str) -> str | int:
+    """Return ``part`` of ``path`` as the key or index under which ``holder`` has it."""
+    known: list[Any] = list(holder) if isinstance(holder, dict) else []
+    if isinstance(holder, list):
+        known = list(range(len(holder)))
+    names = [str(key) for key in known]
+    if part not in names:
+        raise ScenarioError(f"{path}: no such setting; at {part!r} expected one of: {', '.join(names) or 'nothing'}")
+    key: str | int = known[names.index(part)]
+    return key

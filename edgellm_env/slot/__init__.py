@@ -1,0 +1,1 @@
+"""The decision problem of one slot: problem, what a batch uses of the limits, packing, picking."""

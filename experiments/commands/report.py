@@ -1,0 +1,111 @@
+"""``report``: a comparison's results as one page that opens offline."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Final
+
+import tyro
+from rich.console import Console
+
+from experiments.extras import require
+from experiments.grid.evaluation import EpisodeResult
+from experiments.report.document import Document, ReportError, make_document
+from experiments.report.page import render_page
+from experiments.report.recordings import FILE_NAME as RECORDINGS
+from experiments.report.recordings import Recordings, read_recordings
+from experiments.results.files import write_text_whole
+from experiments.results.records import OutputError, read_results_and_remarks
+
+MAXIMUM_BYTES: Final = 8_000_000
+"""A page that can still be sent by mail and opened on a phone; more than half of it is the plotting library."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """Make one page of a comparison's results: figures, and a replay of slots; it opens without network."""
+
+    results: Annotated[Path, tyro.conf.Positional]
+    """Folder that compare has written."""
+    out: Path
+    """HTML file to write."""
+
+    def run(self, console: Console) -> Document:
+        """Write the page; return what it shows.
+
+        Raises:
+            ValueError: the folder holds no results, the file can't be written, or plotly is not installed.
+        """
+        about, rows, remarks = _results(self.results)
+        path = self.results / RECORDINGS
+        recordings = read_recordings(path) if path.exists() else None
+        plotly_js = _plotly_source()
+        document, page = fit_page(about, rows, recordings, plotly_js, remarks=remarks)
+        _write(self.out, page)
+        for note in document.notes:
+            console.print(note, markup=False)
+        console.print(f"Report: {self.out} ({len(page.encode()) / 1e6:.1f} MB)", markup=False)
+        return document
+
+
+def fit_page(
+    about: dict[str, object],
+    rows: list[EpisodeResult],
+    recordings: Recordings | None,
+    plotly_js: str,
+    maximum_bytes: int = MAXIMUM_BYTES,
+    remarks: Sequence[str] = (),
+) -> tuple[Document, str]:
+    """Return document and page with as many of the recorded episodes, from the first, as fit ``maximum_bytes``.
+
+    Args:
+        about: metadata of the results.
+        rows: of the results.
+        recordings: of their first episodes, if any were kept.
+        plotly_js: the plotting library's source.
+        maximum_bytes: of the page.
+        remarks: what to tell the reader beside.
+
+    Raises:
+        ReportError: see :func:`make_document`; or it does not fit even without them.
+    """
+    recorded = 0 if recordings is None else len(recordings.episodes)
+    for kept in range(recorded, -1, -1):
+        notes = list(remarks)
+        if kept < recorded:
+            notes += [f"{kept} of {recorded} recorded episodes are shown: all would make the page too large."]
+        some = None if recordings is None else recordings.model_copy(update={"episodes": recordings.episodes[:kept]})
+        document = make_document(about, rows, some, notes)
+        page = render_page(document, plotly_js)
+        size = len(page.encode("utf-8"))
+        if size <= maximum_bytes:
+            return document, page
+    raise ReportError(f"report: {size} bytes without any recorded episode; expected at most {maximum_bytes}")
+
+
+def _results(folder: Path) -> tuple[dict[str, object], list[EpisodeResult], list[str]]:
+    path = folder / "results.json"
+    try:
+        return read_results_and_remarks(path)
+    except OSError as error:
+        raise ReportError(
+            f"results: {str(folder)!r} has no results.json that can be read ({error.strerror}); "
+            "expected a folder that compare has written"
+        ) from error
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ReportError(f"results: {path}: {error}; expected what this version's compare writes") from error
+
+
+def _write(path: Path, page: str) -> None:
+    try:
+        write_text_whole(path, page)
+    except OSError as error:
+        raise OutputError(
+            f"out: {str(path)!r} can't be written: {error.strerror}; expected a file in a folder that exists"
+        ) from error
+
+
+def _plotly_source() -> str:
+    source: str = require("plotly.offline", "report").get_plotlyjs()
+    return source

@@ -1,0 +1,139 @@
+"""``trace-info``: what a trace file looks like, in one table or as JSON."""
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from edgellm_env.scenario.parts import OverLimitRule, TraceFormat, ZeroTokensRule
+from edgellm_env.workload.files import RecordedRequests, read_trace_file
+from edgellm_env.workload.statistics import LengthStatistics, TraceStatistics, trace_statistics
+
+_NO_LIMIT = 2**31 - 1  # the reader takes no longer request
+
+
+@dataclass(frozen=True)
+class TraceInfo:
+    """Describe a trace file: requests, rate, burstiness, lengths. Formats: Azure, BurstGPT, Mooncake, Splitwise."""
+
+    file: Annotated[Path, tyro.conf.Positional]
+    """The trace file."""
+    format: TraceFormat = "auto"
+    """Format of the file; auto tells by its first line."""
+    zero_tokens: ZeroTokensRule = "error"
+    """Rows without prompt or output tokens: error, or drop (they are counted)."""
+    time_scale: float = 1.0
+    """Arrival times are multiplied by it: 0.5 is twice the recorded rate."""
+    prompt_limit_tokens: int | None = None
+    """Most prompt tokens that the service takes."""
+    output_limit_tokens: int | None = None
+    """Most output tokens that the service writes."""
+    over_limit: OverLimitRule = "error"
+    """Longer requests: error, cap (shortened) or reject (left out); both are counted."""
+    start_s: float = 0.0
+    """Begin of a window, in scaled seconds since the file's first row."""
+    end_s: float | None = None
+    """End of the window, exclusive; the file's end unless given."""
+    json: bool = False
+    """Print JSON in place of the table."""
+
+    def run(self, console: Console) -> TraceStatistics:
+        """Read the file, describe it, print.
+
+        Raises:
+            ValueError: a setting out of range, or a file that can't be used; the message names line and reason.
+        """
+        self._check()
+        recorded = read_trace_file(self.file, self.format, self.zero_tokens).scaled(self.time_scale)
+        if self.prompt_limit_tokens is not None or self.output_limit_tokens is not None:
+            recorded = recorded.limited(
+                self.prompt_limit_tokens or _NO_LIMIT, self.output_limit_tokens or _NO_LIMIT, self.over_limit
+            )
+        # Whole file: its last request is inside whatever the rounding of its time.
+        end_s = math.inf if self.end_s is None else self.end_s
+        recorded = recorded.window(self.start_s, end_s)
+        if not recorded.size:
+            raise ValueError(f"{self.file}: no requests left in the window from {self.start_s:g} to {end_s:g} s")
+        statistics = trace_statistics(recorded)
+        if self.json:
+            print(json.dumps(self._document(recorded, statistics), indent=1, allow_nan=False))
+        else:
+            console.print(info_table(recorded, statistics))
+        return statistics
+
+    def _check(self) -> None:
+        if not 0.0 < self.time_scale < math.inf:
+            raise ValueError(f"time-scale: {self.time_scale}; expected a finite number above 0")
+        for name in ("prompt_limit_tokens", "output_limit_tokens"):
+            limit = getattr(self, name)
+            if limit is not None and limit < 1:
+                raise ValueError(f"{name.replace('_', '-')}: {limit}; expected at least 1")
+        if self.over_limit != "error" and self.prompt_limit_tokens is None and self.output_limit_tokens is None:
+            raise ValueError(
+                f"over-limit: {self.over_limit}; expected --prompt-limit-tokens or --output-limit-tokens beside it"
+            )
+        if not 0.0 <= self.start_s < math.inf:
+            raise ValueError(f"start-s: {self.start_s}; expected a finite number from 0")
+        if self.end_s is not None and not self.end_s > self.start_s:
+            raise ValueError(f"end-s: {self.end_s}; expected more than start-s = {self.start_s}")
+
+    def _document(self, recorded: RecordedRequests, statistics: TraceStatistics) -> dict[str, Any]:
+        settings = {name: value for name, value in asdict(self).items() if name not in ("file", "format", "json")}
+        values = {
+            name: None if isinstance(value, float) and math.isnan(value) else value
+            for name, value in asdict(statistics).items()
+        }
+        return {
+            "file": str(self.file),
+            "format": recorded.format,
+            "settings": settings,
+            "first_arrival_s": float(recorded.arrival_s[0]),
+            "last_arrival_s": float(recorded.arrival_s[-1]),
+            "zero_token_rows": recorded.zero_token_rows,
+            "capped_rows": recorded.capped_rows,
+            "rejected_rows": recorded.rejected_rows,
+            **{name: value for name, value in values.items() if name != "duration_s"},
+        }
+
+
+def info_table(recorded: RecordedRequests, statistics: TraceStatistics) -> Table:
+    """Return a trace's statistics as a table of two columns."""
+    table = Table(
+        title=f"{recorded.path} ({recorded.format})",
+        title_justify="left",
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        show_header=False,
+    )
+    table.caption = "Burstiness: standard deviation over mean of the times between arrivals; 1 for a Poisson process."
+    table.add_column("statistic", no_wrap=True)
+    table.add_column("value", justify="right")
+    table.add_row("requests", f"{statistics.rows:,}")
+    table.add_row("first arrival", f"{recorded.arrival_s[0]:,.3f} s")
+    table.add_row("last arrival", f"{recorded.arrival_s[-1]:,.3f} s")
+    table.add_row("rate", _number(statistics.rate_rps, " requests/s"))
+    table.add_row("burstiness", _number(statistics.burstiness), end_section=True)
+    for name in ("prompt_tokens", "output_tokens"):
+        _add_lengths(table, name.replace("_", " "), getattr(statistics, name))
+    table.add_row("left out for zero tokens (whole file)", f"{recorded.zero_token_rows:,}")
+    table.add_row("capped at a limit (whole file)", f"{recorded.capped_rows:,}")
+    table.add_row("rejected by a limit (whole file)", f"{recorded.rejected_rows:,}")
+    return table
+
+
+def _add_lengths(table: Table, name: str, lengths: LengthStatistics) -> None:
+    values = asdict(lengths)
+    for part, value in values.items():
+        text = f"{value:,}" if isinstance(value, int) else f"{value:,.1f}"
+        table.add_row(f"{name}, {part}", text, end_section=part == list(values)[-1])
+
+
+def _number(value: float, unit: str = "") -> str:
+    return "not known (one arrival time)" if math.isnan(value) else f"{value:.3f}{unit}"

@@ -1,0 +1,118 @@
+"""Tunes `lookahead` on training seeds: the cross-entropy method over its three weights."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import tyro
+import yaml
+from numpy.typing import NDArray
+from rich.console import Console
+
+from agents.lookahead import SETTINGS_FILE, LookaheadSettings, request_values
+from agents.rollout import Arena
+from agents.seeds import episode_seeds
+from edgellm_env.env.observation import Observation
+from edgellm_env.env.vector import EdgeLLMVectorEnv
+from edgellm_env.scenario import Scenario, load_scenario
+from edgellm_env.solvers import solve_exact_batch
+
+POPULATION = 16
+ELITE = 4
+EPISODES = 8
+_START = np.array([0.5, np.log(2.0), 0.0])  # urgency, log of decay in slots, bulk
+_SPREAD = np.array([0.3, 0.6, 0.3])
+_KEPT_SPREAD = 0.75
+
+
+def served_by(candidates: list[LookaheadSettings], scenario: Scenario, seeds: list[int]) -> NDArray[np.float64]:
+    """Return how many requests each candidate serves in each of the same episodes, (candidates, seeds)."""
+    num_envs = len(candidates) * len(seeds)
+    blocks = [slice(first, first + len(seeds)) for first in range(0, num_envs, len(seeds))]
+
+    def act(observation: Observation, envs: EdgeLLMVectorEnv) -> NDArray[np.int8]:
+        dynamics = envs.dynamics
+        slots = dynamics.problem_arrays()
+        values = np.concatenate(
+            [
+                request_values(
+                    settings,
+                    slots["compute_s"][block],
+                    slots["kv_bytes"][block],
+                    slots["uplink_share"][block],
+                    slots["downlink_share"][block],
+                    slots["slack_s"][block],
+                    slots["compute_limit_s"][block, None],
+                    slots["memory_bytes"][block, None],
+                    scenario.timing.slot_s,
+                )
+                for settings, block in zip(candidates, blocks, strict=True)
+            ]
+        )
+        batch = solve_exact_batch(**slots, values=np.where(slots["valid"], values, 0.0))
+        asked = np.zeros((num_envs, dynamics.capacity), dtype=np.int8)
+        asked[:, : batch.selection.shape[1]] = batch.selection
+        return asked
+
+    played = Arena(scenario, "EdgeLLM/Batch-v0", num_envs).play(seeds * len(candidates), act)
+    return played.served.reshape(len(candidates), len(seeds))
+
+
+def tune(scenario: Scenario, generations: int, seed: int, console: Console | None = None) -> LookaheadSettings:
+    """Return settings tuned on training episodes; equal arguments give equal settings.
+
+    Args:
+        scenario: what to tune for; its slots must be coupled.
+        generations: each draws 16 candidates and plays them on 8 training episodes of its own.
+        seed: for candidates and episodes.
+        console: where to report progress, if anywhere.
+    """
+    if not scenario.queue.carry_over:
+        raise ValueError(
+            f"queue.carry_over: false in {scenario.name!r}; expected coupled slots: nothing to look ahead to"
+        )
+    if generations < 1:
+        raise ValueError(f"generations: {generations}; expected at least 1")
+    rng = np.random.default_rng(seed)
+    center, spread = _START.copy(), _SPREAD.copy()
+    for generation in range(generations):
+        drawn = center + spread * rng.standard_normal((POPULATION, 3))
+        drawn[0] = center
+        drawn[:, 0] = np.abs(drawn[:, 0])
+        candidates = [_settings(weights) for weights in drawn]
+        seeds = episode_seeds("train", seed, (generation + 1) * EPISODES)[-EPISODES:]
+        served = served_by(candidates, scenario, seeds).mean(axis=1)
+        elite = drawn[np.argsort(-served)[:ELITE]]
+        center = (center + elite.mean(axis=0)) / 2.0
+        spread = _KEPT_SPREAD * spread + (1.0 - _KEPT_SPREAD) * elite.std(axis=0)
+        if console is not None:
+            console.print(
+                f"generation {generation + 1} of {generations}: {served.max():.1f} served, {_settings(center)}"
+            )
+    return _settings(np.round(center, 3))
+
+
+def _settings(weights: NDArray[np.float64]) -> LookaheadSettings:
+    return LookaheadSettings(float(abs(weights[0])), round(float(np.exp(weights[1])), 3), float(weights[2]))
+
+
+@dataclass(frozen=True)
+class TuneLookahead:
+    """Tune `lookahead` for a scenario on training seeds and store its settings."""
+
+    scenario: Annotated[str, tyro.conf.arg(help="shipped name or path of the scenario")]
+    generations: Annotated[int, tyro.conf.arg(help="generations of 16 candidates on 8 episodes")] = 25
+    seed: Annotated[int, tyro.conf.arg(help="seed of candidates and training episodes")] = 0
+    out: Annotated[Path, tyro.conf.arg(help="settings file to update")] = SETTINGS_FILE
+
+    def run(self, console: Console) -> None:
+        """Tune, and write the result into the settings file."""
+        scenario = load_scenario(self.scenario)
+        settings = tune(scenario, self.generations, self.seed, console)
+        text = self.out.read_text(encoding="utf-8") if self.out.is_file() else ""
+        header = "".join(line + "\n" for line in text.splitlines() if line.startswith("#"))
+        table = yaml.safe_load(text) or {}
+        table[scenario.name] = asdict(settings)
+        self.out.write_text(header + yaml.safe_dump(table, sort_keys=True), encoding="utf-8")
+        console.print(f"{scenario.name}: {settings}, stored in {self.out}")

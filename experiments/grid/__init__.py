@@ -1,0 +1,1 @@
+"""Policies by settings by episodes: one resumable runner."""

@@ -1,0 +1,80 @@
+"""How many requests a scheduler that knew the future could serve in each episode of a comparison, at most."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from edgellm_env.scenario import Scenario
+from edgellm_env.solvers.clairvoyant import clairvoyant_bound
+from edgellm_env.solvers.clairvoyant.model import check_supported
+from experiments.extras import require
+from experiments.grid.evaluation import make_environment
+from experiments.grid.parallel import run_units
+
+
+@dataclass(frozen=True)
+class EpisodeBound:
+    """Between ``lower`` and ``upper`` requests could be served in an episode, the future known.
+
+    Args:
+        episode: index of the episode, from 0.
+        seed: the episode's seed.
+        lower: requests that a schedule that was found serves.
+        upper: proven: no scheduler serves more.
+        elapsed_s: real seconds that it took.
+    """
+
+    episode: int
+    seed: int
+    lower: int
+    upper: int
+    elapsed_s: float
+
+
+def require_bounds(scenario: Scenario, seed: int, time_limit_s: float) -> None:
+    """Check that episodes of ``scenario`` can be bounded, before anything is played.
+
+    Raises:
+        ValueError: a setting that the bound does not cover, no time, or a missing package.
+    """
+    if not time_limit_s > 0.0:
+        raise ValueError(f"clairvoyant-s: {time_limit_s}; expected a number of seconds > 0")
+    environment = make_environment(scenario)
+    environment.reset(seed=seed)
+    try:
+        check_supported(scenario, environment.trace())
+    except NotImplementedError as error:
+        raise ValueError(f"clairvoyant-s: {error}") from error
+    require("highspy", "bounds")
+
+
+def bound_episodes(
+    scenario: Scenario,
+    seeds: Sequence[int],
+    time_limit_s: float,
+    workers: int = 1,
+    ray: str | None = None,
+    on_done: Callable[[EpisodeBound], None] = lambda bound: None,
+) -> list[EpisodeBound]:
+    """Return the bound of the episode of each seed.
+
+    A bound that the time limit cuts short is looser, and as valid; it then depends on the machine's speed.
+
+    Args:
+        scenario: where they are played.
+        seeds: one per episode.
+        time_limit_s: real seconds for each episode.
+        workers: processes; 1 works in this one.
+        ray: ``local``, or a Ray cluster's address, in place of processes.
+        on_done: called after each episode.
+    """
+    function = partial(_bound, scenario, time_limit_s)
+    return run_units(function, list(enumerate(seeds)), workers, ray, lambda index, bound: on_done(bound))
+
+
+def _bound(scenario: Scenario, time_limit_s: float, episode_and_seed: tuple[int, int]) -> EpisodeBound:
+    episode, seed = episode_and_seed
+    environment = make_environment(scenario)
+    environment.reset(seed=seed)
+    found = clairvoyant_bound(scenario, environment.trace(), time_limit_s=time_limit_s, threads=1)
+    return EpisodeBound(episode, seed, found.lower, found.upper, found.elapsed_s)

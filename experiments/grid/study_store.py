@@ -1,0 +1,254 @@
+"""Stored results of the study: what the results page is written from.
+
+comparisons/<case>.json                          every policy on the same test episodes, a row per episode
+training/<agent>[-<ablation>]/<scenario>-<seed>.json   a training run: its curve, its time, its test episodes
+behaviour/<agent>-<scenario>.json                which requests an agent serves and defers
+decisions.json                                   how long decisions take, batched
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from experiments.grid.evaluation import EpisodeResult
+from experiments.results.files import write_text_whole
+from experiments.results.records import OutputError
+
+STORE: Final = Path("docs/results/data")
+COLUMNS: Final = tuple(one.name for one in fields(EpisodeResult))
+
+Stored = TypeVar("Stored")
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Throughput on validation episodes during a training run, a point per validation.
+
+    Args:
+        steps: (V,) environment steps so far.
+        seconds: (V,) since training began.
+        throughput_rps: (V,) of the agent as it then was.
+        expert_rps: of DFTSP in the same episodes.
+    """
+
+    steps: tuple[int, ...]
+    seconds: tuple[float, ...]
+    throughput_rps: tuple[float, ...]
+    expert_rps: float
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A finished training run and what it reached on test episodes.
+
+    Args:
+        agent: the learner's name.
+        ablation: what was taken from it; None for the learner as it is.
+        scenario: trained on and tested in.
+        scenario_checksum: of its settings.
+        seed: of the training.
+        steps: environment steps.
+        training_s: wall-clock seconds.
+        command: that trains the same agent.
+        about: versions, machine and hyper-parameters.
+        curve: in validation.
+        rows: its test episodes.
+        reference: DFTSP's, the same episodes.
+    """
+
+    agent: str
+    ablation: str | None
+    scenario: str
+    scenario_checksum: str
+    seed: int
+    steps: int
+    training_s: float
+    command: str
+    about: Mapping[str, Any]
+    curve: Curve
+    rows: Sequence[EpisodeResult]
+    reference: Sequence[EpisodeResult]
+
+    @property
+    def name(self) -> str:
+        """``cem-linear``, or ``cem-linear, no-slack``."""
+        return self.agent if self.ablation is None else f"{self.agent}, {self.ablation}"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """How a policy's rows of a comparison came about.
+
+    Args:
+        command: that measured them.
+        versions: of what they depend on.
+        trained: of a learned agent: learner, scenario, training seed, steps and seconds; None for others.
+        model: hash of its weights; None for others.
+    """
+
+    command: str
+    versions: Mapping[str, str]
+    trained: Mapping[str, Any] | None = None
+    model: str | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Policies on the same test episodes of one case.
+
+    Args:
+        case: a scenario's name, or with another arrival rate ``light-12rps``.
+        scenario: the scenario.
+        scenario_checksum: of its settings, the trace file's place left out.
+        arrival_rate_rps: in place of the scenario's; None for its own.
+        trace: name and hash of the trace file; None for a synthetic scenario.
+        seed: chose the episodes.
+        slots: of an episode.
+        policies: by name, in the order in which they were measured.
+        rows: of all of them.
+        bounds_rps: clairvoyant upper bound on each episode's throughput, by episode; empty where none is stored.
+    """
+
+    case: str
+    scenario: str
+    scenario_checksum: str
+    arrival_rate_rps: float | None
+    trace: Mapping[str, str] | None
+    seed: int
+    slots: int
+    policies: Mapping[str, Measured]
+    rows: Sequence[EpisodeResult]
+    bounds_rps: Mapping[int, float] = field(default_factory=dict)
+
+
+_COMPARISON: Final = TypeAdapter(Comparison)
+_RUN: Final = TypeAdapter(TrainedRun)
+_CURVE: Final = TypeAdapter(Curve)
+
+
+def comparison_path(store: Path, case: str) -> Path:
+    """Return the file of a case's comparison."""
+    return store / "comparisons" / f"{case}.json"
+
+
+def training_path(store: Path, agent: str, ablation: str | None, scenario: str, seed: int) -> Path:
+    """Return the file of a training run."""
+    folder = agent if ablation is None else f"{agent}-{ablation}"
+    return store / "training" / folder / f"{scenario}-{seed}.json"
+
+
+def write_comparison(comparison: Comparison, store: Path) -> None:
+    """Store a comparison, in place of the case's before."""
+    document = asdict(comparison) | {"rows": _table(comparison.rows)}
+    write_document(comparison_path(store, comparison.case), document)
+
+
+def read_comparison(path: Path) -> Comparison:
+    """Read a stored comparison.
+
+    Raises:
+        OutputError: no comparison, or one of another format.
+    """
+    document = read_document(path)
+    return validated(_COMPARISON, document | {"rows": _rows(document.get("rows"))}, path)
+
+
+def read_comparisons(store: Path) -> dict[str, Comparison]:
+    """Return every stored comparison, by case."""
+    found = (read_comparison(path) for path in sorted((store / "comparisons").glob("*.json")))
+    return {one.case: one for one in found}
+
+
+def write_run(run: TrainedRun, store: Path) -> None:
+    """Store a training run."""
+    document = asdict(run) | {"rows": _table(run.rows), "reference": _table(run.reference)}
+    write_document(training_path(store, run.agent, run.ablation, run.scenario, run.seed), document)
+
+
+def read_run(path: Path) -> TrainedRun:
+    """Read a stored training run.
+
+    Raises:
+        OutputError: no training run, or one of another format.
+    """
+    document = read_document(path)
+    tables = {name: _rows(document.get(name)) for name in ("rows", "reference")}
+    return validated(_RUN, document | tables, path)
+
+
+def read_curve_file(path: Path) -> Curve:
+    """Read a learning curve.
+
+    Raises:
+        OutputError: no curve.
+    """
+    return validated(_CURVE, read_document(path), path)
+
+
+def read_runs(store: Path) -> list[TrainedRun]:
+    """Return every stored training run, by agent, ablation, scenario and seed."""
+    runs = [read_run(path) for path in (store / "training").glob("*/*.json")]
+    return sorted(runs, key=lambda run: (run.agent, run.ablation or "", run.scenario, run.seed))
+
+
+def write_document(path: Path, document: Mapping[str, Any]) -> None:
+    """Write JSON whole or not at all; lists without names in them take a line each."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text_whole(path, _as_text(document, 0) + "\n")
+
+
+def read_document(path: Path) -> dict[str, Any]:
+    """Read stored JSON.
+
+    Raises:
+        OutputError: not there, or no JSON object.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{path}: can't be read: {error}") from error
+    if not isinstance(document, dict):
+        raise OutputError(f"{path}: {type(document).__name__}; expected a JSON object")
+    return document
+
+
+def validated(kind: TypeAdapter[Stored], document: Any, path: Path) -> Stored:
+    """Return what a stored document holds.
+
+    Raises:
+        OutputError: something else; names file and field.
+    """
+    try:
+        return kind.validate_python(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise OutputError(f"{path}: {where}: {first['msg']}; expected a stored result") from error
+
+
+def _table(rows: Sequence[EpisodeResult]) -> dict[str, Any]:
+    """Return rows as a table: their columns' names are written once."""
+    return {"columns": COLUMNS, "values": [[getattr(row, name) for name in COLUMNS] for row in rows]}
+
+
+def _rows(table: Any) -> Any:
+    """Return the table's rows by column; whatever is no table is left for validation to complain about."""
+    if not isinstance(table, dict) or not {"columns", "values"} <= set(table):
+        return table
+    return [dict(zip(table["columns"], values, strict=False)) for values in table["values"]]
+
+
+def _as_text(value: Any, depth: int) -> str:
+    if isinstance(value, Mapping) and value:
+        parts = [f"{json.dumps(str(name))}: {_as_text(one, depth + 1)}" for name, one in value.items()]
+    elif isinstance(value, list | tuple) and any(isinstance(one, list | tuple | Mapping) for one in value):
+        parts = [_as_text(one, depth + 1) for one in value]
+    else:
+        return json.dumps(value, allow_nan=False)
+    opening, closing = "{}" if isinstance(value, Mapping) else "[]"
+    indent = " " * (depth + 1)
+    return f"{opening}\n{indent}" + f",\n{indent}".join(parts) + f"\n{' ' * depth}{closing}"

@@ -1,0 +1,156 @@
+"""The abstract's claims, and whether they hold in tables of results. What fails is said to fail."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from experiments.results.statistics import Estimate
+
+CLAIMED_REDUCTION: Final = 0.45
+"""The abstract: DFTSP's time complexity is over 45 % lower than brute force's."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """DFTSP against one baseline at one point, on the same episodes.
+
+    Args:
+        figure: in which the point is.
+        point: its settings, as text.
+        baseline: the other policy.
+        measure: what is compared; more is better unless the claim says otherwise.
+        ours: DFTSP's mean.
+        theirs: the baseline's mean.
+        difference: DFTSP less the baseline, paired by episode; None if there is nothing to compare (nobody was served).
+    """
+
+    figure: str
+    point: str
+    baseline: str
+    measure: str
+    ours: float | None
+    theirs: float | None
+    difference: Estimate | None
+
+    @property
+    def standing(self) -> str:
+        """``above`` or ``below`` where the interval excludes 0, else ``level``; ``not known`` without a difference."""
+        if self.difference is None:
+            return "not known"
+        low = self.difference.mean if self.difference.low is None else self.difference.low
+        high = self.difference.mean if self.difference.high is None else self.difference.high
+        return "above" if low > 0 else "below" if high < 0 else "level"
+
+
+@dataclass(frozen=True)
+class NodeReduction:
+    """How many fewer nodes DFTSP visits than a brute force, at one arrival rate.
+
+    Args:
+        arrival_rate_rps: at which the slots were met.
+        brute_force: which brute force.
+        dftsp_nodes: over all slots.
+        brute_force_nodes: over all slots.
+        reduction: 1 - DFTSP's nodes / brute force's, with its interval over slots; a lower bound where brute force was
+            stopped; None if it can't be told.
+        is_lower_bound: whether it is one.
+    """
+
+    arrival_rate_rps: float
+    brute_force: str
+    dftsp_nodes: int
+    brute_force_nodes: int
+    reduction: Estimate | None
+    is_lower_bound: bool
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A claim as it is read here, and what became of it.
+
+    Args:
+        claim: the abstract's.
+        reading: what was tested for it.
+        holds: whether it holds here, at every point.
+        finding: how often and by how much, in a sentence.
+        exceptions: the points at which it does not hold.
+        in_abstract: whether the abstract makes it for this setting; if not, it is asked beyond.
+    """
+
+    claim: str
+    reading: str
+    holds: bool
+    finding: str
+    exceptions: tuple[str, ...]
+    in_abstract: bool = True
+
+
+def judge(
+    claim: str,
+    reading: str,
+    comparisons: Sequence[Comparison],
+    *,
+    less_is_better: bool = False,
+    in_abstract: bool = True,
+) -> Verdict:
+    """Return whether DFTSP is at or above (with ``less_is_better``: at or below) every baseline, everywhere.
+
+    It holds if the mean paired difference has the right sign (or is 0) at every point, and its interval excludes 0 at
+    one point at least: being level everywhere is no advantage. A point where nothing can be compared is left out.
+
+    Raises:
+        ValueError: no comparisons.
+    """
+    if not comparisons:
+        raise ValueError("comparisons: none; a claim needs at least one point")
+    sign = -1.0 if less_is_better else 1.0
+    better, worse = ("below", "above") if less_is_better else ("above", "below")
+    known = [one for one in comparisons if one.difference is not None]
+    wrong = [one for one in known if one.difference is not None and sign * one.difference.mean < 0]
+    clear = sum(one.standing == better for one in known)
+    finding = (
+        f"better with an interval that excludes 0 at {clear} of {len(known)} comparisons, level at "
+        f"{sum(one.standing == 'level' for one in known)}, worse with an interval that excludes 0 at "
+        f"{sum(one.standing == worse for one in known)}; on the wrong side in the mean at {len(wrong)}"
+    )
+    if len(known) < len(comparisons):
+        finding += f"; nothing to compare at {len(comparisons) - len(known)}"
+    ratios = [one.ours / one.theirs for one in known if one.ours is not None and one.theirs]
+    if ratios:
+        finding += f". DFTSP has {min(ratios):.2f} to {max(ratios):.2f} times the baseline's {known[0].measure}"
+    return Verdict(claim, reading, bool(clear) and not wrong, finding, tuple(map(describe, wrong)), in_abstract)
+
+
+def judge_nodes(claim: str, reading: str, reductions: Sequence[NodeReduction], *, in_abstract: bool = True) -> Verdict:
+    """Return whether DFTSP visits more than 45 % fewer nodes at every arrival rate.
+
+    Raises:
+        ValueError: no arrival rates.
+    """
+    if not reductions:
+        raise ValueError("reductions: none; a claim needs at least one arrival rate")
+    short = [one for one in reductions if one.reduction is None or not one.reduction.mean > CLAIMED_REDUCTION]
+    finding = "; ".join(f"{one.arrival_rate_rps:g}/s: {reduction_text(one)}" for one in reductions)
+    exceptions = tuple(f"{one.arrival_rate_rps:g} requests/s: {reduction_text(one)}" for one in short)
+    return Verdict(claim, reading, not short, f"fewer nodes at {finding}", exceptions, in_abstract)
+
+
+def describe(one: Comparison) -> str:
+    """Return a comparison as a sentence's part."""
+    difference = "" if one.difference is None else f" by {one.difference.as_text(3, sign=True)}"
+    return f"{one.figure}, {one.point}: against {one.baseline}{difference} {one.measure}"
+
+
+def reduction_text(one: NodeReduction) -> str:
+    """Return a reduction in per cent, with its interval; never rounded up to all of them."""
+    if one.reduction is None:
+        return "not known"
+    least = "≥ " if one.is_lower_bound else ""
+    text = _percent(one.reduction.mean)
+    if one.reduction.low is not None and one.reduction.high is not None:
+        text += f" [{_percent(one.reduction.low)}, {_percent(one.reduction.high)}]"
+    return least + text
+
+
+def _percent(share: float) -> str:
+    return "> 99.99 %" if share > 0.9999 else f"{100 * share:.2f} %"

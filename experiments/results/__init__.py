@@ -1,0 +1,1 @@
+"""Stored rows, statistics, tables and plots."""

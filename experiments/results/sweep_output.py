@@ -1,0 +1,95 @@
+"""What a sweep leaves behind: a tidy CSV, a JSON file with intervals, a plot."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from experiments.grid.evaluation import EpisodeResult
+from experiments.grid.points import Axis, Point, label_text
+from experiments.results.files import write_csv_whole
+from experiments.results.summary import REFERENCE, PolicySummary, summarise
+from experiments.results.sweep_figures import Curve, Panel
+
+
+@dataclass(frozen=True)
+class PointSummary:
+    """A point and how each policy fared there."""
+
+    point: Point
+    policies: tuple[PolicySummary, ...]
+
+
+def summarise_points(points: Sequence[Point], rows: Sequence[Sequence[EpisodeResult]]) -> list[PointSummary]:
+    """Return a summary for each point, with intervals and differences to the reference."""
+    return [PointSummary(point, tuple(summarise(own))) for point, own in zip(points, rows, strict=True)]
+
+
+def write_tidy(
+    path: Path, axes: Sequence[Axis], points: Sequence[Point], rows: Sequence[Sequence[EpisodeResult]]
+) -> None:
+    """Write a row for each point, policy and episode: the settings, then the episode's counts and measures."""
+    header = ["point", *(axis.path for axis in axes), *(one.name for one in fields(EpisodeResult))]
+    lines = (
+        [point.index, *(label_text(label) for label in point.labels), *asdict(row).values()]
+        for point, own in zip(points, rows, strict=True)
+        for row in own
+    )
+    write_csv_whole(path, header, lines)
+
+
+def summary_document(axes: Sequence[Axis], summaries: Sequence[PointSummary]) -> dict[str, Any]:
+    """Return the axes, and each point's settings, scenario and summary, ready for JSON."""
+    return {
+        "axes": [{"path": axis.path, "values": list(axis.values)} for axis in axes],
+        "points": [
+            {
+                "point": one.point.index,
+                "settings": {axis.path: label for axis, label in zip(axes, one.point.labels, strict=True)},
+                "scenario_checksum": one.point.scenario.checksum,
+                "summary": [asdict(summary) for summary in one.policies],
+            }
+            for one in summaries
+        ],
+    }
+
+
+def throughput_panels(axes: Sequence[Axis], summaries: Sequence[PointSummary]) -> list[Panel]:
+    """Return throughput along the last axis, a panel for each combination of the others."""
+    last = axes[-1]
+    panels = []
+    for first in range(0, len(summaries), len(last.values)):
+        part = summaries[first : first + len(last.values)]
+        title = ", ".join(
+            axis.describe(label) for axis, label in zip(axes[:-1], part[0].point.labels[:-1], strict=True)
+        )
+        policies = [summary.policy for summary in part[0].policies]
+        curves = tuple(
+            Curve(policy, tuple(one.policies[place].throughput_rps for one in part))
+            for place, policy in enumerate(policies)
+        )
+        panels.append(Panel(title, last.labels, curves))
+    return panels
+
+
+def sweep_table(axes: Sequence[Axis], summaries: Sequence[PointSummary], title: str) -> Table:
+    """Return throughput and paired differences, a line for each point and policy."""
+    table = Table(title=title, title_justify="left", caption_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table.caption = "Brackets: 95 % bootstrap interval over episodes. Difference: same episodes, paired."
+    for axis in axes:
+        table.add_column(axis.path, overflow="fold")
+    table.add_column("policy", overflow="fold")
+    for heading in ("requests/s", f"difference to {REFERENCE}", "served"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for one in summaries:
+        for place, summary in enumerate(one.policies):
+            labels = [label_text(label) if place == 0 else "" for label in one.point.labels]
+            difference = "" if summary.difference_rps is None else summary.difference_rps.as_text(sign=True)
+            table.add_row(
+                *labels, summary.policy, summary.throughput_rps.as_text(), difference, f"{summary.served_ratio:.1%}",
+                end_section=place == len(one.policies) - 1,
+            )  # fmt: skip
+    return table

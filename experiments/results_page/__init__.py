@@ -1,1 +1,0 @@
-"""The results page: docs/results.md and its plots, from stored results alone."""

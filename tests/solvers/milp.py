@@ -1,0 +1,207 @@
+"""Independent reference solvers for tests and benchmarks: a MILP through HiGHS, and CP-SAT.
+
+They share nothing with the package's own solvers but the problem and its feasibility check, and they need the `dev`
+extra (highspy, ortools), which is imported when they are called. Both formulate the deadlines on their own:
+
+* MILP: ``sum_j compute_j x_j <= slack_i + M_i (1 - x_i)`` for each request i that has a slack below the limit;
+* CP-SAT: the same as an implication ``x_i => sum_j compute_j x_j <= slack_i``, on integers.
+
+Tolerances. Every row is divided by its limit. For HiGHS, limits get half of the check's own relative tolerance, so
+that a batch which exactly fills a limit is inside it by more than the solver's own tolerance. For CP-SAT, weights are
+rounded down, so that every feasible batch stays one. An answer that the feasibility check refuses is cut off and the
+model is solved again.
+"""
+
+import importlib
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from edgellm_env.arrays import BoolArray, FloatArray, IntArray
+from edgellm_env.slot.problem import RELATIVE_TOLERANCE, SlotProblem
+from edgellm_env.solvers.checking import checked, checked_values
+from edgellm_env.solvers.solution import Solution
+
+CP_SAT_SCALE = 10**6
+"""CP-SAT's integers per limit. At 10**9 the presolve of ortools 9.15 returned batches as optimal that were not."""
+
+CP_SAT_VALUE_SCALE = 10**9
+"""CP-SAT's integers for the highest value; the best value is found up to this rounding."""
+
+MILP_TOLERANCE = 1e-10
+"""Feasibility and integrality tolerance asked of HiGHS; its default of 1e-6 would accept infeasible batches."""
+
+
+def solve_milp(problem: SlotProblem, *, values: ArrayLike | None = None, time_limit_s: float | None = None) -> Solution:
+    """Solve one slot with HiGHS.
+
+    Args:
+        problem: the slot.
+        values: (n,) finite and >= 0, what each request is worth; all count 1 unless given.
+        time_limit_s: seconds after which to stop with the best batch found.
+
+    Raises:
+        ModuleNotFoundError: highspy is missing; install the `dev` extra.
+        ValueError: bad values.
+        RuntimeError: HiGHS failed.
+    """
+    highs = _need("highspy")
+    worth = np.ones(problem.size) if values is None else checked_values(values, (problem.size,))
+    rows, limits, members = _rows(problem)
+    n = members.size
+    profit = worth[members]
+    deadline_rows, deadline_limits = _big_m_rows(problem, members)
+    matrix = np.vstack([rows, deadline_rows])
+    upper = np.concatenate([limits, deadline_limits])
+    model = highs.Highs()
+    model.silent()
+    for option, setting in (
+        ("threads", 1),
+        ("mip_rel_gap", 0.0),
+        ("mip_abs_gap", 1e-9),
+        ("mip_feasibility_tolerance", MILP_TOLERANCE),
+        ("primal_feasibility_tolerance", MILP_TOLERANCE),
+        ("dual_feasibility_tolerance", MILP_TOLERANCE),
+    ):
+        model.setOptionValue(option, setting)
+    if time_limit_s is not None:
+        model.setOptionValue("time_limit", float(time_limit_s))
+    model.addVars(n, np.zeros(n), np.ones(n))
+    scale = max(float(profit.max(initial=0.0)), np.finfo(float).tiny)
+    for k in range(n):
+        model.changeColIntegrality(k, highs.HighsVarType.kInteger)
+        model.changeColCost(k, float(profit[k] / scale))
+    model.changeObjectiveSense(highs.ObjSense.kMaximize)
+    for row, limit in zip(matrix, upper, strict=True):
+        used = np.flatnonzero(row)
+        model.addRow(-np.inf, float(limit), used.size, used, row[used])
+    while True:
+        model.run()
+        status = model.getModelStatus()
+        optimal = n == 0 or status == highs.HighsModelStatus.kOptimal
+        if not optimal and status != highs.HighsModelStatus.kTimeLimit:
+            raise RuntimeError(f"HiGHS ended with {model.modelStatusToString(status)}")
+        taken = np.array(model.getSolution().col_value[:n]) > 0.5
+        selection = _select(problem, members, taken)
+        if problem.is_feasible(selection) or not optimal:
+            break
+        cut = np.flatnonzero(taken)
+        model.addRow(-np.inf, cut.size - 1.0, cut.size, cut, np.ones(cut.size))
+    if not problem.is_feasible(selection):
+        selection[:] = False
+    return checked(problem, selection, nodes=0, optimal=optimal, values=None if values is None else worth)
+
+
+def solve_cp_sat(
+    problem: SlotProblem, *, values: ArrayLike | None = None, time_limit_s: float | None = None
+) -> Solution:
+    """Solve one slot with CP-SAT, on integers: weights rounded down to 1e-6 of their limits, values to 1e-9.
+
+    Arguments, answers and errors are those of :func:`solve_milp`; it needs ortools.
+    """
+    cp_model = _need("ortools.sat.python.cp_model")
+    worth = np.ones(problem.size) if values is None else checked_values(values, (problem.size,))
+    rows, limits, members = _rows(problem)
+    n = members.size
+    model = cp_model.CpModel()
+    x = [model.new_bool_var(str(i)) for i in members]
+    for row, limit in zip(rows, limits, strict=True):
+        amounts = np.floor(row * CP_SAT_SCALE).astype(np.int64)
+        model.add(_dot(x, amounts) <= int(np.floor(limit * CP_SAT_SCALE)))
+    compute = problem.compute_s[members]
+    for k in range(n):
+        slack = _relaxed(problem.slack_s[members[k]])
+        if np.isfinite(slack) and slack < compute.sum():
+            # In units of this slack; what cannot stand beside request k anyway is capped at twice the limit.
+            unit = slack if slack > 0.0 else 1.0
+            amounts = np.floor(np.minimum(compute / unit, 2.0) * CP_SAT_SCALE).astype(np.int64)
+            if slack <= 0.0:
+                amounts = (compute > 0.0).astype(np.int64)
+            limit = CP_SAT_SCALE if slack > 0.0 else 0
+            model.add(_dot(x, amounts) <= limit).only_enforce_if(x[k])
+    profit = np.ones(n, dtype=np.int64)
+    if values is not None and n > 0 and worth[members].max() > 0.0:
+        profit = np.rint(worth[members] / worth[members].max() * CP_SAT_VALUE_SCALE).astype(np.int64)
+    model.maximize(_dot(x, profit))
+    solver = cp_model.CpSolver()
+    solver.parameters.num_workers = 1
+    if time_limit_s is not None:
+        solver.parameters.max_time_in_seconds = time_limit_s
+    while True:
+        status = solver.solve(model)
+        if status not in {cp_model.OPTIMAL, cp_model.FEASIBLE, cp_model.UNKNOWN}:
+            raise RuntimeError(f"CP-SAT ended with {solver.status_name(status)}")
+        found = status != cp_model.UNKNOWN
+        taken = np.array([found and solver.boolean_value(variable) for variable in x], dtype=np.bool_)
+        selection = _select(problem, members, taken)
+        if problem.is_feasible(selection):
+            break
+        model.add(_dot(x, taken.astype(np.int64)) <= int(taken.sum()) - 1)
+    return checked(
+        problem, selection, nodes=0, optimal=status == cp_model.OPTIMAL, values=None if values is None else worth
+    )
+
+
+def _need(module: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"{module} is missing; the reference solvers need the extra edgellm-env[dev]"
+        ) from error
+
+
+def _relaxed(limit: float) -> float:
+    return limit + 0.5 * RELATIVE_TOLERANCE * abs(limit)
+
+
+def _rows(problem: SlotProblem) -> tuple[FloatArray, FloatArray, IntArray]:
+    """Return knapsack rows (r, m) in units of their limits, the limits (r,), and the (m,) requests that fit alone."""
+    alone = problem.admissible & (problem.compute_s <= np.vectorize(_relaxed, otypes=[float])(problem.slack_s))
+    table = []
+    limits = (
+        (problem.compute_s, problem.compute_limit_s),
+        (problem.kv_bytes, problem.memory_bytes),
+        (problem.uplink_share, problem.uplink_limit_share),
+        (problem.downlink_share, problem.downlink_limit_share),
+    )
+    for amounts, limit in limits:
+        alone = alone & (amounts <= _relaxed(limit))
+        if 0.0 < limit < np.inf:
+            table.append((amounts, limit))
+    members = np.flatnonzero(alone)
+    rows = np.array([amounts[members] / limit for amounts, limit in table]).reshape(len(table), members.size)
+    return rows, np.full(len(table), _relaxed(1.0)), members
+
+
+def _big_m_rows(problem: SlotProblem, members: IntArray) -> tuple[FloatArray, FloatArray]:
+    """Return the deadline rows (k, m), each in units of its own slack, and their limits (k,)."""
+    compute = problem.compute_s[members]
+    rows, limits = [], []
+    for k, i in enumerate(members):
+        slack = _relaxed(problem.slack_s[i])
+        if not slack < compute.sum():
+            continue
+        unit = slack if slack > 0.0 else 1.0
+        # A request longer than the slack excludes request k; a cap at twice the slack keeps the numbers even.
+        row = np.minimum(compute / unit, 2.0) if slack > 0.0 else (compute > 0.0).astype(np.float64)
+        limit = 1.0 if slack > 0.0 else 0.0
+        big = row.sum()
+        row = row.copy()
+        row[k] += big
+        rows.append(row)
+        limits.append(limit + big)
+    return np.array(rows).reshape(len(rows), members.size), np.array(limits)
+
+
+def _dot(variables: list[Any], amounts: ArrayLike) -> Any:
+    """Return the linear expression of integer ``amounts`` times ``variables``."""
+    cp_model = _need("ortools.sat.python.cp_model")
+    return cp_model.LinearExpr.weighted_sum(variables, [int(amount) for amount in np.asarray(amounts)])
+
+
+def _select(problem: SlotProblem, members: IntArray, taken: BoolArray) -> BoolArray:
+    selection = np.zeros(problem.size, dtype=np.bool_)
+    selection[members[taken]] = True
+    return selection
