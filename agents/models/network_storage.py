@@ -8,6 +8,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from agents.files import written_whole
 from agents.models.queue_network import NODE_INPUTS, REQUEST_INPUTS, RequestScorer
 from agents.policy import PolicyError
 
@@ -23,10 +24,9 @@ def save_scorer(network: RequestScorer, path: Path) -> None:
         "beams": network.beams,
         "inputs": [REQUEST_INPUTS, NODE_INPUTS],
     }
-    # In one go: an interrupted run shall not leave half a network in place of a whole one.
-    unfinished = path.with_suffix(".tmp")
-    save_file(tensors, unfinished, metadata={_ABOUT_KEY: json.dumps(about)})
-    unfinished.replace(path)
+    # An interrupted run shall not leave half a network in place of a whole one.
+    with written_whole(path) as temporary:
+        save_file(tensors, temporary, metadata={_ABOUT_KEY: json.dumps(about)})
 
 
 def load_scorer(path: Path) -> RequestScorer:

@@ -8,6 +8,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
+from agents.files import written_whole
 from agents.learning.search import CrossEntropy, EvolutionStrategy
 from agents.models.packing import PACKINGS, PackingName
 from agents.models.ranker_features import FEATURES
@@ -87,9 +88,8 @@ def save_state(state: SearchState, path: Path) -> None:
             "network.second": state.network.second,
             "network.steps": np.array([float(state.network.steps)]),
         }
-    unfinished = path.with_suffix(".unfinished")
-    save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, unfinished)
-    unfinished.replace(path)
+    with written_whole(path) as temporary:
+        save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, temporary)
 
 
 def load_state(path: Path, hidden_units: int) -> SearchState:

@@ -13,13 +13,14 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from agents.files import require_place, write_json
 from agents.optimal import Dftsp
 from agents.seeds import episode_seeds
 from edgellm_env.env.single import EdgeLLMEnv
 from edgellm_env.scenario import Scenario
 from experiments.datasets.collect import Collect
 from experiments.extras import MissingExtraError, require
-from experiments.results.measurements import measured_with, require_place, write_measurement
+from experiments.results.provenance import measured_with
 from experiments.results.records import effective_scenario
 
 OURS: Final = "collect"
@@ -88,9 +89,7 @@ class BenchmarkCollect:
             rows = [self._ours(Path(folder), workers, console), _theirs(minari, scenario, seeds, Path(folder))]
         console.print(_table(rows, scenario.name))
         if self.out is not None:
-            write_measurement(
-                self.out, {"metadata": about, "scenario": scenario.name, "rows": [asdict(row) for row in rows]}
-            )
+            write_json(self.out, {"metadata": about, "scenario": scenario.name, "rows": [asdict(row) for row in rows]})
         return rows
 
     def _ours(self, folder: Path, workers: int, console: Console) -> CollectSpeed:

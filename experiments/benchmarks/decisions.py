@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from agents.files import require_place, write_json
 from agents.optimal import dftsp_batches
 from agents.policy import Policy
 from agents.registry import build_policies
@@ -28,7 +29,7 @@ from edgellm_env.scenario import load_scenario
 from edgellm_env.solvers import solve_exact_batch
 from experiments.benchmarks.met_slots import settling_slots
 from experiments.benchmarks.throughput import Subject, Throughput, measure
-from experiments.results.measurements import measured_with, require_place, write_measurement
+from experiments.results.provenance import measured_with
 
 DFTSP: Final = "dftsp"
 FAST: Final = "largest batch, fast solver"
@@ -118,9 +119,7 @@ class BenchmarkDecisions:
                 rows += self._measure(name, batched, report)
                 progress.remove_task(task)
         if self.out is not None:
-            write_measurement(
-                self.out, {"metadata": {**about, "quick": self.quick}, "rows": [asdict(row) for row in rows]}
-            )
+            write_json(self.out, {"metadata": {**about, "quick": self.quick}, "rows": [asdict(row) for row in rows]})
         console.print(decision_table(rows))
         if self.out is not None:
             console.print(f"Rows: {self.out}")

@@ -11,11 +11,12 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from agents.files import require_place, write_json
 from edgellm_env import ENVIRONMENT_IDS
 from experiments.benchmarks.throughput import Subject, Throughput, measure
 from experiments.benchmarks.throughput_environments import GROWTH, PPO_SETTINGS, TRAINING, environment, growth, training
 from experiments.benchmarks.throughput_peers import PACKAGES, peers
-from experiments.results.measurements import measured_with, require_place, write_measurement
+from experiments.results.provenance import measured_with
 
 GROWTH_IDS = ("EdgeLLM/Batch-v0", "EdgeLLM/Rank-v0")
 _CAPACITIES = (32, 64, 128, 256, 512)
@@ -81,7 +82,7 @@ class BenchmarkEnv:
                 "notes": notes,
                 "rows": [asdict(row) for row in rows],
             }
-            write_measurement(self.out, document)
+            write_json(self.out, document)
         console.print(throughput_table(rows))
         for name, exponent in exponents.items():
             console.print(f"{name}: the time of a slot grows as N^{exponent:.2f}.")

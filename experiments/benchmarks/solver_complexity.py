@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import Progress, TaskID
 from rich.table import Table
 
+from agents.files import require_place, write_json
 from agents.seeds import episode_seeds
 from edgellm_env.scenario import load_scenario
 from experiments.benchmarks.met_slots import settled_slots, with_arrival_rate
@@ -23,7 +24,7 @@ from experiments.benchmarks.node_counts import (
     only,
     without,
 )
-from experiments.results.measurements import measured_with, require_place, write_measurement
+from experiments.results.provenance import measured_with
 
 PAPER_REDUCTION = 0.45
 """The headline of arXiv 2405.07140 (we read it of nodes): DFTSP cuts brute force's complexity by more than 45 %."""
@@ -76,7 +77,7 @@ class BenchmarkComplexity:
                 task = progress.add_task(f"{rate:g} requests/s", total=len(problems))
                 rows += count_nodes(problems, rate, self.node_limit, partial(_show, progress, task))
         if self.out is not None:
-            write_measurement(
+            write_json(
                 self.out,
                 {
                     "metadata": {**about, "scenario": scenario.name, "scenario_checksum": scenario.checksum},

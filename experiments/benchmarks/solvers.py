@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import Progress, TaskID
 from rich.table import Table
 
+from agents.files import require_place, write_json
 from agents.seeds import episode_seeds
 from edgellm_env.scenario import load_scenario
 from experiments.benchmarks.met_slots import MOST_REQUESTS, MetSlots, meet_slots, with_arrival_rate
@@ -23,7 +24,7 @@ from experiments.benchmarks.solver_timing import (
     require_references,
     time_solvers,
 )
-from experiments.results.measurements import measured_with, require_place, write_measurement
+from experiments.results.provenance import measured_with
 
 _MOST_EPISODES = 2**20  # far more than the search for slots plays
 _QUICK_SLOTS, _QUICK_REFERENCE_SLOTS = 20, 3
@@ -92,7 +93,7 @@ class BenchmarkSolvers:
                 ],
                 "rows": [asdict(row) for row in rows],
             }
-            write_measurement(self.out, document)
+            write_json(self.out, document)
         console.print(solver_table(scenario.name, blocks, limits))
         if self.out is not None:
             console.print(f"Rows: {self.out}")

@@ -7,12 +7,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
+from agents.files import require_place, write_text
 from agents.seeds import episode_seeds
 from edgellm_env.scenario import Scenario, load_scenario, scenario_names
 from experiments.grid.binding import Census, read_censuses, take_census, write_censuses
 from experiments.grid.evaluation import make_environment
 from experiments.pages.scenario_pages import scenarios_page
-from experiments.results.records import OutputError, effective_scenario
+from experiments.results.records import effective_scenario
 
 CENSUS_FILE = Path("docs/census.json")
 PAGE_FILE = Path("docs/scenarios.md")
@@ -41,7 +42,7 @@ class CensusCommand:
         """
         if self.slots < 1:
             raise ValueError(f"slots: {self.slots}; expected at least 1")
-        _require_folder(self.out)
+        require_place(self.out)
         censuses = read_censuses(self.out)
         scenarios = [one for name in self.scenario if (one := self._playable(name)) is not None]
         if not scenarios:
@@ -84,16 +85,11 @@ class ScenarioPages:
         """
         if not self.census.is_file():
             raise ValueError(f"census: {self.census} does not exist; expected what the census command writes")
-        _require_folder(self.out)
+        require_place(self.out)
         page = scenarios_page([load_scenario(name) for name in scenario_names()], read_censuses(self.census))
-        self.out.write_text(page, encoding="utf-8")
+        write_text(self.out, page)
         console.print(f"Page: {self.out}")
 
 
 def _show(progress: Progress, task: TaskID, seen: int) -> None:
     progress.update(task, completed=seen)
-
-
-def _require_folder(path: Path) -> None:
-    if not path.parent.is_dir() or path.is_dir():
-        raise OutputError(f"out: {path}; expected a file in a folder that exists")

@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from agents.files import prepare_folder
 from agents.policy import modes_of
 from agents.registry import BUILT_IN, Player, build_players
 from agents.seeds import episode_seeds
@@ -20,14 +21,8 @@ from experiments.report.recorder import record_episodes
 from experiments.report.recordings import FILE_NAME as RECORDINGS
 from experiments.report.recordings import write_recordings
 from experiments.results.plots import plot_throughput
-from experiments.results.records import (
-    command_line,
-    effective_scenario,
-    metadata,
-    prepare_folder,
-    write_results,
-    write_summary,
-)
+from experiments.results.provenance import metadata
+from experiments.results.records import effective_scenario, write_results, write_summary
 from experiments.results.summary import PolicySummary, summarise
 from experiments.results.tables import comparison_table, infeasible_texts, statistics_table
 
@@ -113,7 +108,7 @@ class Compare:
         return contest.rows
 
     def _metadata(self, scenario: Scenario, players: Sequence[Player], first_seed: int) -> dict[str, Any]:
-        return metadata(scenario, command_line()) | {
+        return metadata(scenario) | {
             "format": 2,
             "episodes": self.episodes,
             "seed": self.seed,

@@ -9,14 +9,14 @@ from typing import Annotated, Final
 import tyro
 from rich.console import Console
 
+from agents.files import OutputError, write_text
 from experiments.extras import require
 from experiments.grid.evaluation import EpisodeResult
 from experiments.report.document import Document, ReportError, make_document
 from experiments.report.page import render_page
 from experiments.report.recordings import FILE_NAME as RECORDINGS
 from experiments.report.recordings import Recordings, read_recordings
-from experiments.results.files import write_text_whole
-from experiments.results.records import OutputError, read_results_and_remarks
+from experiments.results.records import read_results_and_remarks
 
 MAXIMUM_BYTES: Final = 8_000_000
 """A page that can still be sent by mail and opened on a phone; more than half of it is the plotting library."""
@@ -99,7 +99,7 @@ def _results(folder: Path) -> tuple[dict[str, object], list[EpisodeResult], list
 
 def _write(path: Path, page: str) -> None:
     try:
-        write_text_whole(path, page)
+        write_text(path, page)
     except OSError as error:
         raise OutputError(
             f"out: {str(path)!r} can't be written: {error.strerror}; expected a file in a folder that exists"

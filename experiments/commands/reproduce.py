@@ -10,6 +10,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from agents.files import alone_in, prepare_folder, write_json, write_text
 from agents.seeds import episode_seeds
 from edgellm_env.scenario import load_scenario
 from experiments.benchmarks.node_counts import BRUTE_FORCE, FIRST_BATCH
@@ -39,9 +40,7 @@ from experiments.pages.reproduce_tables import (
     write_measures,
     write_reductions,
 )
-from experiments.results.files import alone_in, write_text_whole
-from experiments.results.measurements import measured_with
-from experiments.results.records import prepare_folder
+from experiments.results.provenance import measured_with
 
 COMPLEXITY, UTILISATION, LATENCIES = "complexity", "utilisation", "latency"
 _THROUGHPUT_NAMES: Final = tuple(figure.name for figure in throughput_figures(FULL))
@@ -106,7 +105,7 @@ class Reproduce:
                     f"out: {str(path.parent)!r} holds a study with {before}; expected the same, or another folder"
                 )
             return
-        write_text_whole(path, json.dumps(settings) + "\n")
+        write_json(path, settings)
 
 
 class _Study:
@@ -146,10 +145,8 @@ class _Study:
         by_rate = self._by_name[_THROUGHPUT_NAMES[0]]
         others = [one for measure in MEASURES if measure != THROUGHPUT for one in self._compare(by_rate, measure)]
         write_comparisons(self._out / "comparisons.csv", [*throughput, *others])
-        write_text_whole(
-            self._out / "summary.json", json.dumps(as_document(findings), indent=1, allow_nan=False) + "\n"
-        )
-        write_text_whole(self._out / "summary.md", as_markdown(findings))
+        write_json(self._out / "summary.json", as_document(findings))
+        write_text(self._out / "summary.md", as_markdown(findings))
         self._console.print(_verdict_table(findings.verdicts))
         self._console.print(f"Summary: {self._out / 'summary.md'}   Figures: {self._out / 'figures'}")
         return findings

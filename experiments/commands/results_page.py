@@ -7,6 +7,7 @@ from typing import Final
 
 from rich.console import Console
 
+from agents.files import write_text
 from experiments.grid.study_comparing import REFERENCE
 from experiments.grid.study_store import STORE
 from experiments.pages.aims import aims_section, failures_section
@@ -27,7 +28,6 @@ from experiments.pages.learning_sections import (
 from experiments.pages.results_figures import plot_behaviour, plot_curves, plot_rates
 from experiments.pages.scores import find
 from experiments.pages.stored_results import Results, read_stored
-from experiments.results.files import write_text_whole
 
 PAGE_FILE: Final = Path("docs/results.md")
 _CURVES: Final = "curves.png"
@@ -54,7 +54,7 @@ class ResultsPage:
         page = results_page(results, folder.name)
         folder.mkdir(parents=True, exist_ok=True)
         draw_figures(results, folder)
-        write_text_whole(self.out, page)
+        write_text(self.out, page)
         console.print(f"Page: {self.out}   Plots: {folder}", markup=False)
 
 

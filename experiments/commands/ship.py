@@ -8,13 +8,13 @@ from typing import Any, Final
 
 from rich.console import Console
 
+from agents.files import OutputError, write_json
 from agents.learning.runs import ABOUT, SCENARIO, WEIGHTS
 from agents.registry import build_policies
 from agents.seeds import episode_seeds
 from agents.shipping import CARD, SHIPPED_FOLDER
 from edgellm_env.scenario import load_scenario
 from experiments.grid.evaluation import evaluate
-from experiments.results.records import OutputError
 from experiments.results.summary import REFERENCE, summarise
 
 LARGEST_BYTES: Final = 1_000_000
@@ -67,7 +67,7 @@ class Ship:
         folder = self.to / str(about["agent"]) / scenario.name
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(model, folder / WEIGHTS)
-        (folder / CARD).write_text(json.dumps(card, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        write_json(folder / CARD, card)
         console.print(
             f"{about['agent']}:{scenario.name}   {card['validation']['gain_percent']:+.2f} % of DFTSP in validation"
             f"   {folder}"

@@ -1,6 +1,5 @@
 """``sweep``: policies compared at every point of a grid of scenario settings."""
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +8,7 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from agents.files import prepare_folder, write_json
 from agents.registry import build_players
 from agents.seeds import episode_seeds
 from experiments.grid.evaluation import EpisodeResult, environment_of, make_environment
@@ -16,8 +16,8 @@ from experiments.grid.parallel import processors
 from experiments.grid.points import make_points, parse_axis
 from experiments.grid.sweep_plan import Plan
 from experiments.grid.sweep_runner import Job, gather_rows, play_jobs
-from experiments.results.files import write_text_whole
-from experiments.results.records import command_line, effective_scenario, metadata, prepare_folder
+from experiments.results.provenance import metadata
+from experiments.results.records import effective_scenario
 from experiments.results.sweep_figures import plot_panels
 from experiments.results.sweep_output import (
     PointSummary,
@@ -84,7 +84,7 @@ class Sweep:
         job = self.prepare()
         plan, out = job.plan, job.out
         scenario = effective_scenario(self.scenario, self.trace, self.slots)
-        about = metadata(scenario, command or command_line())
+        about = metadata(scenario, command)
         with sweep_progress(console) as progress:
             task = progress.add_task(f"{len(plan.points)} points", total=plan.episodes)
             play_jobs([job], self.workers or processors(), self.ray, lambda done: progress.update(task, advance=done))
@@ -97,7 +97,7 @@ class Sweep:
         )
         write_tidy(out / "sweep.csv", plan.axes, plan.points, rows)
         document = {"metadata": about, **summary_document(plan.axes, summaries)}
-        write_text_whole(out / "sweep.json", json.dumps(document, indent=1, allow_nan=False) + "\n")
+        write_json(out / "sweep.json", document)
         plot_panels(
             throughput_panels(plan.axes, summaries),
             title,

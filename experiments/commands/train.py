@@ -9,13 +9,15 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from agents.files import OutputError, prepare_folder, write_json, write_text
 from agents.learners import LearnerName, make_learner, settings_path
 from agents.learning.runs import ABOUT, MODEL, SCENARIO
 from agents.learning.settings import Progress as Standing
 from agents.seeds import episode_seeds
 from edgellm_env.scenario import Scenario, load_scenario
 from experiments.grid.evaluation import make_environment
-from experiments.results.records import OutputError, command_line, effective_scenario, metadata, prepare_folder
+from experiments.results.provenance import metadata
+from experiments.results.records import effective_scenario
 
 
 @dataclass(frozen=True)
@@ -107,12 +109,12 @@ class Train:
             "seed": self.seed,
             "steps": steps,
             "hyper_parameters": settings,
-            **metadata(scenario, command_line()),
+            **metadata(scenario),
         }
         if not self.resume:
             if (run / ABOUT).exists() or (run / MODEL).exists():
                 raise OutputError(f"out: {run} holds a training run; expected another folder, or --resume")
-            (run / SCENARIO).write_text(scenario.to_yaml(), encoding="utf-8")
+            write_text(run / SCENARIO, scenario.to_yaml())
         else:
             if not (run / ABOUT).is_file():
                 raise OutputError(f"out: {run} holds no training run to --resume")
@@ -124,11 +126,11 @@ class Train:
                 raise OutputError(f"{run / SCENARIO}: changed since the run began")
             about["training_s"] = before.get("training_s", 0.0)
             about["resumed"] = [*before.get("resumed", []), before["command"]]
-        (run / ABOUT).write_text(json.dumps(about, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        write_json(run / ABOUT, about)
 
 
 def _note_time(run: Path, seconds: float) -> None:
     """Add wall-clock seconds to what the run took so far."""
     about = json.loads((run / ABOUT).read_text(encoding="utf-8"))
     about["training_s"] = round(about.get("training_s", 0.0) + seconds, 1)
-    (run / ABOUT).write_text(json.dumps(about, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    write_json(run / ABOUT, about)

@@ -10,6 +10,7 @@ import yaml
 from numpy.typing import NDArray
 from rich.console import Console
 
+from agents.files import write_text
 from agents.lookahead import SETTINGS_FILE, LookaheadSettings, request_values
 from agents.rollout import Arena
 from agents.seeds import episode_seeds
@@ -114,5 +115,5 @@ class TuneLookahead:
         header = "".join(line + "\n" for line in text.splitlines() if line.startswith("#"))
         table = yaml.safe_load(text) or {}
         table[scenario.name] = asdict(settings)
-        self.out.write_text(header + yaml.safe_dump(table, sort_keys=True), encoding="utf-8")
+        write_text(self.out, header + yaml.safe_dump(table, sort_keys=True))
         console.print(f"{scenario.name}: {settings}, stored in {self.out}")

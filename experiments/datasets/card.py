@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from agents.files import write_text
 from edgellm_env.scenario import load_scenario
 from experiments.datasets.census import EVERY
 from experiments.datasets.describe import OWN
@@ -26,7 +27,7 @@ def write_card(plan: Plan, totals: UnitTotals, metadata: dict[str, Any], size_by
     """Write page and plot into ``folder``."""
     scores = {"random": metadata["ref_min_score"], "DFTSP": metadata["ref_max_score"]}
     plot_returns(totals.returns, scores, f"{plan.dataset_id}: {plan.episodes} episodes", folder / PLOT)
-    (folder / CARD).write_text(card_text(plan, totals, metadata, size_bytes), encoding="utf-8")
+    write_text(folder / CARD, card_text(plan, totals, metadata, size_bytes))
 
 
 def card_text(plan: Plan, totals: UnitTotals, metadata: dict[str, Any], size_bytes: int) -> str:

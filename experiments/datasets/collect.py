@@ -12,6 +12,7 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from agents.files import PARTIAL, alone_in, prepare_folder, write_text
 from experiments.datasets.describe import OWN, as_json
 from experiments.datasets.errors import CollectionError, DatasetError
 from experiments.datasets.merge import merge_units, publish, read_metadata, start_afresh
@@ -22,8 +23,7 @@ from experiments.datasets.workers import run_tasks
 from experiments.extras import require
 from experiments.grid.evaluation import make_environment
 from experiments.grid.parallel import processors
-from experiments.results.files import PARTIAL, alone_in, write_text_whole
-from experiments.results.records import effective_scenario, prepare_folder
+from experiments.results.records import effective_scenario
 
 STAGING = ".collecting"
 """Folder in the datasets' root for what is not complete; hidden, so that Minari doesn't list it."""
@@ -157,7 +157,7 @@ def _check_plan(plan: Plan, staging: Path) -> None:
                 f"({', '.join(differ) or 'layout'}); expected the same, another id, or that folder removed"
             )
         return
-    write_text_whole(path, as_json(settings))
+    write_text(path, as_json(settings))
 
 
 def _clean_up(staging: Path, top: Path) -> None:

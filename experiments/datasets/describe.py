@@ -18,7 +18,7 @@ from experiments.datasets.plan import Plan
 from experiments.datasets.recorder import INTERFACES
 from experiments.datasets.totals import UnitTotals
 from experiments.datasets.work import REFERENCE_EPISODES
-from experiments.results.records import package_versions
+from experiments.results.provenance import package_versions
 
 OWN = "edgellm"
 """Key of everything in the metadata that Minari has no name for."""

@@ -1,6 +1,5 @@
 """``train --agent bc --dataset ID``: behaviour cloning from a dataset alone, then played in its environment."""
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import yaml
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from agents.files import OutputError, prepare_folder, write_json, write_text
 from agents.learning.cloning import Agreement, Epoch, clone
 from agents.learning.imitation import ImitationSettings
 from agents.learning.runs import ABOUT, SCENARIO, WEIGHTS
@@ -24,7 +24,7 @@ from experiments.datasets.describe import OWN
 from experiments.datasets.merge import read_metadata
 from experiments.datasets.stream import SlotSource, slot_loader
 from experiments.datasets.work import play_returns
-from experiments.results.records import OutputError, command_line, metadata, prepare_folder
+from experiments.results.provenance import metadata
 
 HELD_OUT = 0.1
 """Share of the episodes, the last ones, that training doesn't see."""
@@ -103,7 +103,7 @@ def clone_dataset(
         for behaviour in (policy, Expert())
     )
     result = Cloned(run / WEIGHTS, agreement, served, expert)
-    (run / SCENARIO).write_text(scenario.to_yaml(), encoding="utf-8")
+    write_text(run / SCENARIO, scenario.to_yaml())
     about = {
         "agent": "bc",
         "seed": seed,
@@ -111,9 +111,9 @@ def clone_dataset(
         "dataset_content_sha256": read_metadata(folder)[OWN]["content_sha256"],
         "hyper_parameters": settings.model_dump(mode="json"),
         "result": {name: value for name, value in asdict(result).items() if name != "model"},
-        **metadata(scenario, command_line()),
+        **metadata(scenario),
     }
-    (run / ABOUT).write_text(json.dumps(about, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    write_json(run / ABOUT, about)
     console.print(
         f"Held out ({agreement.slots:,} slots of {len(held_out):,} episodes): {agreement.marked:.1%} of the waiting "
         f"requests marked as recorded, {agreement.picked:.1%} of the recorded picks among its first choices"

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from agents.files import sync_folder
 from experiments.datasets.card import write_card
 from experiments.datasets.describe import describe, environment_spec, spaces_of
 from experiments.datasets.errors import CollectionError, DatasetError
@@ -15,7 +16,6 @@ from experiments.datasets.storage import group_name, read_about
 from experiments.datasets.totals import UnitTotals
 from experiments.datasets.work import REFERENCES, Reference, Unit
 from experiments.extras import require
-from experiments.results.files import sync_folder
 
 DATA_FILE = "main_data.hdf5"
 METADATA_FILE = "metadata.json"

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from agents.files import file_sha256
 from agents.registry import build_policies
 from agents.seeds import EPISODES_PER_SEED, episode_seeds
 from edgellm_env.env.engine import with_trace
@@ -15,7 +16,6 @@ from edgellm_env.scenario import Scenario, load_scenario
 from experiments.datasets.behaviour import Behaviour, Expert, Mixture, NoisyExpert, PolicyBehaviour, RandomOrder
 from experiments.datasets.errors import DatasetError
 from experiments.datasets.recorder import INTERFACES
-from experiments.results.files import file_sha256
 
 LAYOUT = 1
 """Version of how datasets are laid out; part of every plan, so that a resumed collection can't mix two."""

@@ -6,11 +6,11 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
+from agents.files import written_whole
 from experiments.datasets.errors import CollectionError
 from experiments.datasets.plan import Plan
 from experiments.datasets.work import Task
 from experiments.grid.parallel import ParallelError, stream_units
-from experiments.results.files import written_whole
 
 OnDone = Callable[[Task], None]
 _AGAIN = "what is complete is kept: run the same command again to continue"

@@ -12,6 +12,7 @@ from typing import Final
 
 import numpy as np
 
+from agents.files import write_json
 from agents.optimal import Dftsp
 from edgellm_env.scenario import Scenario
 from edgellm_env.slot.problem import SlotProblem
@@ -151,4 +152,4 @@ def read_censuses(path: Path) -> dict[str, Census]:
 def write_censuses(path: Path, censuses: Mapping[str, Census]) -> None:
     """Store censuses as JSON, by scenario name."""
     records = {name: asdict(censuses[name]) for name in sorted(censuses)}
-    path.write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
+    write_json(path, records)

@@ -10,7 +10,6 @@ from experiments.benchmarks.node_counts import BRUTE_FORCE, DFTSP, FIRST_BATCH
 from experiments.benchmarks.solver_complexity import BenchmarkComplexity
 from experiments.grid.reproduce_study import SCENARIO, Size
 from experiments.pages.claims import NodeReduction
-from experiments.results.files import written_whole
 from experiments.results.statistics import Estimate
 from experiments.results.sweep_figures import Curve, Panel, plot_panels
 
@@ -34,9 +33,8 @@ def count_study_nodes(size: Size, seed: int, path: Path) -> list[dict[str, Any]]
         RuntimeError: searches disagree on a slot's count.
     """
     if not path.is_file():
-        with written_whole(path) as temporary:
-            rates = list(size.node_rates_rps)
-            BenchmarkComplexity(SCENARIO, rates, size.node_slots, seed=seed, out=temporary).run(Console(quiet=True))
+        rates = list(size.node_rates_rps)
+        BenchmarkComplexity(SCENARIO, rates, size.node_slots, seed=seed, out=path).run(Console(quiet=True))
     rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["rows"]
     return [row for row in rows if row["search"] in SEARCHES]
 

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import yaml
 
+from agents.files import write_text
 from agents.learners import LearnerName, settings_path
 from agents.models.ranker_features import CONTEXT_FEATURES
 
@@ -54,5 +55,5 @@ def ablated_settings(agent: LearnerName, ablation: str) -> Mapping[str, Any]:
 
 def write_ablated_settings(agent: LearnerName, ablation: str, path: Path) -> Path:
     """Write :func:`ablated_settings` as YAML; return ``path``."""
-    path.write_text(yaml.safe_dump(dict(ablated_settings(agent, ablation)), sort_keys=False), encoding="utf-8")
+    write_text(path, yaml.safe_dump(dict(ablated_settings(agent, ablation)), sort_keys=False))
     return path

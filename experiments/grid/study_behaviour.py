@@ -18,7 +18,7 @@ from edgellm_env.scenario import Scenario
 from experiments.grid.evaluation import make_environment, policy_generator
 from experiments.grid.study_store import STORE, write_document
 from experiments.grid.study_testing import shipped_scenario
-from experiments.results.records import package_versions
+from experiments.results.provenance import package_versions
 
 CHANCE_BOUNDS: Final = (0.0, 1.0, 2.0, 3.0, 4.0, 6.0)
 FOOTPRINT_BOUNDS: Final = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5)

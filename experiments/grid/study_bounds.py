@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
+from agents.files import OutputError
 from experiments.grid.study_store import (
     STORE,
     Comparison,
@@ -15,7 +16,6 @@ from experiments.grid.study_store import (
     read_document,
     write_comparison,
 )
-from experiments.results.records import OutputError
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Final
 
 from rich.console import Console
 
+from agents.files import OutputError, file_sha256
 from agents.registry import BUILT_IN, build_policies
 from agents.shipping import shipped_agents
 from edgellm_env.scenario import Scenario, load_scenario
@@ -28,8 +29,7 @@ from experiments.grid.study_testing import (
     shipped_training,
     studied_scenario,
 )
-from experiments.results.files import file_sha256
-from experiments.results.records import OutputError, package_versions
+from experiments.results.provenance import package_versions
 
 REFERENCE: Final = "dftsp"
 

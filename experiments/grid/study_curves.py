@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Final
 
+from agents.files import OutputError
 from agents.learning.runs import TENSORBOARD
 from experiments.grid.study_store import Curve
-from experiments.results.records import OutputError
 
 THROUGHPUT: Final = "validation/throughput_rps"
 EXPERT: Final = "validation/expert_throughput_rps"

@@ -14,9 +14,8 @@ from typing import Any, Final, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from agents.files import OutputError, write_text
 from experiments.grid.evaluation import EpisodeResult
-from experiments.results.files import write_text_whole
-from experiments.results.records import OutputError
 
 STORE: Final = Path("docs/results/data")
 COLUMNS: Final = tuple(one.name for one in fields(EpisodeResult))
@@ -198,7 +197,7 @@ def read_runs(store: Path) -> list[TrainedRun]:
 def write_document(path: Path, document: Mapping[str, Any]) -> None:
     """Write JSON whole or not at all; lists without names in them take a line each."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_text_whole(path, _as_text(document, 0) + "\n")
+    write_text(path, _as_text(document, 0) + "\n")
 
 
 def read_document(path: Path) -> dict[str, Any]:

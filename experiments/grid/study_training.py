@@ -1,7 +1,6 @@
 """``study train``: learners with several training seeds, each then played on test episodes; resumable run by run."""
 
 import dataclasses
-import json
 import shlex
 import shutil
 import time
@@ -11,6 +10,7 @@ from typing import Any, Final
 
 from rich.console import Console
 
+from agents.files import OutputError, prepare_folder, write_json
 from agents.learners import LearnerName, make_learner
 from agents.learning.runs import ABOUT
 from agents.learning.settings import Settings
@@ -30,8 +30,7 @@ from experiments.grid.study_store import (
     write_run,
 )
 from experiments.grid.study_testing import TEST_EPISODES, play_test_episodes, shipped_scenario
-from experiments.results.machine import machine
-from experiments.results.records import OutputError, package_versions, prepare_folder
+from experiments.results.provenance import machine, package_versions
 
 RUNS: Final = Path("runs/study")
 CURVE: Final = "curve.json"
@@ -194,8 +193,8 @@ class StudyTrain:
         about = read_document(unfinished / ABOUT)
         curve = read_curve(unfinished, time.time() - about["training_s"])
         # The command that trains this run by itself: what a shipped agent's card should tell.
-        (unfinished / ABOUT).write_text(json.dumps(about | {"command": self._command(task)}, indent=1) + "\n")
-        (unfinished / CURVE).write_text(json.dumps(asdict(curve)) + "\n", encoding="utf-8")
+        write_json(unfinished / ABOUT, about | {"command": self._command(task)})
+        write_json(unfinished / CURVE, asdict(curve))
         unfinished.rename(task.folder)
 
     def _command(self, task: _Task) -> str:

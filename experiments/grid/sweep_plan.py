@@ -6,10 +6,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from agents.files import file_sha256, write_text
 from experiments.grid.contest import SHARE_EPISODES, Share, play_share
 from experiments.grid.evaluation import EpisodeResult, PolicyFailure, PolicyFailureError
 from experiments.grid.points import Axis, Point
-from experiments.results.files import file_sha256, write_text_whole
 
 EPISODES_PER_UNIT: Final = SHARE_EPISODES
 """As compare's, so that a policy plays alike in both. They take seconds: little is lost when a sweep is killed."""
@@ -99,7 +99,7 @@ def play_unit(plan: Plan, unit: Unit) -> list[EpisodeResult]:
 
 def write_unit(path: Path, rows: list[EpisodeResult]) -> None:
     """Write a unit's rows, whole or not at all."""
-    write_text_whole(path, json.dumps([asdict(row) for row in rows], allow_nan=False) + "\n")
+    write_text(path, json.dumps([asdict(row) for row in rows], allow_nan=False) + "\n")
 
 
 def read_unit(path: Path) -> list[EpisodeResult]:

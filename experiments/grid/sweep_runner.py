@@ -8,11 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from agents.files import alone_in, write_json
 from experiments.grid.evaluation import EpisodeResult, require_same_traces
 from experiments.grid.parallel import run_units
 from experiments.grid.points import SweepError
 from experiments.grid.sweep_plan import Plan, Unit, play_unit, read_unit, write_unit
-from experiments.results.files import alone_in, write_text_whole
 
 UNITS = "units"
 """Folder that keeps the rows of each unit; what is there is never played again."""
@@ -106,4 +106,4 @@ def _check_plan(plan: Plan, path: Path) -> None:
                 "expected the same, or another folder"
             )
         return
-    write_text_whole(path, json.dumps(settings, indent=1) + "\n")
+    write_json(path, settings)

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from agents.files import write_csv
 from experiments.commands.sweep import SweepResult
 from experiments.grid.points import label_text
 from experiments.grid.reproduce_comparing import compare_points
 from experiments.grid.reproduce_latencies import QUANTILES, Latencies
 from experiments.grid.reproduce_study import BASELINES, DFTSP
 from experiments.pages.claims import Comparison, NodeReduction
-from experiments.results.files import write_csv_whole
 from experiments.results.statistics import Estimate, bootstrap_mean
 
 _ESTIMATE = ("mean", "low", "high")
@@ -43,14 +43,14 @@ def write_measures(path: Path, results: Sequence[SweepResult], measures: Sequenc
                     difference = None if name == DFTSP else next(compared).difference
                     above = "" if difference is None else difference.mean >= 0
                     lines.append([*place, name, measure, *_parts(estimate), *_parts(difference), above])
-    write_csv_whole(path, header, lines)
+    write_csv(path, header, lines)
 
 
 def write_comparisons(path: Path, comparisons: Sequence[Comparison]) -> None:
     """Write every comparison that a claim is judged on."""
     header = ["figure", "point", "baseline", "measure", "dftsp", "baseline_value"]
     header += [f"difference_{part}" for part in _ESTIMATE] + ["standing"]
-    write_csv_whole(
+    write_csv(
         path,
         header,
         (
@@ -78,13 +78,13 @@ def write_reductions(path: Path, reductions: Sequence[NodeReduction]) -> None:
         values = asdict(one)
         values.pop("reduction")
         lines.append([*values.values(), *_parts(one.reduction)])
-    write_csv_whole(path, header, lines)
+    write_csv(path, header, lines)
 
 
 def write_latencies(path: Path, latencies: Sequence[Latencies]) -> None:
     """Write the distribution of latencies: the share delivered within so many seconds."""
     header = ["policy", "within_s", "share_of_served", "share_of_arrived"]
-    write_csv_whole(
+    write_csv(
         path,
         header,
         (

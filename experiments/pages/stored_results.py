@@ -8,11 +8,11 @@ from typing import Final
 
 from pydantic import TypeAdapter
 
+from agents.files import OutputError
 from experiments.benchmarks.decisions import DecisionTime
 from experiments.grid.study_behaviour import Behaviour
 from experiments.grid.study_store import Comparison, TrainedRun, read_comparisons, read_document, read_runs, validated
 from experiments.pages.scores import COUPLED, Score, compared_scores, trained_scores
-from experiments.results.records import OutputError
 
 DECISIONS: Final = "decisions.json"
 SCENARIO_ORDER: Final = (*COUPLED, "paper", "spillover", "bursty", "quantized", "azure-conv")

@@ -9,7 +9,7 @@ from typing import Annotated, Final, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from experiments.results.files import written_whole
+from agents.files import written_whole
 
 FILE_NAME: Final = "recordings.json.gz"
 WAITING, SERVED, EXPIRED, REJECTED, BLOCKED = range(5)

@@ -1,29 +1,18 @@
-"""Writes results where others find them: JSON with everything, CSV with the summary, and how they came about."""
+"""A comparison's results on disk: JSON with everything, CSV with the summary."""
 
 import json
-import platform
-import shlex
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, fields
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from agents.files import write_csv, write_json
 from edgellm_env.env.engine import with_trace
 from edgellm_env.scenario import Scenario, load_scenario
 from experiments.grid.bounds import EpisodeBound
 from experiments.grid.contest import Contest
 from experiments.grid.evaluation import EpisodeResult, PolicyFailure
-from experiments.results.files import write_csv_whole, write_text_whole
-from experiments.results.machine import machine
 from experiments.results.summary import ESTIMATES, PolicySummary
-
-PACKAGES = ("edgellm-env", "gymnasium", "numpy", "numba", "stable-baselines3", "sb3-contrib", "torch", "highspy", "ray")
-
-
-class OutputError(ValueError):
-    """A place to write to that can't be used."""
 
 
 def effective_scenario(name: str, trace: Path | None, slots: int | None) -> Scenario:
@@ -34,50 +23,6 @@ def effective_scenario(name: str, trace: Path | None, slots: int | None) -> Scen
     """
     scenario = with_trace(load_scenario(name), trace)
     return scenario if slots is None else scenario.with_values({"timing.episode_slots": slots})
-
-
-def prepare_folder(path: Path) -> Path:
-    """Make sure that results can be written to ``path``, before any work is done.
-
-    Raises:
-        OutputError: it is a file, or can't be made or written to.
-    """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        probe = path / ".writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise OutputError(f"out: {str(path)!r} can't be used as a folder for results: {error.strerror}") from error
-    return path
-
-
-def package_versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that results depend on; those not installed are left out."""
-    versions = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return versions
-
-
-def command_line() -> str:
-    """Return the command that is running."""
-    return shlex.join(["python", "-m", "experiments", *sys.argv[1:]])
-
-
-def metadata(scenario: Scenario, command: str) -> dict[str, Any]:
-    """Return what a result needs to be understood and repeated."""
-    return {
-        "scenario": scenario.name,
-        "scenario_checksum": scenario.checksum,
-        "settings": scenario.model_dump(mode="json"),
-        "versions": package_versions(),
-        "machine": machine(),
-        "command": command,
-    }
 
 
 def write_results(
@@ -97,7 +42,7 @@ def write_results(
     }
     if bounds:
         document["bounds"] = [asdict(bound) for bound in bounds]
-    write_text_whole(path, json.dumps(document, indent=1, allow_nan=False) + "\n")
+    write_json(path, document)
 
 
 def read_results(path: Path) -> tuple[dict[str, Any], list[EpisodeResult]]:
@@ -139,4 +84,4 @@ def write_summary(path: Path, summaries: Sequence[PolicySummary]) -> None:
         values = asdict(summary)
         nested = [values[name] or dict.fromkeys(parts) for name in ESTIMATES]
         rows.append([*(values[name] for name in plain), *(one[part] for one in nested for part in parts)])
-    write_csv_whole(path, [*plain, *(f"{name}_{part}" for name in ESTIMATES for part in parts)], rows)
+    write_csv(path, [*plain, *(f"{name}_{part}" for name in ESTIMATES for part in parts)], rows)

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from agents.files import written_whole
 from experiments.grid.points import Label, label_text
-from experiments.results.files import written_whole
 from experiments.results.statistics import Estimate
 
 # Okabe and Ito's palette, without its yellow, which is too light for a line.

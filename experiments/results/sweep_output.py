@@ -8,9 +8,9 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from agents.files import write_csv
 from experiments.grid.evaluation import EpisodeResult
 from experiments.grid.points import Axis, Point, label_text
-from experiments.results.files import write_csv_whole
 from experiments.results.summary import REFERENCE, PolicySummary, summarise
 from experiments.results.sweep_figures import Curve, Panel
 
@@ -38,7 +38,7 @@ def write_tidy(
         for point, own in zip(points, rows, strict=True)
         for row in own
     )
-    write_csv_whole(path, header, lines)
+    write_csv(path, header, lines)
 
 
 def summary_document(axes: Sequence[Axis], summaries: Sequence[PointSummary]) -> dict[str, Any]:

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from experiments.results.files import file_sha256, write_csv_whole, write_text_whole, written_whole
+from agents.files import file_sha256, write_csv, write_text, written_whole
 
 
 def test_what_is_written_gets_its_name_and_nothing_else_stays(tmp_path: Path) -> None:
-    write_text_whole(tmp_path / "page.md", "Näher\n")
-    write_csv_whole(tmp_path / "table.csv", ["a", "b"], [[1, "x,y"]])
+    write_text(tmp_path / "page.md", "Näher\n")
+    write_csv(tmp_path / "table.csv", ["a", "b"], [[1, "x,y"]])
     assert (tmp_path / "page.md").read_text(encoding="utf-8") == "Näher\n"
     assert (tmp_path / "table.csv").read_text() == 'a,b\n1,"x,y"\n'
     assert sorted(path.name for path in tmp_path.iterdir()) == ["page.md", "table.csv"]

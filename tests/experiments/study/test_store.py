@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from agents.files import OutputError
 from experiments.grid.study_store import (
     comparison_path,
     read_comparison,
@@ -14,7 +15,6 @@ from experiments.grid.study_store import (
     write_document,
     write_run,
 )
-from experiments.results.records import OutputError
 from tests.experiments.study.stored import comparison, run
 
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from agents.files import alone_in
 from experiments.__main__ import main
 from experiments.grid import sweep_plan as plan_module
 from experiments.grid import sweep_runner as runner
-from experiments.results.files import alone_in
 from experiments.results.records import read_results
 from tests.conftest import SAMPLE_TRACE
 

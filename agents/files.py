@@ -3,6 +3,7 @@
 import csv
 import fcntl
 import hashlib
+import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,36 @@ PARTIAL: Final = ".partial"
 
 class FolderInUseError(RuntimeError):
     """Another process works in the folder."""
+
+
+class OutputError(ValueError):
+    """A place to write to, or to read from, that can't be used."""
+
+
+def prepare_folder(path: Path) -> Path:
+    """Make sure that results can be written to ``path``, before any work is done.
+
+    Raises:
+        OutputError: it is a file, or can't be made or written to.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise OutputError(f"out: {str(path)!r} can't be used as a folder for results: {error.strerror}") from error
+    return path
+
+
+def require_place(path: Path | None) -> None:
+    """Make sure that a file can be written to ``path`` (None: nothing will be written), before any work is done.
+
+    Raises:
+        OutputError: it is a folder, or its folder does not exist.
+    """
+    if path is not None and (not path.parent.is_dir() or path.is_dir()):
+        raise OutputError(f"out: {path}; expected a file in a folder that exists")
 
 
 @contextmanager
@@ -56,13 +87,18 @@ def written_whole(path: Path) -> Iterator[Path]:
     sync_folder(path.parent)
 
 
-def write_text_whole(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
     """Write a text file that appears whole or not at all."""
     with written_whole(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_csv_whole(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+def write_json(path: Path, document: Any) -> None:
+    """Write a JSON file that appears whole or not at all; numbers that are not finite are refused."""
+    write_text(path, json.dumps(document, indent=1, allow_nan=False) + "\n")
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Write a CSV file that appears whole or not at all."""
     with written_whole(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
