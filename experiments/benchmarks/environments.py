@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import Progress
@@ -114,14 +115,9 @@ class BenchmarkEnv:
 
 def growth_exponent(rows: Sequence[Throughput], environment_id: str) -> float:
     """Return the exponent e of the best fit of processor time per slot by c·N^e over queues of N, always full."""
-    points = [
-        (math.log(float(row.name.rpartition("= ")[2])), -math.log(row.per_cpu_s))
-        for row in rows
-        if row.group == GROWTH and row.name.startswith(environment_id)
-    ]
-    mean_x, mean_y = (sum(values) / len(points) for values in zip(*points, strict=True))
-    spread = math.fsum((x - mean_x) ** 2 for x, _ in points)
-    return math.fsum((x - mean_x) * (y - mean_y) for x, y in points) / spread
+    own = [row for row in rows if row.group == GROWTH and row.name.startswith(environment_id)]
+    lengths = [float(row.name.rpartition("= ")[2]) for row in own]
+    return float(np.polyfit(np.log(lengths), -np.log([row.per_cpu_s for row in own]), deg=1)[0])
 
 
 def throughput_table(rows: Sequence[Throughput]) -> Table:

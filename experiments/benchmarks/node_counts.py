@@ -7,9 +7,6 @@ looked at, whether or not it was cut there.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 
-import numpy as np
-
-from edgellm_env.arrays import FloatArray, IntArray
 from edgellm_env.slot.problem import SlotProblem
 from edgellm_env.solvers import solve_dftsp
 from edgellm_env.solvers.dftsp import NO_PRUNING, Pruning
@@ -124,12 +121,4 @@ def count_nodes(
 
 def _saved(dftsp: Sequence[int], other: Sequence[int]) -> Estimate:
     """Return 1 - (sum of ``dftsp`` / sum of ``other``) over slots, both searches on the same."""
-    ours, theirs = np.array(dftsp, dtype=np.float64), np.array(other, dtype=np.float64)
-
-    def statistic(draws: Sequence[IntArray]) -> FloatArray:
-        visited = theirs[draws[0]].sum(axis=1)
-        # Where nothing was visited, nothing can be saved: not defined.
-        kept = np.divide(ours[draws[0]].sum(axis=1), visited, out=np.full(visited.shape, np.nan), where=visited > 0)
-        return np.asarray(1.0 - kept)
-
-    return bootstrap(statistic, [ours.size])
+    return bootstrap(lambda ours, theirs, axis: 1.0 - ours.sum(axis=axis) / theirs.sum(axis=axis), dftsp, other)

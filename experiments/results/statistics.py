@@ -1,30 +1,28 @@
 """Statistics over episodes with their uncertainty, as ``docs/protocol.md`` defines them.
 
-Intervals are 95 % percentile bootstraps, stratified: episodes are drawn with replacement within each stratum (a
-scenario), and always with all their policies, so that what policies have in common in an episode stays in common.
+Intervals are 95 % percentile bootstraps over episodes. An episode is always drawn with all its policies, so that what
+policies have in common in an episode stays in common.
 """
 
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from edgellm_env.arrays import FloatArray, IntArray
+from edgellm_env.arrays import FloatArray
 
 CONFIDENCE: Final = 0.95
 RESAMPLES: Final = 10_000
 TRIMMED: Final = 0.25
 """What the interquartile mean leaves out at either end."""
 
-_CHUNK: Final = 1_000
+_BATCH: Final = 1_000  # draws at a time, for the memory's sake
 
-Strata = Sequence[ArrayLike]
-"""A number per episode, (n_s,), for each stratum; one stratum is a list of one."""
-
-Statistic = Callable[[Sequence[IntArray]], FloatArray]
-"""From R draws of episodes, (R, n_s) indices for each stratum, to (R,) values."""
+Statistic = Callable[..., Any]
+"""From arrays (..., n) of episodes, and ``axis`` = -1, to (...)."""
 
 
 @dataclass(frozen=True)
@@ -48,160 +46,95 @@ class Estimate:
         return f"{self.mean:{form}}{interval}"
 
 
-def bootstrap(statistic: Statistic, sizes: Sequence[int], seed: int = 0, resamples: int = RESAMPLES) -> Estimate:
-    """Return a statistic with its stratified percentile-bootstrap interval.
+def bootstrap(statistic: Statistic, *samples: ArrayLike, seed: int = 0, resamples: int = RESAMPLES) -> Estimate:
+    """Return a statistic with its percentile-bootstrap interval.
 
     Args:
-        statistic: of draws of episodes; a value that is not finite means that it is not defined for a draw.
-        sizes: episodes of each stratum.
+        statistic: of the samples or of draws of them; a value that is not finite means that it is not defined there.
+        samples: (n,) each, a number per episode; an episode is drawn from all of them at once.
         seed: of the resampling; the same data give the same interval.
         resamples: how often to draw.
 
     Returns:
-        The estimate; without interval where every stratum has one episode, or a draw has no such statistic.
+        The estimate; without interval where there is one episode, or a draw has no such statistic.
+
+    Raises:
+        ValueError: no values, values that are not finite, or samples of different episodes.
     """
-    value = float(statistic([np.arange(size)[None] for size in sizes])[0])
-    if max(sizes) == 1:
+    from scipy import stats  # noqa: PLC0415 - takes a second, and is part of an extra
+
+    arrays = _checked(*samples)
+    value = float(statistic(*arrays, axis=-1))
+    if arrays[0].size == 1:
         return Estimate(value, None, None)
-    rng = np.random.default_rng(seed)
-    values = np.empty(resamples)
-    for first in range(0, resamples, _CHUNK):
-        part = values[first : first + _CHUNK]
-        part[:] = statistic([rng.integers(size, size=(part.size, size)) for size in sizes])
-    if not np.isfinite(values).all():
+    with warnings.catch_warnings(action="ignore"):  # of draws that have no such statistic
+        found = stats.bootstrap(
+            arrays, statistic, n_resamples=resamples, batch=_BATCH, vectorized=True, paired=True,
+            confidence_level=CONFIDENCE, method="percentile", rng=np.random.default_rng(seed),
+        )  # fmt: skip
+    if not np.isfinite(found.bootstrap_distribution).all():
         return Estimate(value, None, None)
-    low, high = np.quantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return Estimate(value, float(low), float(high))
+    return Estimate(value, float(found.confidence_interval.low), float(found.confidence_interval.high))
 
 
 def bootstrap_mean(values: ArrayLike, seed: int = 0, resamples: int = RESAMPLES) -> Estimate:
-    """Return the mean of ``values`` (n,), one per episode of one stratum.
-
-    Raises:
-        ValueError: no values, or values that are not finite.
-    """
-    (array,) = _checked([values])
-    return bootstrap(lambda draws: array[draws[0]].mean(axis=1), [array.size], seed, resamples)
+    """Return the mean of ``values`` (n,), one per episode."""
+    return bootstrap(np.mean, values, seed=seed, resamples=resamples)
 
 
-def paired_difference(values: ArrayLike, reference: ArrayLike, seed: int = 0) -> Estimate:
-    """Return the mean of ``values`` - ``reference``, episode by episode.
-
-    Raises:
-        ValueError: different lengths.
-    """
-    ours, theirs = np.asarray(values, dtype=np.float64), np.asarray(reference, dtype=np.float64)
-    if ours.shape != theirs.shape:
-        raise ValueError(f"values: shape {ours.shape}; expected {theirs.shape} as reference")
-    return bootstrap_mean(ours - theirs, seed)
+def paired_difference(values: ArrayLike, reference: ArrayLike) -> Estimate:
+    """Return the mean of ``values`` - ``reference``, episode by episode."""
+    ours, theirs = _checked(values, reference)
+    return bootstrap_mean(ours - theirs)
 
 
-def interquartile_mean(strata: Strata, seed: int = 0) -> Estimate:
-    """Return the mean of the middle half of all values: a quarter, rounded down, is left out at either end."""
-    arrays = _checked(strata)
+def interquartile_mean(values: ArrayLike) -> Estimate:
+    """Return the mean of the middle half of ``values``: a quarter, rounded down, is left out at either end."""
+    from scipy import stats  # noqa: PLC0415
 
-    def statistic(draws: Sequence[IntArray]) -> FloatArray:
-        pooled = np.sort(np.concatenate([array[draw] for array, draw in zip(arrays, draws, strict=True)], axis=1))
-        cut = int(TRIMMED * pooled.shape[1])
-        return np.asarray(pooled[:, cut : pooled.shape[1] - cut].mean(axis=1))
-
-    return bootstrap(statistic, _sizes(arrays), seed)
+    return bootstrap(lambda ours, axis: stats.trim_mean(ours, TRIMMED, axis=axis), values)
 
 
-def improvement_probability(strata: Strata, reference: Strata, seed: int = 0) -> Estimate:
-    """Return the probability that an episode of ours beats an episode of the reference's, mean over strata.
+def improvement_probability(values: ArrayLike, reference: ArrayLike) -> Estimate:
+    """Return the probability that an episode of ours beats an episode of the reference's.
 
     It is the Mann-Whitney statistic over the number of pairs: every episode against every episode, a tie counts half.
-
-    Raises:
-        ValueError: other episodes than the reference.
     """
-    ours, theirs = _paired(strata, reference)
-    wins = [
-        (mine[:, None] > other).astype(np.float64) + 0.5 * (mine[:, None] == other)
-        for mine, other in zip(ours, theirs, strict=True)
-    ]
+    from scipy import stats  # noqa: PLC0415
 
-    def statistic(draws: Sequence[IntArray]) -> FloatArray:
-        return _mean_over_strata([_share_of_wins(win, draw) for win, draw in zip(wins, draws, strict=True)])
+    def statistic(ours: FloatArray, theirs: FloatArray, axis: int) -> Any:
+        size = ours.shape[axis]
+        ranks = stats.rankdata(np.concatenate([ours, theirs], axis=axis), axis=axis)[..., :size]
+        return (ranks.sum(axis=axis) - size * (size + 1) / 2) / size**2
 
-    return bootstrap(statistic, _sizes(ours), seed)
+    return bootstrap(statistic, values, reference)
 
 
-def normalised_score(strata: Strata, zero: Strata, one: Strata, seed: int = 0) -> Estimate | None:
-    """Return the mean on a scale where the mean of ``zero`` is 0 and that of ``one`` is 1, mean over strata.
-
-    None where the two do not differ. Their episodes are drawn anew together with ours.
-
-    Raises:
-        ValueError: other episodes than those of ``zero`` and ``one``.
-    """
-    ours, bottom = _paired(strata, zero)
-    _, top = _paired(strata, one)
-    if any(low.mean() == high.mean() for low, high in zip(bottom, top, strict=True)):
+def normalised_score(values: ArrayLike, zero: ArrayLike, one: ArrayLike) -> Estimate | None:
+    """Return the mean on a scale where ``zero``'s mean is 0 and that of ``one`` is 1; None where the two are equal."""
+    ours, bottom, top = _checked(values, zero, one)
+    if bottom.mean() == top.mean():
         return None
 
-    def statistic(draws: Sequence[IntArray]) -> FloatArray:
-        scores = []
-        for mine, low, high, draw in zip(ours, bottom, top, draws, strict=True):
-            base = low[draw].mean(axis=1)
-            with np.errstate(divide="ignore", invalid="ignore"):  # a draw in which the two are equal has no scale
-                scores.append((mine[draw].mean(axis=1) - base) / (high[draw].mean(axis=1) - base))
-        return _mean_over_strata(scores)
+    def statistic(ours: FloatArray, low: FloatArray, high: FloatArray, axis: int) -> Any:
+        base = low.mean(axis=axis)
+        return (ours.mean(axis=axis) - base) / (high.mean(axis=axis) - base)
 
-    return bootstrap(statistic, _sizes(ours), seed)
+    return bootstrap(statistic, ours, bottom, top)
 
 
-def share_of(strata: Strata, whole: Strata, seed: int = 0) -> Estimate | None:
-    """Return the sum of all values over the sum of ``whole``, mean over strata; None where that is 0 in one.
-
-    Raises:
-        ValueError: other episodes than those of ``whole``.
-    """
-    ours, theirs = _paired(strata, whole)
-    if any(other.sum() == 0.0 for other in theirs):
+def share_of(values: ArrayLike, whole: ArrayLike) -> Estimate | None:
+    """Return the sum of ``values`` over the sum of ``whole``; None where that is 0."""
+    if not np.any(whole):
         return None
-
-    def statistic(draws: Sequence[IntArray]) -> FloatArray:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return _mean_over_strata(
-                [
-                    mine[draw].sum(axis=1) / other[draw].sum(axis=1)
-                    for mine, other, draw in zip(ours, theirs, draws, strict=True)
-                ]
-            )
-
-    return bootstrap(statistic, _sizes(ours), seed)
+    return bootstrap(lambda ours, theirs, axis: ours.sum(axis=axis) / theirs.sum(axis=axis), values, whole)
 
 
-def _share_of_wins(wins: FloatArray, draw: IntArray) -> FloatArray:
-    """Mean of ``wins`` (n, n) over all pairs of drawn episodes, (R,): how often each was drawn is all that matters."""
-    rows, size = draw.shape
-    places = (draw + size * np.arange(rows)[:, None]).ravel()
-    drawn = np.bincount(places, minlength=rows * size).reshape(rows, size).astype(np.float64)
-    return np.asarray(((drawn @ wins) * drawn).sum(axis=1) / size**2)
-
-
-def _mean_over_strata(values: Sequence[FloatArray]) -> FloatArray:
-    return np.asarray(np.mean(values, axis=0))
-
-
-def _sizes(arrays: Sequence[FloatArray]) -> list[int]:
-    return [array.size for array in arrays]
-
-
-def _checked(strata: Strata) -> list[FloatArray]:
-    arrays = [np.asarray(values, dtype=np.float64) for values in strata]
+def _checked(*samples: ArrayLike) -> list[FloatArray]:
+    arrays = [np.asarray(values, dtype=np.float64) for values in samples]
     for array in arrays:
         if array.ndim != 1 or not array.size or not np.isfinite(array).all():
             raise ValueError(f"values: {array}; expected at least one finite number")
-    if not arrays:
-        raise ValueError("values: none; expected at least one stratum")
+        if array.shape != arrays[0].shape:
+            raise ValueError(f"values: {arrays[0].size} episodes; expected {array.size} as in the others")
     return arrays
-
-
-def _paired(strata: Strata, others: Strata) -> tuple[list[FloatArray], list[FloatArray]]:
-    ours, theirs = _checked(strata), _checked(others)
-    if _sizes(ours) != _sizes(theirs):
-        raise ValueError(f"values: {_sizes(ours)} episodes; expected {_sizes(theirs)} as the others")
-    return ours, theirs
