@@ -30,8 +30,8 @@ from edgellm_env.solvers import solve_exact_batch
 from experiments.benchmarks.met_slots import settling_slots
 from experiments.benchmarks.throughput import Subject, Throughput, measure
 from experiments.results.provenance import measured_with
+from experiments.results.summary import REFERENCE
 
-DFTSP: Final = "dftsp"
 FAST: Final = "largest batch, fast solver"
 _UNIT: Final = "decisions"
 _QUICK_ENVIRONMENTS: Final = 8
@@ -141,7 +141,7 @@ class BenchmarkDecisions:
         size = min(self.environments, _QUICK_ENVIRONMENTS) if self.quick else self.environments
         dynamics, observation = met_slots(name, size, self.seed)
         deciders: dict[str, Callable[[], NDArray[Any]]] = {
-            DFTSP: partial(dftsp_batches, dynamics),
+            REFERENCE: partial(dftsp_batches, dynamics),
             FAST: lambda: solve_exact_batch(**dynamics.problem_arrays()).selection,
         }
         deciders |= {agent.name: partial(agent.batches, observation, dynamics) for agent in agents}
@@ -163,7 +163,7 @@ def met_slots(name: str, size: int, seed: int) -> tuple[Dynamics, Observation]:
 
 def decision_times(rows: Sequence[Throughput], mean_waiting: float) -> list[DecisionTime]:
     """Return decision times from decisions a second; DFTSP is among them."""
-    reference = next(row for row in rows if row.name == DFTSP)
+    reference = next(row for row in rows if row.name == REFERENCE)
     return [
         DecisionTime(
             scenario=row.group,

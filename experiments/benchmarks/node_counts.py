@@ -11,8 +11,9 @@ from edgellm_env.slot.problem import SlotProblem
 from edgellm_env.solvers import solve_dftsp
 from edgellm_env.solvers.dftsp import NO_PRUNING, Pruning
 from experiments.results.statistics import Estimate, bootstrap
+from experiments.results.summary import REFERENCE
 
-DFTSP, BRUTE_FORCE = "dftsp", "brute force"
+BRUTE_FORCE = "brute force"
 RULES = tuple(rule.name for rule in fields(Pruning))
 
 
@@ -30,7 +31,7 @@ FIRST_BATCH = only("stop_at_first")
 """The brute force that stops at the first batch found: sizes fall, so that it is a largest one."""
 
 SEARCHES: dict[str, Pruning] = {
-    DFTSP: Pruning(),
+    REFERENCE: Pruning(),
     BRUTE_FORCE: NO_PRUNING,
     **{without(rule): replace(Pruning(), **{rule: False}) for rule in RULES},
     **{only(rule): replace(NO_PRUNING, **{rule: True}) for rule in RULES},
@@ -109,11 +110,11 @@ def count_nodes(
 
     def row(name: str) -> NodeCount:
         total = sum(nodes[name])
-        if finished[DFTSP] < slots or not total:
+        if finished[REFERENCE] < slots or not total:
             return NodeCount(name, arrival_rate_rps, slots, finished[name], total, None)
         if name not in (BRUTE_FORCE, FIRST_BATCH):
-            return NodeCount(name, arrival_rate_rps, slots, finished[name], total, 1.0 - sum(nodes[DFTSP]) / total)
-        saved = _saved(nodes[DFTSP], nodes[name])
+            return NodeCount(name, arrival_rate_rps, slots, finished[name], total, 1.0 - sum(nodes[REFERENCE]) / total)
+        saved = _saved(nodes[REFERENCE], nodes[name])
         return NodeCount(name, arrival_rate_rps, slots, finished[name], total, saved.mean, saved.low, saved.high)
 
     return [row(name) for name in SEARCHES]

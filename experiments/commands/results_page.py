@@ -8,7 +8,6 @@ from typing import Final
 from rich.console import Console
 
 from agents.files import write_text
-from experiments.grid.study_comparing import REFERENCE
 from experiments.grid.study_store import STORE
 from experiments.pages.aims import aims_section, failures_section
 from experiments.pages.comparison_sections import (
@@ -28,6 +27,7 @@ from experiments.pages.learning_sections import (
 from experiments.pages.results_figures import plot_behaviour, plot_curves, plot_rates
 from experiments.pages.scores import find
 from experiments.pages.stored_results import Results, read_stored
+from experiments.results.summary import REFERENCE
 
 PAGE_FILE: Final = Path("docs/results.md")
 _CURVES: Final = "curves.png"

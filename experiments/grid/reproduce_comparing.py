@@ -5,9 +5,10 @@ from typing import Final
 
 from experiments.grid.evaluation import EpisodeResult
 from experiments.grid.points import Axis, Point
-from experiments.grid.reproduce_study import BASELINES, DFTSP
+from experiments.grid.reproduce_study import BASELINES
 from experiments.pages.claims import Comparison
 from experiments.results.statistics import bootstrap_mean, paired_difference
+from experiments.results.summary import REFERENCE
 
 THROUGHPUT: Final = "throughput_rps"
 LATENCY: Final = "mean_latency_s"
@@ -48,7 +49,7 @@ def compare_points(
 
 
 def _compare(figure: str, point: str, rows: Sequence[EpisodeResult], baseline: str, measure: str) -> Comparison:
-    ours = {row.episode: _value(row, measure) for row in rows if row.policy == DFTSP}
+    ours = {row.episode: _value(row, measure) for row in rows if row.policy == REFERENCE}
     theirs = {row.episode: _value(row, measure) for row in rows if row.policy == baseline}
     pairs = [
         (one, other) for episode, one in ours.items() if one is not None and (other := theirs[episode]) is not None

@@ -6,14 +6,15 @@ from typing import Any
 
 from rich.console import Console
 
-from experiments.benchmarks.node_counts import BRUTE_FORCE, DFTSP, FIRST_BATCH
+from experiments.benchmarks.node_counts import BRUTE_FORCE, FIRST_BATCH
 from experiments.benchmarks.solver_complexity import BenchmarkComplexity
 from experiments.grid.reproduce_study import SCENARIO, Size
 from experiments.pages.claims import NodeReduction
 from experiments.results.statistics import Estimate
+from experiments.results.summary import REFERENCE
 from experiments.results.sweep_figures import Curve, Panel, plot_panels
 
-SEARCHES = {BRUTE_FORCE: "brute force, whole tree", FIRST_BATCH: "brute force, first batch", DFTSP: "DFTSP"}
+SEARCHES = {BRUTE_FORCE: "brute force, whole tree", FIRST_BATCH: "brute force, first batch", REFERENCE: "DFTSP"}
 """Searches that the figure shows, by their name in the benchmark."""
 
 
@@ -41,7 +42,7 @@ def count_study_nodes(size: Size, seed: int, path: Path) -> list[dict[str, Any]]
 
 def reductions(rows: list[dict[str, Any]], search: str) -> list[NodeReduction]:
     """Return how many fewer nodes DFTSP visits than ``search``, for each arrival rate."""
-    dftsp = {row["arrival_rate_rps"]: row["nodes"] for row in rows if row["search"] == DFTSP}
+    dftsp = {row["arrival_rate_rps"]: row["nodes"] for row in rows if row["search"] == REFERENCE}
     return [
         NodeReduction(
             arrival_rate_rps=row["arrival_rate_rps"],

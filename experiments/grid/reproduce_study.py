@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from experiments.grid.reproduce_catalogue import BLOOM_3B, MODELS, SCHEMES, Model, scheme_setting
+from experiments.results.summary import REFERENCE
 
-DFTSP: Final = "dftsp"
 BASELINES: Final = ("static-batching", "no-batching")
-POLICIES: Final = (DFTSP, *BASELINES)
+POLICIES: Final = (REFERENCE, *BASELINES)
 SCENARIO: Final = "paper"
 
 

@@ -5,7 +5,6 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
 
 from rich.console import Console
 
@@ -30,8 +29,6 @@ from experiments.grid.study_testing import (
     studied_scenario,
 )
 from experiments.results.provenance import package_versions
-
-REFERENCE: Final = "dftsp"
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,6 @@ from agents.seeds import episode_seeds
 from edgellm_env.scenario import Scenario
 from experiments.commands.train import Train
 from experiments.grid.study_ablations import ablated_settings, write_ablated_settings
-from experiments.grid.study_comparing import REFERENCE
 from experiments.grid.study_curves import read_curve
 from experiments.grid.study_store import (
     STORE,
@@ -31,6 +30,7 @@ from experiments.grid.study_store import (
 )
 from experiments.grid.study_testing import TEST_EPISODES, play_test_episodes, shipped_scenario
 from experiments.results.provenance import machine, package_versions
+from experiments.results.summary import REFERENCE
 
 RUNS: Final = Path("runs/study")
 CURVE: Final = "curve.json"

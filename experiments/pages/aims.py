@@ -6,13 +6,13 @@ from typing import Final
 
 import numpy as np
 
-from experiments.grid.study_comparing import REFERENCE
 from experiments.grid.study_store import TrainedRun
 from experiments.pages.comparison_sections import BASELINES, transferred
 from experiments.pages.learning_sections import gain_percent
 from experiments.pages.markdown import listing, plain, signed, table
 from experiments.pages.scores import COUPLED, Score, best_learned, code, difference, find
 from experiments.pages.stored_results import Results
+from experiments.results.summary import REFERENCE
 
 GAIN_PERCENT: Final = {"light": 9.0, "balanced": 4.5, "memory": 3.5, "patient": 6.0}
 PPO_FROM_SCRATCH: Final = ("ppo", "ppo-rank", "ppo-value", "ppo-batch", "ppo-select")

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 from edgellm_env.scenario import load_scenario
-from experiments.grid.study_comparing import REFERENCE
 from experiments.grid.study_store import Comparison
 from experiments.pages.markdown import listing, plain, signed, table
 from experiments.pages.scores import Score, best_learned, code, difference, find
 from experiments.pages.stored_results import SCENARIO_ORDER, Results
+from experiments.results.summary import REFERENCE
 
 BASELINES = ("sjf", "least-footprint")
 """What an agent must beat where it was not trained."""

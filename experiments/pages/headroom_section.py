@@ -5,10 +5,10 @@ from typing import Final
 
 import numpy as np
 
-from experiments.grid.study_comparing import REFERENCE
 from experiments.pages.markdown import MINUS, listing, signed, table
 from experiments.pages.scores import COUPLED, Score, best_learned, code, difference, find, in_percent
 from experiments.pages.stored_results import Results
+from experiments.results.summary import REFERENCE
 
 OTHER_OPTIMUM: Final = "exact"
 

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-from experiments.benchmarks.decisions import DFTSP
 from experiments.grid.study_ablations import ABLATIONS
 from experiments.grid.study_behaviour import Behaviour
 from experiments.grid.study_store import TrainedRun
 from experiments.pages.markdown import MINUS, listing, signed, table
 from experiments.pages.scores import COUPLED, code
 from experiments.pages.stored_results import Results
+from experiments.results.summary import REFERENCE
 
 _WORDS = {
     "no-slack": "without anything that tells of deadlines",
@@ -146,7 +146,7 @@ def decision_section(results: Results) -> str:
     )
     cells = [
         [
-            code(row.policy) if row.policy == DFTSP or ":" in row.policy else row.policy,
+            code(row.policy) if row.policy == REFERENCE or ":" in row.policy else row.policy,
             code(row.scenario),
             f"{row.mean_waiting:.1f}",
             f"{row.microseconds:.1f}",

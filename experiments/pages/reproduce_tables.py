@@ -12,9 +12,10 @@ from experiments.commands.sweep import SweepResult
 from experiments.grid.points import label_text
 from experiments.grid.reproduce_comparing import compare_points
 from experiments.grid.reproduce_latencies import QUANTILES, Latencies
-from experiments.grid.reproduce_study import BASELINES, DFTSP
+from experiments.grid.reproduce_study import BASELINES
 from experiments.pages.claims import Comparison, NodeReduction
 from experiments.results.statistics import Estimate, bootstrap_mean
+from experiments.results.summary import REFERENCE
 
 _ESTIMATE = ("mean", "low", "high")
 _LATENCY_STEPS_S = np.round(np.arange(0.5, 2.0001, 0.025), 3)
@@ -35,12 +36,13 @@ def write_measures(path: Path, results: Sequence[SweepResult], measures: Sequenc
                 settings = dict(zip((axis.path for axis in result.plan.axes), point.labels, strict=True))
                 place = [label_text(settings[one]) if one in settings else "" for one in paths]
                 values = {
-                    name: [getattr(row, measure) for row in rows if row.policy == name] for name in (DFTSP, *BASELINES)
+                    name: [getattr(row, measure) for row in rows if row.policy == name]
+                    for name in (REFERENCE, *BASELINES)
                 }
                 for name, own in values.items():
                     known = [value for value in own if value is not None]
                     estimate = bootstrap_mean(known) if known else None
-                    difference = None if name == DFTSP else next(compared).difference
+                    difference = None if name == REFERENCE else next(compared).difference
                     above = "" if difference is None else difference.mean >= 0
                     lines.append([*place, name, measure, *_parts(estimate), *_parts(difference), above])
     write_csv(path, header, lines)

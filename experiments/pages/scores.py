@@ -9,9 +9,9 @@ import numpy as np
 
 from edgellm_env.arrays import FloatArray
 from experiments.grid.evaluation import EpisodeResult
-from experiments.grid.study_comparing import REFERENCE
 from experiments.grid.study_store import Comparison, TrainedRun
 from experiments.results.statistics import Estimate, bootstrap_mean, paired_difference
+from experiments.results.summary import REFERENCE
 
 COUPLED: Final = ("light", "balanced", "memory", "patient")
 """Scenarios in which learned agents are studied with several training seeds."""

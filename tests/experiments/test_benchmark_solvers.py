@@ -11,10 +11,11 @@ from edgellm_env import load_scenario
 from edgellm_env.solvers import pack_problems, solve_brute_force, solve_dftsp, solve_exact, solve_exact_batch
 from experiments.__main__ import main
 from experiments.benchmarks.met_slots import meet_slots, settled_slots, with_arrival_rate
-from experiments.benchmarks.node_counts import BRUTE_FORCE, DFTSP, RULES, NodeCount, count_nodes, only
+from experiments.benchmarks.node_counts import BRUTE_FORCE, RULES, NodeCount, count_nodes, only
 from experiments.benchmarks.solver_complexity import headline
 from experiments.benchmarks.solver_timing import BATCH, CP_SAT, EXACT, HIGHS, require_agreement, spread
 from experiments.benchmarks.solver_timing import DFTSP as SOLVE_DFTSP
+from experiments.results.summary import REFERENCE
 
 
 def run(line: str) -> int:
@@ -63,7 +64,7 @@ def test_brute_force_against_dftsp_by_rate_and_rule(tmp_path: Path, capsys: pyte
     rows = {(row["arrival_rate_rps"], row["search"]): row for row in document["rows"]}
     assert len(rows) == len(document["rows"]) == 2 * (2 + 2 * len(RULES))
     for rate in (5.0, 20.0):
-        brute, dftsp = rows[rate, BRUTE_FORCE], rows[rate, DFTSP]
+        brute, dftsp = rows[rate, BRUTE_FORCE], rows[rate, REFERENCE]
         assert brute["finished"] == brute["slots"] == 40
         assert brute["saved_share"] == pytest.approx(1.0 - dftsp["nodes"] / brute["nodes"])
         assert brute["saved_share"] >= 0.45
@@ -75,7 +76,7 @@ def test_brute_force_against_dftsp_by_rate_and_rule(tmp_path: Path, capsys: pyte
 def test_nodes_are_those_that_the_solvers_count() -> None:
     problems = list(settled_slots(with_arrival_rate(load_scenario("paper"), 12.0), 10, seed=3))
     rows = {row.search: row for row in count_nodes(problems, 12.0, node_limit=10**6)}
-    assert rows[DFTSP].nodes == sum(solve_dftsp(problem).nodes for problem in problems)
+    assert rows[REFERENCE].nodes == sum(solve_dftsp(problem).nodes for problem in problems)
     assert rows[BRUTE_FORCE].nodes == sum(solve_brute_force(problem).nodes for problem in problems)
     # Ten nodes a slot are too few for brute force: what is left is a lower bound.
     stopped = {row.search: row for row in count_nodes(problems, 12.0, node_limit=10)}[BRUTE_FORCE]
