@@ -1,30 +1,107 @@
-"""The expert: DFTSP, which solves every slot exactly and knows nothing of the next."""
+"""Experts: DFTSP and the exact solver, which solve every slot by itself, and those that look past it.
 
-from dataclasses import dataclass
-from typing import Final
+DFTSP takes a largest batch and does not care which. ``dftsp-urgent`` breaks the tie, ``lookahead`` trades a request
+that can wait for one that can't.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
+import yaml
 
-from agents.policy import DETERMINISTIC
-from edgellm_env.arrays import BoolArray, IntArray
-from edgellm_env.env.view import SlotView
-from edgellm_env.node.nodes import Dynamics
+from agents.heuristics import largest_share
+from agents.policy import DETERMINISTIC, JOINT, Decision, Generators, Policy, PolicyError
+from edgellm_env.arrays import BoolArray, FloatArray, IntArray
+from edgellm_env.env.slots import Slots
 from edgellm_env.scenario import Scenario
-from edgellm_env.slot.problem import ProblemArrays
-from edgellm_env.solvers import (
-    BatchSolution,
-    solve_dftsp,
-    solve_dftsp_batch,
-    solve_exact,
-    solve_exact_batch,
-    solve_joint,
-)
+from edgellm_env.slot.problem import Problems
+from edgellm_env.solvers import solve_dftsp_batch, solve_exact_batch, solve_joint
 
+LOOKAHEAD_FILE: Final = Path(__file__).parent.parent / "configs" / "agents" / "lookahead.yaml"
 _LEAST_SHARE: Final = 1e-9
+_LEAST_VALUE: Final = 1e-3  # no request is worthless, or a tie with leaving capacity unused would decide
 
 
-class Dftsp:
+@dataclass(frozen=True, eq=False)
+class SlotAnswers:
+    """What a solver says about R slots.
+
+    Args:
+        selection: (R, n) bool, its batches.
+        count: (R,) their sizes.
+        nodes: (R,) nodes that its search visited.
+        optimal: (R,) whether the batch is proven best.
+    """
+
+    selection: BoolArray
+    count: IntArray
+    nodes: IntArray
+    optimal: BoolArray
+
+    def proven(self, slots: Slots) -> BoolArray:
+        """Return the batches.
+
+        Raises:
+            RuntimeError: the node limit stopped a search before its optimum was proven.
+        """
+        if not self.optimal.all():
+            row = int(np.argmin(self.optimal))
+            raise RuntimeError(
+                f"slot {slots.slot[row]}: {slots.waiting[row]} requests; no optimum proven in the node limit"
+            )
+        return self.selection
+
+
+def dftsp_answers(slots: Slots) -> SlotAnswers:
+    """Return what DFTSP says about these slots, solved once however many ask.
+
+    Where its search exceeds the node limit, the exact solver answers.
+    """
+    return slots.remember("dftsp", lambda own: _dftsp(own.problems))
+
+
+def complete_batches(slots: Slots) -> SlotAnswers:
+    """Return what DFTSP would add to the feasible batches under way, ``slots.begun``, without those."""
+    assert slots.begun is not None
+    problems = slots.problems
+    taken = slots.begun[:, : problems.valid.shape[1]] & problems.valid
+    compute_s, kv_bytes, uplink, downlink = (
+        np.where(taken, amounts, 0.0).sum(axis=1)
+        for amounts in (problems.compute_s, problems.kv_bytes, problems.uplink_share, problems.downlink_share)
+    )
+    tightest_s = np.where(taken, problems.slack_s, np.inf).min(axis=1)
+    rest = problems._replace(
+        # Solvers take shares of a whole link: of what is left of it, then.
+        uplink_share=problems.uplink_share / np.maximum(_LEAST_SHARE, 1.0 - uplink)[:, None],
+        downlink_share=problems.downlink_share / np.maximum(_LEAST_SHARE, 1.0 - downlink)[:, None],
+        slack_s=problems.slack_s - compute_s[:, None],
+        valid=problems.valid & ~taken & (problems.slack_s >= compute_s[:, None]),
+        compute_limit_s=np.maximum(0.0, np.minimum(problems.compute_limit_s, tightest_s) - compute_s),
+        memory_bytes=np.maximum(0.0, problems.memory_bytes - kv_bytes),
+    )
+    return _dftsp(rest)
+
+
+def _dftsp(problems: Problems) -> SlotAnswers:
+    answer = solve_dftsp_batch(problems)
+    selection, count, optimal = answer.selection, answer.count, answer.optimal
+    if not optimal.all():
+        again = np.flatnonzero(~optimal)
+        exact = solve_exact_batch(Problems(*(array[again] for array in problems)))
+        selection[again], count[again], optimal[again] = exact.selection, exact.count, exact.optimal
+    return SlotAnswers(selection, count, answer.nodes, optimal)
+
+
+def _exact(slots: Slots, values: FloatArray | None = None) -> BoolArray:
+    """Return a proven optimum of every slot, by values (R, n) if given; no value counts where no request waits."""
+    answer = solve_exact_batch(slots.problems, None if values is None else np.where(slots.waits, values, 0.0))
+    return SlotAnswers(answer.selection, answer.count, answer.nodes, answer.optimal).proven(slots)
+
+
+class Dftsp(Policy):
     """Depth-first tree search with online pruning: a largest feasible batch in every slot.
 
     Which of several largest batches it takes is the solver's tie-break, a function of the slot alone; no randomness.
@@ -33,24 +110,16 @@ class Dftsp:
     name = "dftsp"
     modes = DETERMINISTIC
 
-    def begin_episode(self, scenario: Scenario, rng: np.random.Generator) -> None:
-        """Nothing to get ready."""
-
-    def select(self, view: SlotView) -> BoolArray:
-        """Return an optimum of the slot.
+    def decide(self, slots: Slots, rngs: Generators) -> Decision:
+        """Return an optimum of each slot.
 
         Raises:
             RuntimeError: no solver could prove an optimum within its node limit.
         """
-        solution = solve_dftsp(view.problem)
-        if not solution.optimal:
-            solution = solve_exact(view.problem)
-        if not solution.optimal:
-            raise RuntimeError(f"slot {view.slot}: {view.problem.size} requests; no optimum proven in the node limit")
-        return solution.selection
+        return Decision(dftsp_answers(slots).proven(slots))
 
 
-class Exact:
+class Exact(Policy):
     """As large a batch as DFTSP's in every slot, but chosen among the largest by the fast exact solver.
 
     Equal in every slot, the two leave different requests for the next: what lies between them over an episode is what
@@ -60,118 +129,121 @@ class Exact:
     name = "exact"
     modes = DETERMINISTIC
 
-    def begin_episode(self, scenario: Scenario, rng: np.random.Generator) -> None:
-        """Nothing to get ready."""
-
-    def select(self, view: SlotView) -> BoolArray:
-        """Return an optimum of the slot.
+    def decide(self, slots: Slots, rngs: Generators) -> Decision:
+        """Return an optimum of each slot.
 
         Raises:
             RuntimeError: no optimum could be proven within the node limit.
         """
-        solution = solve_exact(view.problem)
-        if not solution.optimal:
-            raise RuntimeError(f"slot {view.slot}: {view.problem.size} requests; no optimum proven in the node limit")
-        return solution.selection
+        return Decision(_exact(slots))
 
 
-class DftspJoint(Dftsp):
+class DftspJoint(Policy):
     """The largest batch under any quantization scheme: every scheme's slot solved exactly, the best taken.
 
     Ties stay with the loaded scheme, whose weights need no loading. With one scheme it is DFTSP.
     """
 
     name = "dftsp-joint"
+    modes = DETERMINISTIC
+    environment_id = JOINT
 
-    def select_jointly(self, view: SlotView) -> tuple[int, BoolArray]:
-        """Return the best scheme and its optimum.
+    def decide(self, slots: Slots, rngs: Generators) -> Decision:
+        """Return the best schemes and their optima.
 
         Raises:
             RuntimeError: no optimum could be proven within the node limit.
         """
-        best = solve_joint(view.problems, view.scheme)
-        if not best.solution.optimal:
-            raise RuntimeError(f"slot {view.slot}: {view.problem.size} requests; no optimum proven in the node limit")
-        return best.scheme, best.solution.selection
+        batch, scheme = np.zeros(slots.waits.shape, dtype=np.bool_), slots.scheme.copy()
+        for row, view in enumerate(slots.views()):
+            best = solve_joint(view.problems, view.scheme)
+            if not best.solution.optimal:
+                raise RuntimeError(f"slot {view.slot}: {view.problem.size} requests; no optimum proven")
+            batch[row, : view.problem.size], scheme[row] = best.solution.selection, best.scheme
+        return Decision(batch, scheme)
 
 
-@dataclass(frozen=True, eq=False)
-class SlotAnswers:
-    """What DFTSP says about some environments' current slots.
+class DftspUrgent(Policy):
+    """A largest batch, and among those one with the most requests that can't be served any more after this slot."""
+
+    name = "dftsp-urgent"
+    modes = DETERMINISTIC
+
+    def decide(self, slots: Slots, rngs: Generators) -> Decision:
+        """Return the batches."""
+        # All bonuses together stay below 1, so that no number of urgent requests outweighs one request more.
+        bonus = 1.0 / (slots.waiting[:, None] + 1.0)
+        return Decision(_exact(slots, np.where(slots.last_chance, 1.0 + bonus, 1.0)))
+
+
+@dataclass(frozen=True)
+class LookaheadSettings:
+    """What a request is worth: 1 + urgency * exp(-slack / decay) + bulk * footprint, at least a thousandth.
 
     Args:
-        selection: (R, N) bool, its batch.
-        count: (R,) the batch's size.
-        nodes: (R,) nodes that its search visited.
-        optimal: (R,) whether the batch is proven largest.
+        urgency: how much more a request at its deadline is worth than one with all the time in the world; >= 0.
+        decay_slots: slack (in slots) over which urgency falls to 1/e; > 0.
+        bulk: weight of the largest share of a limit that the request takes. Positive serves the bulky while it can,
+            since small requests find room in any later slot; negative serves the small first.
     """
 
-    selection: BoolArray
-    count: IntArray
-    nodes: IntArray
-    optimal: BoolArray
+    urgency: float
+    decay_slots: float
+    bulk: float
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        for field in fields(self):
+            if not np.isfinite(getattr(self, field.name)):
+                raise ValueError(f"lookahead.{field.name}: {getattr(self, field.name)}; expected a finite number")
+        if self.urgency < 0:
+            raise ValueError(f"lookahead.urgency: {self.urgency}; expected at least 0")
+        if self.decay_slots <= 0:
+            raise ValueError(f"lookahead.decay_slots: {self.decay_slots}; expected more than 0")
 
 
-def solve_slots(dynamics: Dynamics, rows: IntArray) -> SlotAnswers:
-    """Solve the current slots of environments ``rows`` as the policy ``dftsp`` does."""
-    return _solve(dynamics.problem_arrays(rows), dynamics.capacity)
-
-
-def complete_batches(dynamics: Dynamics, rows: IntArray, begun: BoolArray) -> SlotAnswers:
-    """Solve what feasible batches under way, ``begun`` (R, N), leave of the current slots of environments ``rows``.
-
-    The answers are what DFTSP would add to these batches, without them.
-    """
-    slots = dynamics.problem_arrays(rows)
-    taken = begun[:, : slots["valid"].shape[1]] & slots["valid"]
-    compute_s, kv_bytes, uplink, downlink = (
-        np.where(taken, amounts, 0.0).sum(axis=1)
-        for amounts in (slots["compute_s"], slots["kv_bytes"], slots["uplink_share"], slots["downlink_share"])
-    )
-    tightest_s = np.where(taken, slots["slack_s"], np.inf).min(axis=1)
-    rest = ProblemArrays(
-        compute_s=slots["compute_s"],
-        kv_bytes=slots["kv_bytes"],
-        # Solvers take shares of a whole link: of what is left of it, then.
-        uplink_share=slots["uplink_share"] / np.maximum(_LEAST_SHARE, 1.0 - uplink)[:, None],
-        downlink_share=slots["downlink_share"] / np.maximum(_LEAST_SHARE, 1.0 - downlink)[:, None],
-        slack_s=slots["slack_s"] - compute_s[:, None],
-        valid=slots["valid"] & ~taken & (slots["slack_s"] >= compute_s[:, None]),
-        compute_limit_s=np.maximum(0.0, np.minimum(slots["compute_limit_s"], tightest_s) - compute_s),
-        memory_bytes=np.maximum(0.0, slots["memory_bytes"] - kv_bytes),
-    )
-    return _solve(rest, dynamics.capacity)
-
-
-def _solve(slots: ProblemArrays, capacity: int) -> SlotAnswers:
-    answer: BatchSolution = solve_dftsp_batch(**slots)
-    selection, count, optimal = answer.selection, answer.count, answer.optimal
-    if not optimal.all():
-        again = np.flatnonzero(~optimal)
-        exact = solve_exact_batch(
-            compute_s=slots["compute_s"][again],
-            kv_bytes=slots["kv_bytes"][again],
-            uplink_share=slots["uplink_share"][again],
-            downlink_share=slots["downlink_share"][again],
-            slack_s=slots["slack_s"][again],
-            valid=slots["valid"][again],
-            compute_limit_s=slots["compute_limit_s"][again],
-            memory_bytes=slots["memory_bytes"][again],
-        )
-        selection[again], count[again], optimal[again] = exact.selection, exact.count, exact.optimal
-    whole = np.zeros((count.size, capacity), dtype=np.bool_)
-    whole[:, : selection.shape[1]] = selection
-    return SlotAnswers(whole, count, answer.nodes, optimal)
-
-
-def dftsp_batches(dynamics: Dynamics) -> NDArray[np.int8]:
-    """Return DFTSP's batch for every environment's current slot, (E, N).
+def load_settings(scenario_name: str, path: Path = LOOKAHEAD_FILE) -> LookaheadSettings:
+    """Return the settings tuned for a scenario, or the file's ``default`` where none were.
 
     Raises:
-        RuntimeError: no solver could prove an optimum within its node limit.
+        PolicyError: the file is missing or malformed.
     """
-    answers = solve_slots(dynamics, np.arange(dynamics.num_envs))
-    if not answers.optimal.all():
-        row = int(np.argmin(answers.optimal))
-        raise RuntimeError(f"environment {row}: no optimum proven in the node limit")
-    return answers.selection.astype(np.int8)
+    try:
+        table: Mapping[str, Mapping[str, Any]] = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return LookaheadSettings(**table.get(scenario_name, table["default"]))
+    except (OSError, yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise PolicyError(f"lookahead: can't read settings from {path}: {error}") from error
+
+
+def request_values(settings: LookaheadSettings, problems: Problems, slot_s: float) -> FloatArray:
+    """Return (R, n) what each request is worth in slots of ``slot_s`` seconds."""
+    # A request that does not fit has no bounded footprint; what it is worth does not matter, as it can't be taken.
+    footprint = np.minimum(1.0, largest_share(problems))
+    waiting_cost = settings.urgency * np.exp(-np.maximum(0.0, problems.slack_s) / (slot_s * settings.decay_slots))
+    return np.asarray(np.maximum(_LEAST_VALUE, 1.0 + waiting_cost + settings.bulk * footprint))
+
+
+class Lookahead(Policy):
+    """The batch of the highest value, by settings tuned per scenario on training seeds.
+
+    Where slots are independent (``queue.carry_over`` is false) nothing is gained by waiting, and it is DFTSP.
+    """
+
+    name = "lookahead"
+    modes = DETERMINISTIC
+
+    def __init__(self, settings: LookaheadSettings | None = None) -> None:
+        self._given = settings
+        self._settings = settings
+
+    def begin(self, scenario: Scenario, episodes: int) -> None:
+        """Look up the scenario's settings, unless some were given."""
+        self._settings = self._given or load_settings(scenario.name)
+
+    def decide(self, slots: Slots, rngs: Generators) -> Decision:
+        """Return the batches."""
+        if self._settings is None:
+            raise PolicyError("lookahead: no episode under way; call begin first")
+        if not slots.scenario.queue.carry_over:
+            return Decision(_exact(slots))
+        return Decision(_exact(slots, request_values(self._settings, slots.problems, slots.scenario.timing.slot_s)))

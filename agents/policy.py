@@ -1,14 +1,19 @@
 """The one protocol that everything that decides follows: experts, baselines and learned agents."""
 
-from typing import Final, Literal, Protocol, TypeAlias, runtime_checkable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
+from numpy.typing import NDArray
 
-from edgellm_env.arrays import BoolArray
-from edgellm_env.env.view import SlotView
+from edgellm_env.arrays import BoolArray, IntArray
+from edgellm_env.env.observation import Observation
+from edgellm_env.env.slots import Slots
 from edgellm_env.scenario import Scenario
 
 Mode: TypeAlias = Literal["deterministic", "stochastic"]
+Generators: TypeAlias = Sequence[np.random.Generator]
 
 DETERMINISTIC: Final[tuple[Mode, ...]] = ("deterministic",)
 """What a policy that never draws a number says as its ``modes``."""
@@ -16,60 +21,112 @@ DETERMINISTIC: Final[tuple[Mode, ...]] = ("deterministic",)
 STOCHASTIC: Final[tuple[Mode, ...]] = ("stochastic",)
 """What a policy that is random by nature says as its ``modes``."""
 
+BATCH: Final = "EdgeLLM/Batch-v0"
+JOINT: Final = "EdgeLLM/Joint-v0"
+"""Where policies act that choose batches, and those that choose the quantization scheme too."""
 
-class Policy(Protocol):
-    """Picks each slot's batch.
 
-    A policy may be asked to play any number of episodes, one after the other, and must play each as if it were the
-    first: whatever it carries from slot to slot starts anew in :meth:`begin_episode`.
+@dataclass(frozen=True, eq=False)
+class Decision:
+    """What is to be done in R slots.
 
-    It may say how it can act by an attribute ``modes``, a tuple of :data:`Mode`; the first is how it acts unless told
-    otherwise. One that has more than one follows :class:`TwoModePolicy`.
+    Args:
+        batch: (R, n) or (R, N) bool, the requests to admit. A batch that is not feasible is treated by the scenario's
+            rule (``queue.infeasible``) and recorded as such.
+        scheme: (R,) the quantization scheme to run each batch under, from policies that act in ``EdgeLLM/Joint-v0``;
+            the loaded one unless given.
+        actions: (R, ...) in place of batches: the next action of the environment that the policy names.
     """
 
-    @property
-    def name(self) -> str:
-        """Name under which results list it."""
+    batch: BoolArray | None = None
+    scheme: IntArray | None = None
+    actions: NDArray[Any] | None = None
 
-    def begin_episode(self, scenario: Scenario, rng: np.random.Generator) -> None:
-        """Get ready for an episode of ``scenario``; ``rng`` is the only source of randomness it may use.
+
+class Policy(Protocol):
+    """Decides slots. Subclasses inherit what most policies want: no state, no randomness stated, batches.
+
+    A policy may be asked to play any number of episodes, many side by side, and must play each as if it were the first
+    and only one: what it carries from slot to slot belongs to an episode (``slots.episode``) and starts anew in
+    :meth:`begin`.
+    """
+
+    name: str
+    """Under which results list it."""
+
+    modes: tuple[Mode, ...] = ()
+    """How it can act, the first unless told otherwise; one that has several follows :class:`TwoModePolicy`."""
+
+    environment_id: str = BATCH
+    """The environment that it acts in."""
+
+    def begin(self, scenario: Scenario, episodes: int) -> None:
+        """Get ready for ``episodes`` episodes of ``scenario``, played side by side.
 
         Raises:
             PolicyError: the policy can't play this scenario.
         """
 
-    def select(self, view: SlotView) -> BoolArray:
-        """Return the batch, (n,) bool over the waiting requests of ``view``, oldest first.
+    def decide(self, slots: Slots, rngs: Generators) -> Decision:
+        """Return what to do in each of ``slots``.
 
-        An infeasible batch is treated by the scenario's rule (``queue.infeasible``) and recorded as such.
+        Args:
+            slots: R slots, one being a batch of one.
+            rngs: R generators, one for each slot's episode and the only source of randomness for it, so that an
+                episode is the same whatever is played beside it.
         """
+        raise NotImplementedError
 
 
 @runtime_checkable
-class JointPolicy(Policy, Protocol):
-    """A policy that also chooses the quantization scheme, where the scenario has several."""
-
-    def select_jointly(self, view: SlotView) -> tuple[int, BoolArray]:
-        """Return the scheme's index and the batch to run under it, (n,) bool; see ``view.problems``."""
-
-
-@runtime_checkable
-class TwoModePolicy(Policy, Protocol):
+class TwoModePolicy(Protocol):
     """A policy that can act deterministically (the most likely action) or draw its actions."""
-
-    @property
-    def modes(self) -> tuple[Mode, ...]:
-        """The modes that it has, the one that it is in first."""
 
     def in_mode(self, mode: Mode) -> Policy:
         """Return the policy in that mode, under a name that says so where it is not the usual one."""
 
 
-def modes_of(policy: object) -> tuple[Mode, ...]:
-    """Return the modes that a policy says it has, the one that it acts in first; empty if it does not say."""
-    modes: tuple[Mode, ...] = getattr(policy, "modes", ())
-    return modes
-
-
 class PolicyError(ValueError):
     """A policy that does not exist, can't be loaded, or does not fit the scenario; the message says what is needed."""
+
+
+Act = Callable[[Observation, Mapping[str, Any]], Any]
+
+
+class CallablePolicy(Policy):
+    """Plays ``function(observation, info)``, which returns an action of ``environment_id``.
+
+    Both arguments are what the environment gives: for ``EdgeLLM/Select-v0`` the mask of legal actions is
+    ``info["action_mask"]``. A callable object may have ``begin_episode(scenario, rng)``, which is called before the
+    first action of an episode, and ``modes``, as policies do.
+
+    Args:
+        function: called once a step for each environment.
+        environment_id: registered id of an environment.
+        name: under which results list it.
+    """
+
+    def __init__(self, function: Act, environment_id: str, name: str) -> None:
+        self.name = name
+        self.environment_id = environment_id
+        self.modes = tuple(getattr(function, "modes", ()))
+        self._function = function
+        self._scenario: Scenario | None = None
+
+    def begin(self, scenario: Scenario, episodes: int) -> None:
+        """Remember to tell the callable that an episode begins, if it wants to know."""
+        self._scenario = scenario
+
+    def decide(self, slots: Slots, rngs: Generators) -> Decision:
+        """Return the callable's actions."""
+        begin_episode = getattr(self._function, "begin_episode", None)
+        if self._scenario is not None and begin_episode is not None:
+            begin_episode(self._scenario, rngs[0])
+        self._scenario = None
+        actions = [self._function(_one(slots.observation, row), _one(slots.info, row)) for row in range(slots.size)]
+        return Decision(actions=np.stack([np.asarray(action) for action in actions]))
+
+
+def _one(arrays: Mapping[str, NDArray[Any]], row: int) -> dict[str, Any]:
+    """Return one environment's entries, single numbers as plain Python ones."""
+    return {name: array[row] if array.ndim > 1 else array[row].item() for name, array in arrays.items()}

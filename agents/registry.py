@@ -3,61 +3,28 @@
 import importlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias, get_args
+from typing import Any, get_args
 
-from agents import heuristics
-from agents.baselines import NoBatching, StaticBatching
-from agents.callable_policy import CallablePolicy
-from agents.lookahead import DftspUrgent, Lookahead
-from agents.optimal import Dftsp, DftspJoint, Exact
-from agents.policy import Mode, Policy, PolicyError, TwoModePolicy, modes_of
+from agents import heuristics, learned
+from agents.heuristics import NoBatching, StaticBatching
+from agents.optimal import Dftsp, DftspJoint, DftspUrgent, Exact, Lookahead
+from agents.policy import CallablePolicy, Mode, Policy, PolicyError, TwoModePolicy
 from agents.shipping import shipped_agents, shipped_path
 from edgellm_env import ENVIRONMENT_IDS
 from edgellm_env.scenario import Scenario
 
-
-def _ppo(run: Path, scenario: Scenario) -> Policy:
-    from agents.ppo_policy import PpoPolicy  # noqa: PLC0415 - PyTorch takes seconds, and is an extra
-
-    return PpoPolicy.load(run, scenario)
-
-
-def _ranker(path: Path, name: str) -> Policy:
-    from agents.ranker_policy import RankerPolicy  # noqa: PLC0415 - safetensors is part of an extra
-
-    return RankerPolicy.load(path, name)
-
-
-def _rank_network(path: Path, name: str) -> Policy:
-    from agents.rank_policy import RankNetworkPolicy  # noqa: PLC0415
-
-    return RankNetworkPolicy.load(path, name)
-
-
-def _queue_network(path: Path, name: str) -> Policy:
-    from agents.network_policies import RankingPolicy  # noqa: PLC0415 - PyTorch takes seconds, and is an extra
-
-    return RankingPolicy.load(path, name)
-
-
-def _picking_network(path: Path, name: str) -> Policy:
-    from agents.network_policies import PickingPolicy  # noqa: PLC0415 - PyTorch takes seconds, and is an extra
-
-    return PickingPolicy.load(path, name)
-
-
 _WITHOUT_PICKLE: dict[str, Callable[[Path, str], Policy]] = {
-    "cem-linear": _ranker,
-    "es-rank": _ranker,
-    "es-value": _ranker,
-    "ppo-rank": _rank_network,
-    "cem+ppo": _rank_network,
-    "ppo-value": _rank_network,
-    "bc": _picking_network,
-    "dagger": _picking_network,
-    "ppo-batch": _queue_network,
-    "ppo-select": _picking_network,
-    "bc+ppo": _queue_network,
+    "cem-linear": learned.load_ranker_policy,
+    "es-rank": learned.load_ranker_policy,
+    "es-value": learned.load_ranker_policy,
+    "ppo-rank": learned.load_weighing_policy,
+    "cem+ppo": learned.load_weighing_policy,
+    "ppo-value": learned.load_weighing_policy,
+    "bc": learned.load_picking_policy,
+    "dagger": learned.load_picking_policy,
+    "ppo-batch": learned.load_ranking_policy,
+    "ppo-select": learned.load_picking_policy,
+    "bc+ppo": learned.load_ranking_policy,
 }
 """Loaders of safetensors, by learner: from a run's or shipped agent's folder, and the name to list it under."""
 
@@ -83,17 +50,13 @@ BUILT_IN: dict[str, Callable[[], Policy]] = {
 """Policies that need nothing but their name."""
 
 LEARNED: dict[str, Callable[[Path, Scenario], Policy]] = {
-    "ppo": _ppo,
+    "ppo": learned.PpoPolicy.load,
     **{agent: _from_run(agent) for agent in _WITHOUT_PICKLE},
 }
 """Policies that are loaded from where training saved them."""
 
 
-Player: TypeAlias = Policy | CallablePolicy
-"""Whoever can play an episode."""
-
-
-def build_players(specs: Sequence[str], scenario: Scenario) -> list[Player]:
+def build_policies(specs: Sequence[str], scenario: Scenario) -> list[Policy]:
     """Return the policies that ``specs`` name, loaded and ready for ``scenario``.
 
     Args:
@@ -109,25 +72,11 @@ def build_players(specs: Sequence[str], scenario: Scenario) -> list[Player]:
     """
     if not specs:
         raise PolicyError(f"policies: none given; expected at least one of {known_policies()}")
-    players = [_build_player(spec, scenario) for spec in specs]
-    names = [player.name for player in players]
+    policies = [_build_one(spec, scenario) for spec in specs]
+    names = [policy.name for policy in policies]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise PolicyError(f"policies: {', '.join(twice)} given more than once; results are listed by name")
-    return players
-
-
-def build_policies(specs: Sequence[str], scenario: Scenario) -> list[Policy]:
-    """Return policies that choose each slot's batch: :func:`build_players` without callables on observations.
-
-    Raises:
-        PolicyError: see there, or a callable.
-    """
-    policies: list[Policy] = []
-    for player in build_players(specs, scenario):
-        if isinstance(player, CallablePolicy):
-            raise PolicyError(f"policy {player.name!r}: acts in {player.environment_id}, which only compare plays")
-        policies.append(player)
     return policies
 
 
@@ -137,7 +86,7 @@ def known_policies() -> str:
     return ", ".join([*BUILT_IN, *(f"{name}=PATH" for name in LEARNED), *shipped_agents(), *own])
 
 
-def _build_player(spec: str, scenario: Scenario) -> Player:
+def _build_one(spec: str, scenario: Scenario) -> Policy:
     what, at, how = spec.rpartition("@")
     for mode in get_args(Mode):
         if at and how == mode:
@@ -153,7 +102,7 @@ def _build_player(spec: str, scenario: Scenario) -> Player:
 
 
 def _in_mode(policy: Policy, mode: Mode, spec: str) -> Policy:
-    modes = modes_of(policy)
+    modes = policy.modes
     if mode not in modes:
         raise PolicyError(f"policy {spec!r}: has no {mode} mode; those that it states: {', '.join(modes) or 'none'}")
     if modes[0] == mode:
@@ -183,7 +132,7 @@ def _build(spec: str, scenario: Scenario) -> Policy:
 
 def _import(spec: str) -> Policy:
     policy: Policy = _imported(spec, spec, lambda found: found())
-    missing = [part for part in ("name", "begin_episode", "select") if not hasattr(policy, part)]
+    missing = [part for part in ("name", "begin", "decide") if not hasattr(policy, part)]
     if missing:
         raise PolicyError(
             f"policy {spec!r}: has no {', '.join(missing)}; expected a class that follows agents.policy, "

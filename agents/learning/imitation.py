@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from stable_baselines3.common.logger import configure
 
+from agents.learned import PickingPolicy
 from agents.learning.cloning import completion_loss
 from agents.learning.judging import record_validation
 from agents.learning.runs import TENSORBOARD, WEIGHTS
@@ -18,14 +19,13 @@ from agents.learning.settings import OnProgress, Progress, Settings, one_torch_t
 from agents.models.deciding import next_picks
 from agents.models.network_storage import save_scorer
 from agents.models.queue_network import RequestScorer, shortened
-from agents.network_policies import play_picking
-from agents.optimal import complete_batches, dftsp_batches
-from agents.policy import PolicyError
-from agents.rollout import EXPERT_ENVIRONMENT_ID, Arena, play_expert
+from agents.optimal import Dftsp, complete_batches, dftsp_answers
+from agents.policy import DETERMINISTIC, Decision, Generators, Policy, PolicyError
+from agents.rollout import Observer, Step, rollout
 from agents.seeds import episode_seeds
-from edgellm_env.arrays import BoolArray, IntArray
+from edgellm_env.arrays import BoolArray
 from edgellm_env.env.observation import Observation
-from edgellm_env.env.vector import EdgeLLMVectorEnv, SelectVectorEnv
+from edgellm_env.env.slots import Slots
 from edgellm_env.scenario import Scenario
 
 _NOTED = 0.2
@@ -114,7 +114,7 @@ def train(
     network = RequestScorer(settings.width, beams=settings.beams)
     optimiser = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
     validation = episode_seeds("validation", seed, settings.validation_episodes)
-    expert = play_expert(scenario, validation)
+    expert = rollout(Dftsp(), scenario, validation)
     log = configure(str(run / TENSORBOARD), ["tensorboard"])
     data: list[LabelledSlots] = []
     best_rps = -np.inf
@@ -131,7 +131,7 @@ def train(
                 done = (index + epoch / settings.epochs) / rounds
                 optimiser.param_groups[0]["lr"] = settings.learning_rate * settings.fall**done
                 loss = _one_epoch(network, optimiser, data, settings.batch_size, rng)
-            mean = record_validation(log, play_picking(scenario, validation, network), expert)
+            mean = record_validation(log, rollout(PickingPolicy(network), scenario, validation), expert)
             if mean > best_rps:
                 best_rps = mean
                 save_scorer(network, run / WEIGHTS)
@@ -150,35 +150,61 @@ def collect(
 
     A network's slots are taken at random moments, with its batches under way: about one a slot.
     """
-    states: list[Observation] = []
-
-    def note(observation: Observation, rows: IntArray, begun: NDArray[np.int8], chosen: BoolArray) -> None:
-        parts = {name: observation[name][rows] for name in ("requests", "valid", "node")}
-        states.append(parts | {"begun": begun, "chosen": chosen.astype(np.int8)})
-
-    def as_expert(observation: Observation, envs: EdgeLLMVectorEnv) -> NDArray[np.int8]:
-        chosen = dftsp_batches(envs.dynamics)
-        note(observation, np.arange(envs.num_envs), np.zeros_like(chosen), chosen.astype(np.bool_))
-        return chosen
-
-    def as_learner(observation: Observation, envs: EdgeLLMVectorEnv) -> NDArray[Any]:
-        assert network is not None
-        assert isinstance(envs, SelectVectorEnv)
-        legal = envs.action_masks()
-        # Where nobody fits there is nothing to learn.
-        rows = np.flatnonzero(legal[:, :-1].any(axis=1) & (rng.random(envs.num_envs) < _NOTED))
-        if rows.size:
-            begun = observation["batch"][rows]
-            note(observation, rows, begun, complete_batches(envs.dynamics, rows, begun.astype(np.bool_)).selection)
-        return next_picks(network, observation, legal)
-
-    if network is None:
-        Arena(scenario, EXPERT_ENVIRONMENT_ID, len(seeds)).play(seeds, as_expert)
-    else:
-        Arena(scenario, "EdgeLLM/Select-v0", len(seeds)).play(seeds, as_learner)
-    length = max(1, *(int(one["valid"].sum(axis=1).max()) for one in states))
-    cut = [shortened(one, length) | {name: one[name][:, :length] for name in ("begun", "chosen")} for one in states]
+    labels = _Labels(None if network is None else rng)
+    rollout(Dftsp() if network is None else _PickByPick(network), scenario, seeds, [labels])
+    length = max(1, *(int(one["valid"].sum(axis=1).max()) for one in labels.states))
+    cut = [
+        shortened(one, length) | {name: _padded(one[name], length) for name in ("begun", "chosen")}
+        for one in labels.states
+    ]
     return LabelledSlots(**{name: np.concatenate([one[name] for one in cut]) for name in cut[0]})
+
+
+class _PickByPick(Policy):
+    """Picks the network's most probable request, one a step."""
+
+    name, modes, environment_id = "learner", DETERMINISTIC, "EdgeLLM/Select-v0"
+
+    def __init__(self, network: RequestScorer) -> None:
+        self._network = network
+
+    def decide(self, slots: Slots, rngs: Generators) -> Decision:
+        return Decision(actions=next_picks(self._network, slots.observation, slots.info["action_mask"].astype(bool)))
+
+
+class _Labels(Observer):
+    """Keeps slots with what DFTSP would add to their batches; with a generator, at random moments of it."""
+
+    def __init__(self, rng: np.random.Generator | None) -> None:
+        self.states: list[Observation] = []
+        self._rng = rng
+
+    def decided(self, step: Step) -> None:
+        slots = step.slots
+        assert slots is not None
+        if self._rng is None:
+            chosen = dftsp_answers(slots).selection
+            self._note(slots, np.zeros_like(chosen), chosen)
+            return
+        # Where no request fits there is nothing to learn.
+        open_slots = slots.info["action_mask"][:, :-1].any(axis=1)
+        rows = np.flatnonzero(open_slots & (self._rng.random(slots.size) < _NOTED))
+        if rows.size:
+            noted = slots.rows(rows)
+            assert noted.begun is not None
+            self._note(noted, noted.begun, complete_batches(noted).selection)
+
+    def _note(self, slots: Slots, begun: BoolArray, chosen: BoolArray) -> None:
+        seen = {name: slots.observation[name] for name in ("requests", "valid", "node")}
+        self.states.append(seen | {"begun": begun.astype(np.int8), "chosen": chosen.astype(np.int8)})
+
+
+def _padded(marks: NDArray[np.int8], length: int) -> NDArray[np.int8]:
+    """Return marks (R, n) cut or filled up with 0 to (R, length)."""
+    answer = np.zeros((marks.shape[0], length), dtype=np.int8)
+    width = min(length, marks.shape[1])
+    answer[:, :width] = marks[:, :width]
+    return answer
 
 
 def _one_epoch(

@@ -11,7 +11,7 @@ from stable_baselines3.common.logger import Logger
 
 from agents.learning.runs import checkpoint_path
 from agents.learning.settings import OnProgress, Progress
-from agents.rollout import Played
+from agents.rollout import Tally
 from edgellm_env.env.engine import UTILISATIONS
 from edgellm_env.wrappers.sb3 import SB3VecEnv
 
@@ -27,13 +27,13 @@ class Judgement:
         best_rps: mean throughput of what is kept already; None if nothing is.
     """
 
-    play: Callable[[], Played]
+    play: Callable[[], Tally]
     keep: Callable[[], None]
-    expert: Played
+    expert: Tally
     best_rps: float | None = None
 
 
-def record_validation(log: Logger, played: Played, expert: Played) -> float:
+def record_validation(log: Logger, played: Tally, expert: Tally) -> float:
     """Write down how validation went, next to DFTSP in the same episodes; return the mean throughput.
 
     Throughput, served ratio and mean use of each constraint, of the agent and (``expert_...``) of DFTSP; and the gain

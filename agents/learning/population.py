@@ -1,4 +1,4 @@
-"""Plays many candidates on the very same episodes, all in one vector environment."""
+"""Plays many candidates on the very same episodes, all side by side."""
 
 from collections.abc import Sequence
 
@@ -6,13 +6,28 @@ import numpy as np
 
 from agents.models.packing import Packing
 from agents.models.scorer import Scorers
-from agents.rollout import Arena, Played
-from edgellm_env.arrays import FloatArray
+from agents.policy import BATCH, DETERMINISTIC, Decision, Generators, Policy
+from agents.rollout import Tally, make_engine, rollout
+from edgellm_env.arrays import FloatArray, IntArray
+from edgellm_env.env.slots import Slots
 from edgellm_env.scenario import Scenario
 
 
+class _Candidates(Policy):
+    """Scores each episode's requests by the weights of the candidate that plays it."""
+
+    name, modes = "candidates", DETERMINISTIC
+
+    def __init__(self, scorers: Scorers, candidate: IntArray, packing: Packing) -> None:
+        self._scorers, self._candidate, self._packing = scorers, candidate, packing
+
+    def decide(self, slots: Slots, rngs: Generators) -> Decision:
+        scores = self._scorers.score(slots.observation, self._candidate[slots.episode])
+        return Decision(self._packing(scores, slots))
+
+
 class Population:
-    """P candidates by M episodes, a row of the vector environment for each pair.
+    """P candidates by M episodes, a row of the environments for each pair.
 
     Args:
         scenario: what they play.
@@ -22,22 +37,20 @@ class Population:
     """
 
     def __init__(self, scenario: Scenario, packing: Packing, candidates: int, episodes: int) -> None:
-        self._arena = Arena(scenario, packing.environment_id, candidates * episodes)
+        self._engine = make_engine(scenario, BATCH, candidates * episodes)
         self._packing = packing
         self._candidate = np.repeat(np.arange(candidates), episodes)
         self._candidates, self._episodes = candidates, episodes
 
-    def play(self, scorers: Scorers, seeds: Sequence[int]) -> Played:
+    def play(self, scorers: Scorers, seeds: Sequence[int]) -> Tally:
         """Return what came of (P M,) episodes, all of the first candidate first.
 
         Args:
             scorers: P of them.
             seeds: M, one per episode; every candidate meets the same requests.
         """
-        return self._arena.play(
-            list(seeds) * self._candidates,
-            lambda observation, envs: self._packing.actions(scorers.score(observation, self._candidate), envs.dynamics),
-        )
+        policy = _Candidates(scorers, self._candidate, self._packing)
+        return rollout(policy, self._engine.scenario, list(seeds) * self._candidates, engine=self._engine)
 
     def throughput_rps(self, scorers: Scorers, seeds: Sequence[int]) -> FloatArray:
         """Return (P, M) requests served per second by each candidate in each episode; see :meth:`play`."""

@@ -7,11 +7,13 @@ import gymnasium as gym
 from pydantic import Field
 from stable_baselines3 import PPO
 
+from agents.learned import PpoPolicy
 from agents.learning.judging import Judgement
 from agents.learning.ppo_run import PpoRunSettings, learn, open_model
 from agents.learning.runs import MODEL
 from agents.learning.settings import SETTINGS_FOLDER, OnProgress, read_settings
-from agents.rollout import Arena, Played, play_expert
+from agents.optimal import Dftsp
+from agents.rollout import Tally, rollout
 from agents.seeds import episode_seeds
 from edgellm_env.scenario import Scenario
 from edgellm_env.wrappers.sb3 import SB3VecEnv
@@ -68,20 +70,19 @@ def train(
         PolicyError: nothing to resume from, or nothing left to do.
     """
     validation = episode_seeds("validation", seed, settings.validation_episodes)
-    arena = Arena(scenario, ENVIRONMENT_ID, settings.validation_episodes)
     environments = SB3VecEnv(gym.make_vec(ENVIRONMENT_ID, num_envs=settings.environments, scenario=scenario))
     model, done = open_model(
         PPO, environments, run, steps, seed, resume, lambda: _new_model(environments, settings, seed)
     )
     environments.seed(episode_seeds("train", seed, 1)[0] + done)
 
-    def play(one: PPO) -> Played:
-        return arena.play(validation, lambda observation, envs: one.predict(observation, deterministic=True)[0])
+    def play(one: PPO) -> Tally:
+        return rollout(PpoPolicy(one), scenario, validation)
 
     judgement = Judgement(
         play=lambda: play(model),
         keep=lambda: model.save(run / MODEL),
-        expert=play_expert(scenario, validation),
+        expert=rollout(Dftsp(), scenario, validation),
         best_rps=float(play(PPO.load(run / MODEL, device="cpu")).throughput_rps.mean()) if resume else None,
     )
     learn(model, settings, judgement, run, steps, done, on_progress)

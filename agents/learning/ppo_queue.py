@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from sb3_contrib import MaskablePPO
 from stable_baselines3 import PPO
 
+from agents.learned import PickingPolicy, ranking_policy
 from agents.learning.imitation import ImitationSettings
 from agents.learning.imitation import train as imitate
 from agents.learning.judging import Judgement
@@ -23,8 +24,8 @@ from agents.learning.settings import OnProgress
 from agents.models.network_storage import load_scorer, save_scorer
 from agents.models.queue_network import RequestScorer
 from agents.models.sb3_policies import MaskedQueuePolicy, PerRequest, QueueFeatures, QueuePolicy
-from agents.network_policies import play_picking, play_ranking
-from agents.rollout import play_expert
+from agents.optimal import Dftsp
+from agents.rollout import Tally, rollout
 from agents.seeds import episode_seeds
 from edgellm_env.arrays import BoolArray, FloatArray
 from edgellm_env.env.observation import Observation
@@ -115,9 +116,13 @@ def train(
         PolicyError: nothing to resume from, or nothing left to do.
     """
     validation = episode_seeds("validation", seed, settings.validation_episodes)
-    expert = play_expert(scenario, validation)
+    expert = rollout(Dftsp(), scenario, validation)
     par_per_slot = max(1e-9, float(expert.throughput_rps.mean()) * scenario.timing.slot_s)
-    play = play_picking if settings.environment == "Select" else play_ranking
+
+    def play(network: RequestScorer) -> Tally:
+        policy = PickingPolicy(network) if settings.environment == "Select" else ranking_policy(network)
+        return rollout(policy, scenario, validation)
+
     envs = gym.make_vec(f"EdgeLLM/{settings.environment}-v0", num_envs=settings.environments, scenario=scenario)
     environments = SB3VecEnv(AgainstPar(envs, par_per_slot))
 
@@ -136,12 +141,10 @@ def train(
     model, done = open_model(kind, environments, run, steps, seed, resume, new_model)
     environments.seed(episode_seeds("train", seed, 1)[0] + 2**31 + done)
     judgement = Judgement(
-        play=lambda: play(scenario, validation, scorer_of(model)),
+        play=lambda: play(scorer_of(model)),
         keep=lambda: save_scorer(scorer_of(model), run / WEIGHTS),
         expert=expert,
-        best_rps=(
-            float(play(scenario, validation, load_scorer(run / WEIGHTS)).throughput_rps.mean()) if resume else None
-        ),
+        best_rps=float(play(load_scorer(run / WEIGHTS)).throughput_rps.mean()) if resume else None,
     )
     learn(model, settings, judgement, run, steps, done, on_progress)
     environments.close()

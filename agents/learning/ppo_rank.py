@@ -9,15 +9,18 @@ import torch
 from pydantic import Field
 from stable_baselines3 import PPO
 
+from agents.learned import weighing_policy
 from agents.learning.judging import Judgement
 from agents.learning.ppo_run import PpoRunSettings, learn, open_model
 from agents.learning.ranker import RankerSettings, linear_weights
 from agents.learning.runs import WEIGHTS
 from agents.learning.settings import OnProgress
-from agents.learning.weighed_requests import WeighedRequests, slot_scores
+from agents.learning.weighed_requests import WeighedRequests
 from agents.models.actor import Actor
 from agents.models.packing import PACKINGS, PackingName
-from agents.rollout import Arena, Played, play_expert
+from agents.optimal import Dftsp
+from agents.policy import BATCH
+from agents.rollout import Tally, rollout
 from agents.seeds import episode_seeds
 from edgellm_env.arrays import FloatArray
 from edgellm_env.scenario import Scenario
@@ -70,11 +73,10 @@ def train(
         PolicyError: nothing to resume from, or nothing left to do.
     """
     validation = episode_seeds("validation", seed, settings.validation_episodes)
-    expert = play_expert(scenario, validation)
+    expert = rollout(Dftsp(), scenario, validation)
     par_per_slot = max(1e-9, float(expert.throughput_rps.mean()) * scenario.timing.slot_s)
     packing = PACKINGS[settings.packing]
-    arena = Arena(scenario, packing.environment_id, settings.validation_episodes)
-    envs = gym.make_vec(packing.environment_id, num_envs=settings.environments, scenario=scenario)
+    envs = gym.make_vec(BATCH, num_envs=settings.environments, scenario=scenario)
     environments = SB3VecEnv(WeighedRequests(envs, packing, par_per_slot))
 
     def new_model() -> PPO:
@@ -87,11 +89,8 @@ def train(
     model, done = open_model(PPO, environments, run, steps, seed, resume, new_model)
     environments.seed(episode_seeds("train", seed, 1)[0] + 2**31 + done)
 
-    def play(actor: Actor) -> Played:
-        return arena.play(
-            validation,
-            lambda observation, envs: packing.actions(slot_scores(actor, observation), envs.dynamics),
-        )
+    def play(actor: Actor) -> Tally:
+        return rollout(weighing_policy(actor), scenario, validation)
 
     judgement = Judgement(
         play=lambda: play(actor_of(model, settings.packing)),

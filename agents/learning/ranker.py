@@ -18,8 +18,9 @@ from agents.models.packing import PACKINGS, PackingName
 from agents.models.ranker_features import FEATURES
 from agents.models.ranker_storage import SearchState, load_state, save_ranker, save_state
 from agents.models.scorer import LINEAR, Scorers, parameter_count, parameter_mask
+from agents.optimal import Dftsp
 from agents.policy import PolicyError
-from agents.rollout import play_expert
+from agents.rollout import rollout
 from agents.seeds import episode_seeds
 from edgellm_env.arrays import FloatArray
 from edgellm_env.scenario import Scenario
@@ -146,7 +147,7 @@ class _Search:
         self._per_generation = settings.slots_per_generation(scenario)
         self._validation_seeds = episode_seeds("validation", seed, settings.validation_episodes)
         self._judge = Population(scenario, packing, 1, settings.validation_episodes)
-        self._expert = play_expert(scenario, self._validation_seeds)
+        self._expert = rollout(Dftsp(), scenario, self._validation_seeds)
 
     def advance(self, state: SearchState, last: bool) -> SearchState:
         """Play one generation."""

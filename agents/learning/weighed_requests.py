@@ -1,7 +1,7 @@
 """One node as PPO sees it: observations are summaries of slots, actions are weights that score all requests alike."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from gymnasium import spaces
@@ -9,16 +9,14 @@ from gymnasium.vector import VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from agents.models.actor import Actor
+from agents.models.actor import WEIGHT_LIMIT, linear_scores
 from agents.models.packing import Packing
 from agents.models.ranker_features import REQUEST_FEATURES
-from agents.models.scorer import Scorers
 from agents.models.summary import SUMMARY_SIZE, slot_summary
 from edgellm_env.arrays import BoolArray, FloatArray
 from edgellm_env.env.observation import Observation
+from edgellm_env.env.slots import Slots
 from edgellm_env.env.vector import EdgeLLMVectorEnv
-
-WEIGHT_LIMIT: Final = 10.0
 
 Step = tuple[NDArray[np.float32], FloatArray, BoolArray, BoolArray, dict[str, Any]]
 
@@ -30,7 +28,7 @@ class WeighedRequests(VectorWrapper[NDArray[np.float32], NDArray[Any], Observati
     and what a better order gains would drown in that.
 
     Args:
-        env: many of the environment that takes the actions of ``packing``.
+        env: many of ``EdgeLLM/Batch-v0``.
         packing: how scores become batches.
         par_per_slot: requests a slot that count as reward 0; twice as many count as 1. Around 0, a critic has less to
             learn before its answers are of use.
@@ -41,7 +39,7 @@ class WeighedRequests(VectorWrapper[NDArray[np.float32], NDArray[Any], Observati
     ) -> None:
         super().__init__(env)
         assert isinstance(env.unwrapped, EdgeLLMVectorEnv)
-        self._dynamics = env.unwrapped.dynamics
+        self._engine = env.unwrapped.engine
         self._packing = packing
         self._par = par_per_slot
         self.single_observation_space = spaces.Box(-np.inf, np.inf, (SUMMARY_SIZE,), dtype=np.float32)
@@ -59,23 +57,13 @@ class WeighedRequests(VectorWrapper[NDArray[np.float32], NDArray[Any], Observati
 
     def step(self, actions: NDArray[Any]) -> Step:
         """Score every slot's requests by its weights (E, R), and pack them."""
-        asked = self._packing.actions(linear_scores(actions, self._observation), self._dynamics)
-        self._observation, rewards, terminated, truncated, infos = self.env.step(asked)
+        batch = np.zeros((self.num_envs, self._engine.dynamics.capacity), dtype=np.int8)
+        packed = self._packing(linear_scores(actions, self._observation), Slots(self._engine))
+        batch[:, : packed.shape[1]] = packed
+        self._observation, rewards, terminated, truncated, infos = self.env.step(batch)
         if "final_obs" in infos:
             infos["final_obs"] = _summaries(infos["final_obs"], infos["_final_obs"])
         return slot_summary(self._observation), rewards / self._par - 1.0, terminated, truncated, infos
-
-
-def linear_scores(weights: NDArray[Any], observation: Observation) -> FloatArray:
-    """Return (E, N) scores of the requests by each slot's own weights (E, R)."""
-    scorers = Scorers.from_parameters(np.asarray(weights, dtype=np.float64), 0)
-    return scorers.score(observation, np.arange(weights.shape[0]))
-
-
-def slot_scores(actor: Actor, observation: Observation) -> FloatArray:
-    """Return (E, N) scores of the requests by the weights that ``actor`` gives to each slot."""
-    weights = np.clip(actor.weights(slot_summary(observation)), -WEIGHT_LIMIT, WEIGHT_LIMIT)
-    return linear_scores(weights, observation)
 
 
 def _summaries(final: NDArray[np.object_], ended: BoolArray) -> NDArray[np.object_]:

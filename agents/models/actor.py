@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +13,22 @@ from safetensors.numpy import save_file
 
 from agents.models.packing import PACKINGS, PackingName
 from agents.models.ranker_features import REQUEST_FEATURES
-from agents.models.summary import SUMMARY_SIZE
+from agents.models.scorer import Scorers
+from agents.models.summary import SUMMARY_SIZE, slot_summary
 from agents.policy import PolicyError
+from edgellm_env.arrays import FloatArray
+from edgellm_env.env.observation import Observation
 
 _ABOUT_KEY = "about"  # one entry: the order of several is not defined, and equal networks shall be equal files
+
+
+WEIGHT_LIMIT: Final = 10.0
+
+
+def linear_scores(weights: NDArray[Any], observation: Observation) -> FloatArray:
+    """Return (E, N) scores of the requests by each slot's own weights (E, R)."""
+    scorers = Scorers.from_parameters(np.asarray(weights, dtype=np.float64), 0)
+    return scorers.score(observation, np.arange(weights.shape[0]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +67,10 @@ class Actor:
             values = np.tanh(values @ weight.T + bias)
         weight, bias = self.layers[-1]
         return np.asarray(values @ weight.T + bias, dtype=np.float32)
+
+    def scores(self, observation: Observation) -> FloatArray:
+        """Return (E, N) scores of the requests by the weights that each slot's summary gives."""
+        return linear_scores(np.clip(self.weights(slot_summary(observation)), -WEIGHT_LIMIT, WEIGHT_LIMIT), observation)
 
     def save(self, path: Path) -> None:
         """Write the layers, with the names of the features that they weigh."""

@@ -8,32 +8,27 @@ from agents.models.deciding import numbers_of
 from agents.models.queue_network import RequestScorer, shortened
 from edgellm_env._compile import compiled
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
-from edgellm_env.env.observation import Observation
-from edgellm_env.node.records import NODE, WAITING
+from edgellm_env.env.slots import Slots
 from edgellm_env.slot import picking
-from edgellm_env.slot.problem import SlotProblem
 
 
-def picked_batches(
-    network: RequestScorer, observation: Observation, node: NDArray[np.void], waiting: NDArray[np.void]
-) -> BoolArray:
-    """Return (E, N) the batches that the network picks under the masks of ``EdgeLLM/Select-v0``.
+def picked_batches(network: RequestScorer, slots: Slots) -> BoolArray:
+    """Return (R, N) the batches that the network picks under the masks of ``EdgeLLM/Select-v0``.
 
     A pick is as probable as the network's numbers say, among what is legal. Of the batches under way in a slot the
-    network's ``beams`` most probable are kept, no two the same, and widened by a request each, until nobody fits beside
-    any of them: the most probable of those that took most requests is the answer. One beam takes the most probable pick
-    every time, and closes its batch when the network prefers that.
+    network's ``beams`` most probable are kept, no two the same, and widened by a request each, until no request fits
+    beside any of them: the most probable of those that took most requests is the answer. One beam takes the most
+    probable pick every time, and closes its batch when the network prefers that.
 
     Args:
         network: of pointers.
-        observation: of E slots, ``requests``, ``valid`` and ``node``.
-        node: (E,) records of :data:`edgellm_env.node.records.NODE`, of the same slots.
-        waiting: (E, N) records of :data:`edgellm_env.node.records.WAITING`.
+        slots: R slots with nothing begun.
     """
-    (slots, capacity), beams = waiting.shape, network.beams
+    node, waiting = slots.nodes, slots.queues
+    count, capacity, beams = slots.size, slots.capacity, network.beams
     length = max(1, int(node["waiting"].max()))
-    each = np.repeat(np.arange(slots), beams)
-    seen = shortened(observation, length)
+    each = np.repeat(np.arange(count), beams)
+    seen = shortened(slots.observation, length)
     partial, legal = np.zeros((each.size, length), np.bool_), np.zeros((each.size, length + 1), np.bool_)
     state = (node[each], waiting[each, :length], partial, np.zeros((each.size, 5)), np.zeros_like(each), legal)
     # The environment's own way of picking, so that masks are the same.
@@ -48,26 +43,10 @@ def picked_batches(
         numbers = torch.as_tensor(numbers_of(network, begun, legal[rows]))
         options[rows] = torch.log_softmax(numbers, dim=1).numpy()
         _widen(beams, options, likelihood, *state)
-    batches = np.zeros((slots, capacity), dtype=np.bool_)
-    best = likelihood.reshape(slots, beams).argmax(axis=1)
-    batches[:, :length] = partial.reshape(slots, beams, length)[np.arange(slots), best]
+    batches = np.zeros((count, capacity), dtype=np.bool_)
+    best = likelihood.reshape(count, beams).argmax(axis=1)
+    batches[:, :length] = partial.reshape(count, beams, length)[np.arange(count), best]
     return batches
-
-
-def picked_batch(network: RequestScorer, observation: Observation, problem: SlotProblem) -> BoolArray:
-    """Return (n,) the batch for one slot; see :func:`picked_batches`.
-
-    Args:
-        network: of pointers.
-        observation: of the slot.
-        problem: the same slot's.
-    """
-    node, waiting = np.zeros(1, dtype=NODE), np.zeros((1, max(1, problem.size)), dtype=WAITING)
-    node["waiting"] = problem.size
-    node["compute_limit_s"], node["memory_bytes"] = problem.compute_limit_s, problem.memory_bytes
-    for name in ("compute_s", "kv_bytes", "uplink_share", "downlink_share", "slack_s", "admissible"):
-        waiting[name][0, : problem.size] = getattr(problem, name)
-    return picked_batches(network, observation, node, waiting)[0, : problem.size]
 
 
 @compiled

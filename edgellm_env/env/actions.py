@@ -60,6 +60,16 @@ class ActionInterface:
         """Return what has been chosen so far of the slots' batches, (E, N) bool, if a slot takes several actions."""
         return None
 
+    def toward(self, batch: BoolArray, scheme: IntArray) -> NDArray[Any]:
+        """Return an action for every environment, (E, ...), that executes its ``batch``, or the next part of it.
+
+        Args:
+            batch: (E, N) bool, what is wanted; where a slot takes several actions, requests that have had theirs are
+                cleared.
+            scheme: (E,) the schemes to run them under, where the interface chooses them.
+        """
+        raise NotImplementedError
+
     def express(self, selection: BoolArray, row: int, scheme: int | None) -> Any:
         """Return the action, or the list of actions, by which environment ``row`` executes exactly ``selection``.
 
@@ -89,6 +99,10 @@ class BatchInterface(ActionInterface):
         self.dynamics.play_selected(asked, shown=self.encoder.places(observation))
         return self._every_slot_closed()
 
+    def toward(self, batch: BoolArray, scheme: IntArray) -> NDArray[np.int8]:
+        """Return the batches as bits, (E, N) int8."""
+        return batch.astype(np.int8)
+
     def express(self, selection: BoolArray, row: int, scheme: int | None) -> NDArray[np.int8]:
         """Return the selection padded to the queue's capacity, (N,) int8."""
         self._loaded_only(scheme)
@@ -110,6 +124,10 @@ class RankInterface(ActionInterface):
             raise ValueError(f"action: scores from {low} to {high}; expected numbers within [-1, 1]")
         self.dynamics.play_ranked(scores, self.encoder.places(observation))
         return self._every_slot_closed()
+
+    def toward(self, batch: BoolArray, scheme: IntArray) -> NDArray[np.float32]:
+        """Return 1 for those asked for and -1 for the others, (E, N) float32; the node fills up in queue order."""
+        return np.where(batch, np.float32(1.0), np.float32(-1.0))
 
     def express(self, selection: BoolArray, row: int, scheme: int | None) -> NDArray[np.float32]:
         """Return scores of 1 for the selected and -1 for the others, (N,) float32.
@@ -162,6 +180,18 @@ class SelectInterface(ActionInterface):
         if self.dynamics.scenario.queue.infeasible == "raise":
             self._refuse_illegal(picks)
         return self.dynamics.play_picked(picks, self._state(), self.encoder.places(observation))
+
+    def toward(self, batch: BoolArray, scheme: IntArray) -> IntArray:
+        """Return the next pick of each batch, (E,): its oldest request, or the commit once all have been picked.
+
+        A request that is not legal any more is skipped, as the rule ``trim`` does.
+        """
+        # Feasible sets are downward closed: what is illegal now stays so until the slot ends.
+        batch &= self._legal[:, :-1]
+        left = batch.any(axis=1)
+        places: IntArray = np.where(left, np.argmax(batch, axis=1), self.dynamics.capacity)
+        batch[np.flatnonzero(left), places[left]] = False
+        return places
 
     def _refuse_illegal(self, picks: IntArray) -> None:
         illegal = ~self._legal[np.arange(picks.size), picks]
@@ -230,6 +260,10 @@ class JointInterface(ActionInterface):
         asked = _checked_bits(checked[:, 1:])
         self.dynamics.play_selected(asked, scheme, self.encoder.places(observation))
         return self._every_slot_closed()
+
+    def toward(self, batch: BoolArray, scheme: IntArray) -> NDArray[np.int64]:
+        """Return schemes and bits, (E, 1 + N) int64."""
+        return np.concatenate([scheme[:, None], batch], axis=1).astype(np.int64)
 
     def express(self, selection: BoolArray, row: int, scheme: int | None) -> NDArray[np.int64]:
         """Return the scheme (the loaded one unless given) and the selection's bits, (1 + N,) int64."""

@@ -19,6 +19,7 @@ from edgellm_env.node.nodes import COUNTERS, Dynamics
 from edgellm_env.node.records import NODE
 from edgellm_env.scenario import Scenario, ScenarioLike, load_scenario
 from edgellm_env.workload.source import TraceSource
+from edgellm_env.workload.trace import RequestTrace
 
 UTILISATIONS = ("compute_utilisation", "memory_utilisation", "uplink_utilisation", "downlink_utilisation")
 NODE_INFO = (*COUNTERS, *UTILISATIONS, "infeasible", "slot", "slot_served", "slot_latency_s")
@@ -100,6 +101,10 @@ class Engine:
         if mask is not None:
             info["action_mask"] = mask[row].astype(np.int8)
         return info
+
+    def trace(self, row: int) -> RequestTrace:
+        """Return the trace of one environment's episode. For analysis and bounds: it tells the future."""
+        return self.source.draw([int(self.episode_seed[row])]).trace(0)
 
     def view_of(self, row: int) -> SlotView:
         """Return what a scheduler of environment ``row`` may know."""

@@ -105,7 +105,7 @@ class EdgeLLMEnv(gym.Env[Observation, Any]):
     def trace(self) -> RequestTrace:
         """Return the episode's trace. For analysis and bounds: a policy that reads it looks into the future."""
         self._require_episode()
-        return self._engine.source.draw([int(self._engine.episode_seed[0])]).trace(0)
+        return self._engine.trace(0)
 
     def render(self) -> str | None:
         """Return the current slot as text under ``render_mode="ansi"``."""

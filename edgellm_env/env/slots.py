@@ -1,0 +1,174 @@
+"""What schedulers may know of many slots at once."""
+
+from collections.abc import Callable, Hashable, Iterator
+from functools import cached_property
+from typing import Any, TypeVar, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgellm_env.arrays import BoolArray, FloatArray, IntArray
+from edgellm_env.env.engine import Engine
+from edgellm_env.env.observation import Observation
+from edgellm_env.env.view import SlotView, view_slot
+from edgellm_env.scenario import Scenario
+from edgellm_env.slot.admission import pack_by_score
+from edgellm_env.slot.problem import Problems, SlotProblem
+
+Answer = TypeVar("Answer")
+
+
+class Slots:
+    """What a scheduler may know of R slots, the current ones of some of an engine's environments; not the future.
+
+    Columns of requests are (R, n), oldest first, n being the longest of these queues (at least 1); entries past a
+    slot's own ``waiting`` mean nothing. Everything is computed when it is first asked for, and holds until the
+    environments' next step.
+
+    Args:
+        engine: E environments.
+        rows: (R,) indices of the environments; all unless given.
+
+    Attributes:
+        episode: (R,) which of the episodes played side by side each slot belongs to.
+        waiting: (R,) requests in each queue.
+        slot: (R,) index of the slot within its episode.
+        scheme: (R,) index of the loaded quantization scheme.
+    """
+
+    def __init__(self, engine: Engine, rows: IntArray | None = None) -> None:
+        self._engine, self._dynamics = engine, engine.dynamics
+        self._all = rows is None
+        self.episode: IntArray = np.arange(engine.dynamics.num_envs) if rows is None else rows
+        node = engine.dynamics.node[self.episode]
+        self.waiting: IntArray = node["waiting"]
+        self.slot: IntArray = node["slot"]
+        self.scheme: IntArray = node["scheme"]
+        self._answers: dict[Hashable, Any] = {}
+
+    @property
+    def size(self) -> int:
+        """Number of slots R."""
+        return int(self.episode.size)
+
+    @property
+    def capacity(self) -> int:
+        """Places in a queue N."""
+        return self._dynamics.capacity
+
+    @property
+    def scenario(self) -> Scenario:
+        """The scenario of all of them."""
+        return self._engine.scenario
+
+    @cached_property
+    def problems(self) -> Problems:
+        """The slots' problems under the loaded schemes, as batched solvers take them."""
+        return self._dynamics.problem_arrays(None if self._all else self.episode)
+
+    @cached_property
+    def observation(self) -> Observation:
+        """The same as agents see it, (R, ...) arrays."""
+        return self._own(self._engine.observe())
+
+    @cached_property
+    def info(self) -> dict[str, NDArray[Any]]:
+        """The environments' info, (R, ...) arrays."""
+        return self._own(self._engine.info())
+
+    @cached_property
+    def begun(self) -> BoolArray | None:
+        """(R, N) bool, what the slots' batches hold already, where a slot takes several actions."""
+        partial = self._engine.interface.partial_batch()
+        return None if partial is None else partial[self.episode]
+
+    @cached_property
+    def waits(self) -> BoolArray:
+        """(R, n) bool, where a request waits."""
+        width = max(1, int(self.waiting.max(initial=0)))
+        return np.asarray(np.arange(width) < self.waiting[:, None])
+
+    @cached_property
+    def nodes(self) -> NDArray[np.void]:
+        """(R,) records of :data:`edgellm_env.node.records.NODE`, copies."""
+        nodes: NDArray[np.void] = self._dynamics.node[self.episode]
+        return nodes
+
+    @cached_property
+    def queues(self) -> NDArray[np.void]:
+        """(R, n) records of :data:`edgellm_env.node.records.WAITING`."""
+        queue: NDArray[np.void] = self._dynamics.waiting[self.episode, : self.waits.shape[1]]
+        return queue
+
+    @cached_property
+    def _requests(self) -> NDArray[np.void]:
+        places = np.where(self.waits, self.queues["request"], 0)
+        requests: NDArray[np.void] = self._dynamics.requests[self.episode[:, None], places]
+        return requests
+
+    @property
+    def request(self) -> IntArray:
+        """(R, n) indices of the requests within their episode."""
+        indices: IntArray = self.queues["request"]
+        return indices
+
+    @property
+    def last_chance(self) -> BoolArray:
+        """(R, n) bool, requests that can't be served any more if this slot does not."""
+        last: BoolArray = self.queues["last_chance"]
+        return last
+
+    @property
+    def prompt_tokens(self) -> IntArray:
+        """(R, n) before padding."""
+        return np.asarray(self._requests["prompt_tokens"], dtype=np.int64)
+
+    @property
+    def output_tokens(self) -> IntArray:
+        """(R, n)."""
+        return np.asarray(self._requests["output_tokens"], dtype=np.int64)
+
+    @property
+    def waited_s(self) -> FloatArray:
+        """(R, n) seconds since arrival."""
+        now_s = self.slot * self.scenario.timing.slot_s
+        return np.asarray(now_s[:, None] - self._requests["arrival_s"])
+
+    def problem(self, row: int, scheme: int | None = None) -> SlotProblem:
+        """Return the problem of one slot, under the loaded scheme or another."""
+        return self._dynamics.slot_problem(int(self.episode[row]), scheme)
+
+    def view(self, row: int) -> SlotView:
+        """Return one slot by itself."""
+        own = {name: array[row] for name, array in self.observation.items()}
+        return view_slot(self._dynamics, int(self.episode[row]), own)
+
+    def views(self) -> Iterator[SlotView]:
+        """Each slot by itself, in order."""
+        return (self.view(row) for row in range(self.size))
+
+    def rows(self, rows: IntArray) -> "Slots":
+        """Return some of these slots, by their places among them."""
+        return Slots(self._engine, self.episode[rows])
+
+    def pack(self, keys: FloatArray) -> BoolArray:
+        """Return the batches (R, n) of greedy packing by ascending ``keys`` (R, n), ties to the older request.
+
+        Requests that no longer fit are skipped. No key may be NaN.
+        """
+        admitted = np.zeros(self.queues.shape, dtype=np.bool_)
+        pack_by_score(self.nodes.copy(), self.queues, -np.asarray(keys, dtype=np.float64), admitted)
+        return admitted
+
+    def remember(self, key: Hashable, compute: Callable[["Slots"], Answer]) -> Answer:
+        """Return ``compute(self)``, computed once for these slots: policies and observers share costly answers."""
+        if key not in self._answers:
+            self._answers[key] = compute(self)
+        return cast(Answer, self._answers[key])
+
+    def prepare(self) -> None:
+        """Compute what policies look at, so that the time of a decision is the policy's own."""
+        _ = self.problems, self.observation, self._requests
+
+    def _own(self, arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        return arrays if self._all else {name: array[self.episode] for name, array in arrays.items()}
