@@ -66,6 +66,7 @@ class Policy(Protocol):
         Raises:
             PolicyError: the policy can't play this scenario.
         """
+        return None  # most policies have nothing to get ready
 
     def decide(self, slots: Slots, rngs: Generators) -> Decision:
         """Return what to do in each of ``slots``.
