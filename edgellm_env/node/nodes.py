@@ -16,7 +16,7 @@ from edgellm_env.node.records import NODE, REQUEST, WAITING, rule_record, scheme
 from edgellm_env.scenario import Scenario
 from edgellm_env.slot import admission
 from edgellm_env.slot.picking import Partial
-from edgellm_env.slot.problem import ProblemArrays, SlotProblem
+from edgellm_env.slot.problem import Problems, SlotProblem
 from edgellm_env.workload.trace import TraceBatch
 
 COUNTERS = ("arrived", "served", "expired", "rejected", "blocked", "waiting")
@@ -168,7 +168,7 @@ class Dynamics:
             admissible=queue["admissible"],
         )
 
-    def problem_arrays(self, rows: IntArray | None = None) -> ProblemArrays:
+    def problem_arrays(self, rows: IntArray | None = None) -> Problems:
         """Return the current problems of the environments ``rows`` (all by default), as batched solvers take them.
 
         Arrays are as wide as the longest of these queues, and at least 1.
@@ -177,7 +177,8 @@ class Dynamics:
         width = max(1, int(node["waiting"].max(initial=0)))
         waiting = self.waiting[:, :width] if rows is None else self.waiting[rows, :width]
         waits = np.arange(width) < node["waiting"][:, None]
-        return ProblemArrays(
+        whole_link = np.ones(node.size)
+        return Problems(
             compute_s=waiting["compute_s"],
             kv_bytes=waiting["kv_bytes"],
             uplink_share=waiting["uplink_share"],
@@ -186,6 +187,8 @@ class Dynamics:
             valid=waits & waiting["admissible"],
             compute_limit_s=node["compute_limit_s"],
             memory_bytes=node["memory_bytes"],
+            uplink_limit_share=whole_link,
+            downlink_limit_share=whole_link,
         )
 
     def waiting_requests(self, row: int = 0) -> NDArray[np.void]:

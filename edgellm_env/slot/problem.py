@@ -11,14 +11,14 @@ Feasible sets are downward closed: a part of a feasible batch is feasible.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any, TypeAlias, TypedDict
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple, Self, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from edgellm_env._compile import compilable, compiled
-from edgellm_env.arrays import BoolArray, FloatArray
+from edgellm_env.arrays import BoolArray, FloatArray, IntArray
 
 SelectionLike: TypeAlias = NDArray[np.bool_] | NDArray[np.integer[Any]] | Sequence[bool] | Sequence[int]
 
@@ -26,6 +26,12 @@ RELATIVE_TOLERANCE = 2.0**-30
 """A limit counts as kept when exceeded by at most this fraction of itself (9.3e-10): sums of floats that are equal on
 paper (ten times 0.1 against 1.0) differ in their last bits by the order of summation, and every solver sums in its own.
 No decimal number of few digits, such as 1 + 1e-9, lies at this edge, where solvers and check could differ."""
+
+COLUMNS = ("compute_s", "kv_bytes", "uplink_share", "downlink_share", "slack_s")
+"""What a request takes, and the compute time that it can still afford."""
+
+LIMITS = ("compute_limit_s", "memory_bytes", "uplink_limit_share", "downlink_limit_share")
+"""What a batch may take in all."""
 
 _EVERYONE: BoolArray = np.ones(0, dtype=np.bool_)  # stands for "not given" until the number of requests is known
 
@@ -56,22 +62,6 @@ def totals_fit(
         and within(uplink_share, uplink_limit_share)
         and within(downlink_share, downlink_limit_share)
     )
-
-
-class ProblemArrays(TypedDict):
-    """Problems of E slots side by side, with room for N requests each; names as in :class:`SlotProblem`.
-
-    ``valid`` (E, N) marks the requests that wait and are admissible; limits are (E,), all else is (E, N).
-    """
-
-    compute_s: FloatArray
-    kv_bytes: FloatArray
-    uplink_share: FloatArray
-    downlink_share: FloatArray
-    slack_s: FloatArray
-    valid: BoolArray
-    compute_limit_s: FloatArray
-    memory_bytes: FloatArray
 
 
 @dataclass(frozen=True)
@@ -129,6 +119,9 @@ class SlotProblem:
         ValueError: naming the field, the offending value and what is allowed.
     """
 
+    usage: ClassVar[str] = "additive"
+    """What a batch takes of the node's time: the sum of its members' ``compute_s``."""
+
     compute_s: FloatArray
     kv_bytes: FloatArray
     uplink_share: FloatArray
@@ -145,31 +138,25 @@ class SlotProblem:
         size = np.shape(self.compute_s)
         if len(size) != 1:
             raise ValueError(f"SlotProblem.compute_s: shape {size}; expected one dimension, (n,)")
-        if self.admissible is _EVERYONE:
-            object.__setattr__(self, "admissible", np.ones(size, dtype=np.bool_))
-        for entry in fields(self):
-            value = getattr(self, entry.name)
-            if entry.name == "admissible":
-                array = np.array(value)
-                if array.dtype != np.bool_:
-                    raise ValueError(f"SlotProblem.admissible: dtype {array.dtype}; expected bool")
-            else:
-                array = _to_float(entry.name, value)
-            if entry.name.startswith(("compute_limit", "memory", "uplink_limit", "downlink_limit")):
-                if array.shape != ():
-                    raise ValueError(f"SlotProblem.{entry.name}: shape {array.shape}; expected a number")
-                if not array >= 0.0:
-                    raise ValueError(f"SlotProblem.{entry.name}: {array}; expected a number >= 0")
-                object.__setattr__(self, entry.name, float(array))
-                continue
-            if array.shape != size:
-                raise ValueError(f"SlotProblem.{entry.name}: shape {array.shape}; expected {size} as compute_s")
-            if entry.name == "slack_s":
-                _refuse(entry.name, array, np.isnan(array), "numbers (infinite allowed)")
-            elif entry.name != "admissible":
-                _refuse(entry.name, array, ~(np.isfinite(array) & (array >= 0.0)), "finite numbers >= 0")
+        everyone = np.ones(size, dtype=np.bool_)
+        admissible = everyone if self.admissible is _EVERYONE else np.array(self.admissible)
+        if admissible.dtype != np.bool_:
+            raise ValueError(f"SlotProblem.admissible: dtype {admissible.dtype}; expected bool")
+        if admissible.shape != size:
+            raise ValueError(f"SlotProblem.admissible: shape {admissible.shape}; expected {size} as compute_s")
+        arrays: dict[str, NDArray[Any]] = {"admissible": admissible}
+        for name in COLUMNS:
+            arrays[name] = checked_column(f"SlotProblem.{name}", getattr(self, name), everyone, "compute_s")
+        for name, array in arrays.items():
             array.setflags(write=False)
-            object.__setattr__(self, entry.name, array)
+            object.__setattr__(self, name, array)
+        for name in LIMITS:
+            limit = _numbers(f"SlotProblem.{name}", getattr(self, name))
+            if limit.shape != ():
+                raise ValueError(f"SlotProblem.{name}: shape {limit.shape}; expected a number")
+            if not limit >= 0.0:
+                raise ValueError(f"SlotProblem.{name}: {limit}; expected a number >= 0")
+            object.__setattr__(self, name, float(limit))
 
     @property
     def size(self) -> int:
@@ -256,14 +243,101 @@ class SlotProblem:
         return {name: amount - limit for name, (amount, limit) in pairs.items() if not within(amount, limit)}
 
 
-def _to_float(name: str, value: object) -> FloatArray:
-    try:
-        return np.array(value, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"SlotProblem.{name}: {value!r}; expected numbers") from error
+class Problems(NamedTuple):
+    """Problems of E slots side by side, with room for N requests each; what stands where not ``valid`` is not read."""
+
+    compute_s: FloatArray  # (E, N) seconds of the whole node that each request takes; finite, >= 0
+    kv_bytes: FloatArray  # (E, N) KV-cache bytes; finite, >= 0
+    uplink_share: FloatArray  # (E, N) share of the uplink's time-frequency budget; finite, >= 0
+    downlink_share: FloatArray  # (E, N) the same for the downlink
+    slack_s: FloatArray  # (E, N) compute time that each request can still afford; may be negative or infinite
+    valid: BoolArray  # (E, N) whether a request waits there and is admissible
+    compute_limit_s: FloatArray  # (E,) compute seconds that the node has for the batch; >= 0, may be infinite
+    memory_bytes: FloatArray  # (E,) bytes free for KV caches; >= 0, may be infinite
+    uplink_limit_share: FloatArray  # (E,) total uplink share; >= 0, may be infinite
+    downlink_limit_share: FloatArray  # (E,) total downlink share; >= 0, may be infinite
+
+    @classmethod
+    def checked(cls, **given: Any) -> Self:
+        """Return problems from anything that NumPy turns into arrays, as contiguous copies.
+
+        Args:
+            given: each field by its name. Limits may be numbers for all slots; links' limits are 1 unless given.
+
+        Raises:
+            ValueError: naming the field, the offending value and what is allowed.
+        """
+        fields = cls(**({"uplink_limit_share": 1.0, "downlink_limit_share": 1.0} | given))._asdict()
+        valid = np.array(fields["valid"], order="C")
+        if valid.ndim != 2 or valid.dtype != np.bool_:
+            raise ValueError(f"valid: shape {valid.shape}, dtype {valid.dtype}; expected (E, N), bool")
+        columns = [checked_column(name, fields[name], valid, "valid") for name in COLUMNS]
+        limits = [_checked_limits(name, fields[name], valid.shape[0]) for name in LIMITS]
+        return cls._make([*columns, valid, *limits])
+
+    @classmethod
+    def of(cls, problems: Sequence[SlotProblem]) -> Self:
+        """Return ``problems`` side by side, padded to the longest queue."""
+        width = max((problem.size for problem in problems), default=0)
+        columns = np.zeros((len(COLUMNS), len(problems), width))
+        valid = np.zeros((len(problems), width), dtype=np.bool_)
+        for e, problem in enumerate(problems):
+            valid[e, : problem.size] = problem.admissible
+            for column, name in zip(columns, COLUMNS, strict=True):
+                column[e, : problem.size] = getattr(problem, name)
+        limits = np.array([[getattr(problem, name) for problem in problems] for name in LIMITS], dtype=np.float64)
+        return cls._make([*columns, valid, *limits])
+
+    @property
+    def columns(self) -> tuple[FloatArray, ...]:
+        """The fields of :data:`COLUMNS`, (E, N) each."""
+        return tuple(getattr(self, name) for name in COLUMNS)
+
+    @property
+    def limits(self) -> tuple[FloatArray, ...]:
+        """The fields of :data:`LIMITS`, (E,) each."""
+        return tuple(getattr(self, name) for name in LIMITS)
+
+    def rows(self, rows: IntArray) -> Self:
+        """Return the problems of the slots ``rows`` (R,) alone."""
+        return type(self)._make([array[rows] for array in self])
 
 
-def _refuse(name: str, array: FloatArray, bad: BoolArray, allowed: str) -> None:
+def checked_column(name: str, given: ArrayLike, valid: BoolArray, alike: str) -> FloatArray:
+    """Return ``given`` as float64 of the shape of ``valid``: finite and >= 0 where that is True, slack any number.
+
+    Args:
+        name: of the argument, for messages; slack's ends in ``slack_s``.
+        given: the numbers, any where not ``valid``.
+        valid: bool, where they are checked.
+        alike: the argument whose shape is that of ``valid``, for messages.
+
+    Raises:
+        ValueError: no numbers, another shape, or a number that is not allowed.
+    """
+    array = _numbers(name, given)
+    if array.shape != valid.shape:
+        raise ValueError(f"{name}: shape {array.shape}; expected {valid.shape} as {alike}")
+    is_slack = name.endswith("slack_s")
+    bad = valid & (np.isnan(array) if is_slack else ~((array >= 0.0) & (array < np.inf)))
     if bad.any():
-        index = int(np.argmax(bad))
-        raise ValueError(f"SlotProblem.{name}[{index}]: {array[index]}; expected {allowed}")
+        at = np.argwhere(bad)[0]
+        allowed = "numbers (infinite allowed)" if is_slack else "finite numbers >= 0"
+        raise ValueError(f"{name}{at.tolist()}: {array[tuple(at)]}; expected {allowed}")
+    return array
+
+
+def _checked_limits(name: str, given: ArrayLike, slots: int) -> FloatArray:
+    limits = _numbers(name, given)
+    if limits.shape not in {(), (slots,)}:
+        raise ValueError(f"{name}: shape {limits.shape}; expected a number or ({slots},)")
+    if not np.all(limits >= 0.0):
+        raise ValueError(f"{name}: {limits.min()}; expected numbers >= 0")
+    return np.array(np.broadcast_to(limits, (slots,)))
+
+
+def _numbers(name: str, given: ArrayLike) -> FloatArray:
+    try:
+        return np.array(given, dtype=np.float64, order="C")
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name}: {given!r}; expected numbers") from error

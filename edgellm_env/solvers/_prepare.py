@@ -4,7 +4,7 @@ import numpy as np
 
 from edgellm_env._compile import compiled
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
-from edgellm_env.slot.problem import RELATIVE_TOLERANCE, SlotProblem
+from edgellm_env.slot.problem import RELATIVE_TOLERANCE
 from edgellm_env.solvers._sorting import rising_order
 
 SOLVER_TOLERANCE = 0.999 * RELATIVE_TOLERANCE
@@ -12,18 +12,6 @@ SOLVER_TOLERANCE = 0.999 * RELATIVE_TOLERANCE
 
 RESOURCES = 4
 """Columns of a weight table: compute, memory, uplink, downlink. Only compute's limit depends on the deadlines."""
-
-
-def tables(problem: SlotProblem) -> tuple[FloatArray, BoolArray, FloatArray]:
-    """Return ``problem`` as ``prepare`` takes it: (5, n) requests, (n,) admissible, (4,) limits."""
-    # One concatenation costs a third of stacking five arrays, and this is in the way of every single solution.
-    requests = np.concatenate(
-        (problem.compute_s, problem.kv_bytes, problem.uplink_share, problem.downlink_share, problem.slack_s)
-    ).reshape(5, -1)
-    limits = np.array(
-        (problem.compute_limit_s, problem.memory_bytes, problem.uplink_limit_share, problem.downlink_limit_share)
-    )
-    return requests, problem.admissible.copy(), limits
 
 
 @compiled

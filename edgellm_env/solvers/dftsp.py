@@ -15,11 +15,10 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from edgellm_env.slot.problem import SlotProblem
-from edgellm_env.solvers._dftsp_tree import search
-from edgellm_env.solvers._prepare import prepare, tables
-from edgellm_env.solvers.checking import checked, checked_node_limit
-from edgellm_env.solvers.solution import Solution
+from edgellm_env.arrays import BoolArray
+from edgellm_env.slot.problem import Problems, SlotProblem
+from edgellm_env.solvers.batch import dftsp_slot, dftsp_slots, solve_all, solve_one
+from edgellm_env.solvers.solution import BatchSolution, Solution, checked_node_limit, require_solved_usage
 
 DEFAULT_NODE_LIMIT = 50_000_000
 """Nodes after which a search gives up when no limit is given: seconds, not hours, on the largest queues."""
@@ -49,7 +48,7 @@ class Pruning:
     uplink: bool = True
     downlink: bool = True
 
-    def as_flags(self) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    def as_flags(self) -> BoolArray:
         """Return the rules as bools in the order of the fields."""
         return np.array([getattr(self, rule.name) for rule in fields(self)], dtype=np.bool_)
 
@@ -72,7 +71,7 @@ def solve_dftsp(problem: SlotProblem, *, node_limit: int | None = None, pruning:
         A largest feasible batch; when the limit stopped the search, a greedy batch with ``optimal`` False.
 
     Raises:
-        ValueError: a negative node limit.
+        ValueError: a negative node limit, or a usage that is not solved.
     """
     return _solve(problem, node_limit, Pruning() if pruning is None else pruning)
 
@@ -89,16 +88,27 @@ def solve_brute_force(problem: SlotProblem, *, node_limit: int | None = None) ->
         was, with ``optimal`` False.
 
     Raises:
-        ValueError: a negative node limit.
+        ValueError: a negative node limit, or a usage that is not solved.
     """
     return _solve(problem, node_limit, NO_PRUNING)
 
 
 def _solve(problem: SlotProblem, node_limit: int | None, pruning: Pruning) -> Solution:
+    require_solved_usage(problem.usage)
     limit = checked_node_limit(node_limit, DEFAULT_NODE_LIMIT)
-    weights, threshold, index = prepare(*tables(problem))
-    chosen = np.zeros(index.size, dtype=np.bool_)
-    nodes, complete = search(weights, threshold, pruning.as_flags(), limit, chosen)
-    selection = np.zeros(problem.size, dtype=np.bool_)
-    selection[index[chosen]] = True
-    return checked(problem, selection, nodes=nodes, optimal=complete)
+    return solve_one(dftsp_slot, problem, pruning.as_flags(), limit)
+
+
+def solve_dftsp_batch(problems: Problems, node_limit: int | None = None) -> BatchSolution:
+    """Solve E slots; each answer, its tie-break included, is the same as ``solve_dftsp``'s on that slot alone.
+
+    Args:
+        problems: the slots; padded places (not ``valid``) may hold anything, NaN included.
+        node_limit: most nodes to visit per slot, as in :func:`solve_dftsp`.
+
+    Raises:
+        ValueError: naming the argument, the offending value and what is allowed.
+        RuntimeError: an answer failed the feasibility check, which is a fault of the solver, never of the input.
+    """
+    limit = checked_node_limit(node_limit, DEFAULT_NODE_LIMIT)
+    return solve_all(dftsp_slots, Problems.checked(**problems._asdict()), Pruning().as_flags(), limit)

@@ -1,8 +1,15 @@
-"""What every solver returns."""
+"""What every solver returns, and what every solver checks: its arguments first, its answer last."""
 
 from dataclasses import dataclass
+from typing import Final
 
-from edgellm_env.arrays import BoolArray
+import numpy as np
+
+from edgellm_env.arrays import BoolArray, FloatArray, IntArray
+from edgellm_env.slot.problem import SlotProblem
+
+SOLVED_USAGES: Final = ("additive",)
+"""Usages (:attr:`SlotProblem.usage`) that the solvers search and prove optima for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,3 +29,68 @@ class Solution:
     nodes: int
     optimal: bool
     value: float
+
+
+@dataclass(frozen=True, eq=False)
+class BatchSolution:
+    """Answers for E slots at once.
+
+    Args:
+        selection: (E, N) bool, the batch of each slot.
+        count: (E,) number of requests selected.
+        nodes: (E,) visited nodes, 0 where bounds alone decided.
+        optimal: (E,) whether the answer is proven best; False only where the node limit stopped the search.
+        value: (E,) the objective: the sum of the values, or the count.
+    """
+
+    selection: BoolArray
+    count: IntArray
+    nodes: IntArray
+    optimal: BoolArray
+    value: FloatArray
+
+
+def require_solved_usage(usage: str) -> None:
+    """Refuse problems that the solvers' searches and bounds do not describe.
+
+    Raises:
+        ValueError: another usage than :data:`SOLVED_USAGES`.
+    """
+    if usage not in SOLVED_USAGES:
+        raise ValueError(f"usage: {usage!r} is not solved exactly; expected {', '.join(SOLVED_USAGES)}")
+
+
+def checked_node_limit(node_limit: int | None, default: int) -> int:
+    """Return the limit to use: ``default`` for None.
+
+    Raises:
+        ValueError: a negative limit.
+    """
+    if node_limit is None:
+        return default
+    if node_limit < 0:
+        raise ValueError(f"node_limit: {node_limit}; expected None or a number >= 0")
+    return int(node_limit)
+
+
+def checked(
+    problem: SlotProblem, selection: BoolArray, *, nodes: int, optimal: bool, values: FloatArray | None = None
+) -> Solution:
+    """Return ``selection`` (n,) as a Solution after it passed ``problem.is_feasible``.
+
+    Args:
+        problem: the problem that was solved.
+        selection: (n,) bool, the solver's answer; it is kept and made read-only.
+        nodes: visited nodes.
+        optimal: whether the answer is proven best.
+        values: (n,) weights of the objective; every request counts 1 unless given.
+
+    Raises:
+        RuntimeError: the selection is infeasible, which is a fault of the solver, never of the input.
+    """
+    if not problem.is_feasible(selection):
+        raise RuntimeError(f"a solver returned an infeasible batch: {problem.violations(selection)}")
+    selection.setflags(write=False)
+    count = int(np.count_nonzero(selection))
+    value = float(count) if values is None else float(values[selection].sum())
+    return Solution(selection=selection, count=count, nodes=nodes, optimal=optimal, value=value)

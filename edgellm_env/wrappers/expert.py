@@ -9,7 +9,7 @@ from edgellm_env.arrays import BoolArray, FloatArray, IntArray
 from edgellm_env.env.actions import JointInterface
 from edgellm_env.env.engine import Engine
 from edgellm_env.node.nodes import Dynamics
-from edgellm_env.solvers import BatchSolution, solve_exact_batch
+from edgellm_env.solvers import solve_exact_batch
 
 
 def expert_labels(engine: Engine, threads: int = 1) -> dict[str, NDArray[Any]]:
@@ -88,10 +88,8 @@ def _solve(dynamics: Dynamics, threads: int, partial: BoolArray | None = None) -
 
 def _solve_rows(dynamics: Dynamics, rows: IntArray, threads: int, values: FloatArray | None = None) -> BoolArray:
     slots = dynamics.problem_arrays(rows)
-    width = slots["valid"].shape[1]
-    solution: BatchSolution = solve_exact_batch(
-        **slots, values=None if values is None else values[:, :width], threads=threads
-    )
+    width = slots.valid.shape[1]
+    solution = solve_exact_batch(slots, None if values is None else values[:, :width], threads=threads)
     if not solution.optimal.all():
         row = int(rows[np.argmin(solution.optimal)])
         raise RuntimeError(f"environment {row}: no optimum proven within the solver's node limit")

@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
-from edgellm_env.slot.problem import SlotProblem
-from edgellm_env.solvers import BatchSolution, Solution, pack_problems, solve_dftsp, solve_exact, solve_exact_batch
+from edgellm_env.slot.problem import Problems, SlotProblem
+from edgellm_env.solvers import BatchSolution, Solution, solve_dftsp, solve_exact, solve_exact_batch
 from tests.solvers.milp import solve_cp_sat, solve_milp
 
 EXACT, BATCH, DFTSP, HIGHS, CP_SAT = "solve_exact", "solve_exact_batch", "solve_dftsp", "HiGHS", "CP-SAT"
@@ -236,10 +236,10 @@ def _row(
 
 def _time_batch(problems: Sequence[SlotProblem]) -> tuple[BatchSolution, float, float]:
     """Return the answers of one call for all slots, and its CPU and elapsed seconds by slot, medians over calls."""
-    packed: dict[str, Any] = pack_problems(problems)
-    solve_exact_batch(**packed)
+    side_by_side = Problems.of(problems)
+    solve_exact_batch(side_by_side)
     with _no_collection():
-        calls = [_timed(partial(solve_exact_batch, **packed)) for _ in range(BATCH_CALLS)]
+        calls = [_timed(partial(solve_exact_batch, side_by_side)) for _ in range(BATCH_CALLS)]
     cpu_s = statistics.median(call[1] for call in calls) / len(problems)
     elapsed_s = statistics.median(call[2] for call in calls) / len(problems)
     return calls[0][0], cpu_s, elapsed_s

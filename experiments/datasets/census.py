@@ -1,7 +1,5 @@
 """Which constraints bind in the slots of a dataset: a census over a fixed share of them, batched."""
 
-from typing import Any
-
 import numpy as np
 
 from edgellm_env.arrays import IntArray
@@ -42,9 +40,7 @@ class SlotCensus:
         rows, optimum = rows[behind], optimum[behind]
         if not rows.size:
             return
-        slots: dict[str, Any] = {**dynamics.problem_arrays(rows)}
+        slots = dynamics.problem_arrays(rows)
         for name in BINDING:
-            relaxed = slots | {
-                limit: np.full_like(slots.get(limit, np.zeros(rows.size)), np.inf) for limit in _DROPPED[name]
-            }
-            totals.binding[name] += int((solve_exact_batch(**relaxed).count > optimum).sum())
+            relaxed = slots._replace(**{limit: np.full_like(getattr(slots, limit), np.inf) for limit in _DROPPED[name]})
+            totals.binding[name] += int((solve_exact_batch(relaxed).count > optimum).sum())

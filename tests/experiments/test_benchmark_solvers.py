@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from edgellm_env import load_scenario
-from edgellm_env.solvers import pack_problems, solve_brute_force, solve_dftsp, solve_exact, solve_exact_batch
+from edgellm_env.slot.problem import Problems
+from edgellm_env.solvers import solve_brute_force, solve_dftsp, solve_exact, solve_exact_batch
 from experiments.__main__ import main
 from experiments.benchmarks.met_slots import meet_slots, settled_slots, with_arrival_rate
 from experiments.benchmarks.node_counts import BRUTE_FORCE, RULES, NodeCount, count_nodes, only
@@ -113,7 +114,7 @@ def test_bursts_grow_with_the_arrival_rate() -> None:
 def test_disagreement_is_an_error() -> None:
     (problem,) = meet_slots(load_scenario("balanced"), requests=8, slots=1, seeds=count(7)).problems
     good = solve_exact(problem)
-    batch = solve_exact_batch(**pack_problems([problem]))
+    batch = solve_exact_batch(Problems.of([problem]))
     require_agreement([{EXACT: good, HIGHS: replace(good, count=good.count - 1, optimal=False)}], batch)
     with pytest.raises(RuntimeError, match=r"slot 0: the solvers disagree on the count: solve_exact \d, HiGHS \d,"):
         require_agreement([{EXACT: good, HIGHS: replace(good, count=good.count - 1)}], batch)

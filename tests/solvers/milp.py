@@ -19,9 +19,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
-from edgellm_env.slot.problem import RELATIVE_TOLERANCE, SlotProblem
-from edgellm_env.solvers.checking import checked, checked_values
-from edgellm_env.solvers.solution import Solution
+from edgellm_env.slot.problem import RELATIVE_TOLERANCE, SlotProblem, checked_column
+from edgellm_env.solvers.solution import Solution, checked
 
 CP_SAT_SCALE = 10**6
 """CP-SAT's integers per limit. At 10**9 the presolve of ortools 9.15 returned batches as optimal that were not."""
@@ -47,7 +46,11 @@ def solve_milp(problem: SlotProblem, *, values: ArrayLike | None = None, time_li
         RuntimeError: HiGHS failed.
     """
     highs = _need("highspy")
-    worth = np.ones(problem.size) if values is None else checked_values(values, (problem.size,))
+    worth = (
+        np.ones(problem.size)
+        if values is None
+        else checked_column("values", values, np.ones(problem.size, dtype=np.bool_), "the problem's requests")
+    )
     rows, limits, members = _rows(problem)
     n = members.size
     profit = worth[members]
@@ -101,7 +104,11 @@ def solve_cp_sat(
     Arguments, answers and errors are those of :func:`solve_milp`; it needs ortools.
     """
     cp_model = _need("ortools.sat.python.cp_model")
-    worth = np.ones(problem.size) if values is None else checked_values(values, (problem.size,))
+    worth = (
+        np.ones(problem.size)
+        if values is None
+        else checked_column("values", values, np.ones(problem.size, dtype=np.bool_), "the problem's requests")
+    )
     rows, limits, members = _rows(problem)
     n = members.size
     model = cp_model.CpModel()

@@ -36,27 +36,29 @@ def myopic_count(scenario: Scenario, trace: RequestTrace) -> int:
 
 def milp_optimum(model: EpisodeModel) -> int:
     """The time-expanded model as one MILP: a binary per request and slot, deadlines by a large constant."""
-    slots, places = np.nonzero(model.valid)
+    slots, places = np.nonzero(model.problems.valid)
     count = slots.size
     rows: list[tuple[dict[int, float], float]] = []
     for request in range(model.requests):
         at = np.flatnonzero(model.member[slots, places] == request)
         rows.append((dict.fromkeys(at, 1.0), 1.0))
+    problems = model.problems
+    compute_limit_s, memory_bytes = problems.compute_limit_s[0], problems.memory_bytes[0]
     limits = (
-        (model.compute_s, model.compute_limit_s),
-        (model.kv_bytes, model.memory_bytes),
-        (model.uplink_share, 1.0),
-        (model.downlink_share, 1.0),
+        (problems.compute_s, compute_limit_s),
+        (problems.kv_bytes, memory_bytes),
+        (problems.uplink_share, 1.0),
+        (problems.downlink_share, 1.0),
     )
     for slot in range(model.slots):
         at = np.flatnonzero(slots == slot)
         for used, limit in limits:
             rows.append(({v: used[slot, places[v]] / limit for v in at}, 1.0))
         for v in at:
-            slack = model.slack_s[slot, places[v]]
-            if slack < model.compute_limit_s:
-                loose = model.compute_limit_s - slack
-                row = {u: model.compute_s[slot, places[u]] for u in at}
+            slack = problems.slack_s[slot, places[v]]
+            if slack < compute_limit_s:
+                loose = compute_limit_s - slack
+                row = {u: problems.compute_s[slot, places[u]] for u in at}
                 row[v] += loose
                 rows.append((row, slack + loose))
     matrix = lil_array((len(rows), count))

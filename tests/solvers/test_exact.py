@@ -5,8 +5,8 @@ import time
 import numpy as np
 import pytest
 
-from edgellm_env.slot.problem import SlotProblem
-from edgellm_env.solvers import pack_problems, solve_exact, solve_exact_batch
+from edgellm_env.slot.problem import Problems, SlotProblem
+from edgellm_env.solvers import solve_exact, solve_exact_batch
 from tests.solvers.enumeration import best_value
 from tests.solvers.slots import COLUMNS, fresh_slot, met_slots, permuted, random_problem
 
@@ -180,10 +180,10 @@ class TestBatch:
         rng = np.random.default_rng(11)
         problems = [random_problem(rng, int(rng.integers(0, 40))) for _ in range(100)]
         problems += [fresh_slot(rng, 64) for _ in range(20)]
-        packed = pack_problems(problems)
-        values = rng.uniform(0.0, 2.0, packed["valid"].shape) if weighted else None
-        batch = solve_exact_batch(**packed, values=values)
-        threaded = solve_exact_batch(**packed, values=values, threads=3)
+        packed = Problems.of(problems)
+        values = rng.uniform(0.0, 2.0, packed.valid.shape) if weighted else None
+        batch = solve_exact_batch(packed, values)
+        threaded = solve_exact_batch(packed, values, threads=3)
         for name in ("selection", "count", "nodes", "optimal", "value"):
             assert np.array_equal(getattr(batch, name), getattr(threaded, name)), name
         for e, problem in enumerate(problems):
@@ -194,12 +194,11 @@ class TestBatch:
             assert alone.value == pytest.approx(batch.value[e])
 
     def test_padding_may_hold_anything(self):
-        packed = pack_problems([slot([0.4, 0.4, 0.4])])
-        packed = {name: np.repeat(array, 2, axis=0) for name, array in packed.items()}
-        packed["valid"][1, 1] = False
+        packed = Problems.of([slot([0.4, 0.4, 0.4])] * 2)
+        packed.valid[1, 1] = False
         for name in COLUMNS:
-            packed[name][1, 1] = np.nan
-        batch = solve_exact_batch(**packed, values=np.array([[1.0, 1.0, 1.0], [1.0, np.nan, 1.0]]))
+            getattr(packed, name)[1, 1] = np.nan
+        batch = solve_exact_batch(packed, np.array([[1.0, 1.0, 1.0], [1.0, np.nan, 1.0]]))
         assert list(batch.count) == [2, 2]
         assert not batch.selection[1, 1]
 
@@ -207,7 +206,7 @@ class TestBatch:
         column = np.full((3, 4), 0.4)
         column.setflags(write=False)
         zeros = np.broadcast_to(0.0, (3, 4))
-        batch = solve_exact_batch(
+        problems = Problems.checked(
             compute_s=column,
             kv_bytes=zeros,
             uplink_share=zeros,
@@ -217,10 +216,13 @@ class TestBatch:
             compute_limit_s=[0.5, 1.0, 2.0],
             memory_bytes=0.0,
         )
-        assert list(batch.count) == [1, 2, 4]
+        assert list(solve_exact_batch(problems).count) == [1, 2, 4]
+        assert list(problems.uplink_limit_share) == [1.0, 1.0, 1.0]
+        problems.compute_s.setflags(write=False)
+        assert list(solve_exact_batch(problems._replace(kv_bytes=zeros, memory_bytes=0.0)).count) == [1, 2, 4]
 
     def test_no_slots_at_all(self):
-        assert solve_exact_batch(**pack_problems([])).selection.shape == (0, 0)
+        assert solve_exact_batch(Problems.of([])).selection.shape == (0, 0)
 
     @pytest.mark.parametrize(
         ("change", "message"),
@@ -240,9 +242,11 @@ class TestBatch:
         ],
     )
     def test_errors_name_the_argument(self, change, message):
-        packed = pack_problems([slot([0.4, 0.4, 0.4])])
+        packed = Problems.of([slot([0.4, 0.4, 0.4])])
+        of_problems = {name: value for name, value in change.items() if name in Problems._fields}
+        others = {name: value for name, value in change.items() if name not in Problems._fields}
         with pytest.raises(ValueError, match=message):
-            solve_exact_batch(**(packed | change))
+            solve_exact_batch(packed._replace(**of_problems), **others)
 
 
 class TestProperties:

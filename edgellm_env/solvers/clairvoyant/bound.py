@@ -77,7 +77,7 @@ def clairvoyant_bound(
         raise ValueError(f"threads: {threads}; expected a number >= 1")
     clock = Clock(time_limit_s)
     model = build_model(scenario, trace)
-    if not scenario.queue.carry_over or not model.valid.any():
+    if not scenario.queue.carry_over or not model.problems.valid.any():
         schedule, relaxation = _independent_slots(model, threads)
     else:
         import_highs()
@@ -103,14 +103,14 @@ def clairvoyant_bound(
 def _independent_slots(model: EpisodeModel, threads: int) -> tuple[IntArray, float]:
     """Solve each slot by itself: exact where a request can be served in one slot only."""
     schedule = np.full(model.requests, -1, dtype=np.int64)
-    if not model.valid.any():
+    if not model.problems.valid.any():
         return schedule, 0.0
-    solved = solve_exact_batch(**model.arguments(), threads=threads)
+    solved = solve_exact_batch(model.problems, threads=threads)
     slots, places = np.nonzero(solved.selection)
     schedule[model.member[slots, places]] = slots
     bound = float(solved.count.sum())
     for slot in np.flatnonzero(~solved.optimal):
-        worth: FloatArray = model.valid[slot].astype(np.float64)
+        worth: FloatArray = model.problems.valid[slot].astype(np.float64)
         bound += math.floor(relaxed_value(model, int(slot), worth)) - float(solved.count[slot])
     return schedule, bound
 

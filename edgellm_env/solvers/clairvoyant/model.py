@@ -1,16 +1,14 @@
 """One episode as the clairvoyant sees it: for each slot, the requests that it could serve, and what they would take."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
 from edgellm_env.node.records import request_records, rule_record, scheme_records
 from edgellm_env.scenario import Scenario
-from edgellm_env.slot.problem import RELATIVE_TOLERANCE, within
+from edgellm_env.slot.problem import LIMITS, RELATIVE_TOLERANCE, Problems, SlotProblem, within
 from edgellm_env.workload.trace import RequestTrace, stack_traces
 
 LIMIT_PADDING = 0.01 * RELATIVE_TOLERANCE
@@ -27,64 +25,27 @@ class EpisodeModel:
     Args:
         requests: M.
         member: (K, W) the request at each place, -1 where there is none.
-        valid: (K, W) bool, a candidate stands there.
-        compute_s: (K, W) seconds of the whole node under the slot's availability; 0 where not valid, as below.
-        kv_bytes: (K, W) KV-cache bytes.
-        uplink_share: (K, W) share of the uplink.
-        downlink_share: (K, W) share of the downlink.
-        slack_s: (K, W) compute time that the request can still afford in that slot.
-        compute_limit_s: compute seconds of a slot.
-        memory_bytes: bytes free for KV caches in a slot.
+        problems: of the K slots, under each slot's availability; limits are padded, places without a candidate hold 0.
     """
 
     requests: int
     member: IntArray
-    valid: BoolArray
-    compute_s: FloatArray
-    kv_bytes: FloatArray
-    uplink_share: FloatArray
-    downlink_share: FloatArray
-    slack_s: FloatArray
-    compute_limit_s: float
-    memory_bytes: float
+    problems: Problems
 
     @property
     def slots(self) -> int:
         """Number of slots K."""
         return int(self.member.shape[0])
 
-    @property
-    def link_limit_share(self) -> float:
-        """Each link's limit, padded as the other limits are."""
-        return 1.0 + LIMIT_PADDING
-
-    def arguments(self) -> Mapping[str, Any]:
-        """Return all slots as the arguments of ``solve_exact_batch``, but for the values."""
-        return {
-            "compute_s": self.compute_s,
-            "kv_bytes": self.kv_bytes,
-            "uplink_share": self.uplink_share,
-            "downlink_share": self.downlink_share,
-            "slack_s": self.slack_s,
-            "valid": self.valid,
-            "compute_limit_s": self.compute_limit_s,
-            "memory_bytes": self.memory_bytes,
-            "uplink_limit_share": self.link_limit_share,
-            "downlink_limit_share": self.link_limit_share,
-        }
-
     def weights(self, slot: int, at: IntArray) -> FloatArray:
         """Return (len(at), 4): what the candidates at places ``at`` of a slot take, as shares of the slot's limits.
 
         A limit of 0 admits only candidates that take nothing of it; their share is 0.
         """
-        columns = (
-            (self.compute_s, self.compute_limit_s),
-            (self.kv_bytes, self.memory_bytes),
-            (self.uplink_share, self.link_limit_share),
-            (self.downlink_share, self.link_limit_share),
+        resources = zip(self.problems.columns, self.problems.limits, strict=False)
+        return np.stack(
+            [used[slot, at] / limit[slot] if limit[slot] > 0.0 else 0.0 * at for used, limit in resources], axis=1
         )
-        return np.stack([used[slot, at] / limit if limit > 0.0 else 0.0 * at for used, limit in columns], axis=1)
 
     def restricted(self, slots: IntArray, free: BoolArray) -> tuple["EpisodeModel", IntArray]:
         """Return the model of some slots and requests alone, and the request here for each one there.
@@ -93,27 +54,17 @@ class EpisodeModel:
             slots: (k,) the slots to keep, in their order.
             free: (M,) bool, the requests to keep; those without a place in ``slots`` are dropped as well.
         """
-        valid = self.valid[slots] & free[self.member[slots]]
+        valid = self.problems.valid[slots] & free[self.member[slots]]
         origin = np.unique(self.member[slots][valid])
         # The places that remain move to the front of their rows.
         order = np.argsort(~valid, axis=1, kind="stable")[:, : int(valid.sum(axis=1).max(initial=0))]
         kept = np.take_along_axis(valid, order, axis=1)
-
-        def moved(table: FloatArray) -> FloatArray:
-            return np.where(kept, np.take_along_axis(table[slots], order, axis=1), 0.0)
-
+        columns = [
+            np.where(kept, np.take_along_axis(column[slots], order, axis=1), 0.0) for column in self.problems.columns
+        ]
         member = np.searchsorted(origin, np.take_along_axis(self.member[slots], order, axis=1))
-        part = replace(
-            self,
-            requests=origin.size,
-            member=np.where(kept, member, -1),
-            valid=kept,
-            compute_s=moved(self.compute_s),
-            kv_bytes=moved(self.kv_bytes),
-            uplink_share=moved(self.uplink_share),
-            downlink_share=moved(self.downlink_share),
-            slack_s=moved(self.slack_s),
-        )
+        limits = [limit[slots] for limit in self.problems.limits]
+        part = EpisodeModel(origin.size, np.where(kept, member, -1), Problems._make([*columns, kept, *limits]))
         return part, origin
 
 
@@ -161,43 +112,30 @@ def build_model(scenario: Scenario, trace: RequestTrace) -> EpisodeModel:
         admissible = admissible & (_place_in_queue(first, admissible) < scenario.queue.capacity)
 
     kv_bytes = request["kv_bytes"] * scheme["kv_factor"]
-    limit_s, memory_bytes = _padded(float(rules["slot_s"])), _padded(float(scheme["memory_bytes"]))
-    rows: list[dict[str, NDArray[Any]]] = []
+    limits = {
+        name: _padded(float(limit))
+        for name, limit in zip(LIMITS, (rules["slot_s"], scheme["memory_bytes"], 1.0, 1.0), strict=True)
+    }
+    members, problems = [], []
     for slot in range(trace.slots):
         present = first == slot if not scenario.queue.carry_over else first <= slot
         at = np.flatnonzero(present & admissible)
-        row = {
-            "member": at,
+        columns = {
             "compute_s": request["compute_s"][at] * scheme["compute_factor"] / trace.compute_availability[slot],
             "kv_bytes": kv_bytes[at],
             "uplink_share": request["uplink_share"][at] / trace.uplink_availability[slot],
             "downlink_share": request["downlink_share"][at] / trace.downlink_availability[slot],
             "slack_s": _padded(request["deadline_s"][at] - now_s[slot] - rules["radio_s"]),
         }
-        link = 1.0 + LIMIT_PADDING
-        alone = (
-            within(row["compute_s"], np.minimum(limit_s, row["slack_s"]))
-            & within(row["kv_bytes"], memory_bytes)
-            & within(row["uplink_share"], link)
-            & within(row["downlink_share"], link)
-        )
-        rows.append({name: column[alone] for name, column in row.items()})
-
-    width = max((row["member"].size for row in rows), default=0)
-    tables = {name: np.zeros((trace.slots, width)) for name in rows[0] if name != "member"}
-    member = np.full((trace.slots, width), -1, dtype=np.int64)
-    for slot, row in enumerate(rows):
-        member[slot, : row["member"].size] = row["member"]
-        for name, table in tables.items():
-            table[slot, : row["member"].size] = row[name]
-    return EpisodeModel(
-        requests=trace.size,
-        member=member,
-        valid=member >= 0,
-        compute_limit_s=limit_s,
-        memory_bytes=memory_bytes,
-        **tables,
-    )
+        alone = within(columns["compute_s"], columns["slack_s"])
+        for used, limit in zip(columns.values(), limits.values(), strict=False):
+            alone &= within(used, limit)
+        members.append(at[alone])
+        problems.append(SlotProblem(**{name: column[alone] for name, column in columns.items()}, **limits))
+    side_by_side = Problems.of(problems)
+    member = np.full(side_by_side.valid.shape, -1, dtype=np.int64)
+    member[side_by_side.valid] = np.concatenate(members)
+    return EpisodeModel(trace.size, member, side_by_side)
 
 
 def _padded(limit: Any) -> Any:

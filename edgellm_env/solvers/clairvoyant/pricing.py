@@ -42,16 +42,16 @@ class Pricing:
 
 def price(model: EpisodeModel, duals: FloatArray, threads: int, node_limit: int = PROVING_NODES) -> Pricing:
     """Solve every slot under the prices ``duals`` (M,), each >= 0."""
-    values = np.where(model.valid, np.maximum(0.0, 1.0 - duals[model.member]), 0.0)
+    values = np.where(model.problems.valid, np.maximum(0.0, 1.0 - duals[model.member]), 0.0)
     values = np.where(values < LEAST_VALUE, 0.0, values)
-    solved = solve_exact_batch(**model.arguments(), values=values, node_limit=node_limit, threads=threads)
+    solved = solve_exact_batch(model.problems, values, node_limit, threads)
     columns = [
         (int(slot), model.member[slot, solved.selection[slot]]) for slot in np.flatnonzero(solved.selection.any(axis=1))
     ]
     value = solved.value.copy()
     for slot in np.flatnonzero(~solved.optimal):
         value[slot] = relaxed_value(model, int(slot), values[slot])
-    left_out = LEAST_VALUE * np.count_nonzero(model.valid & (values == 0.0))
+    left_out = LEAST_VALUE * np.count_nonzero(model.problems.valid & (values == 0.0))
     return Pricing(
         columns=columns,
         value=solved.value,
@@ -85,7 +85,6 @@ def coverage(model: EpisodeModel, columns: list[Column]) -> IntArray:
 
 def best_batches(model: EpisodeModel, slot: int, values: FloatArray) -> BoolArray:
     """Return (W,) a batch of the highest value in one slot; ``values`` (W,) are 0 for those not to be taken."""
-    arguments = {name: v[slot : slot + 1] if np.ndim(v) else v for name, v in model.arguments().items()}
-    solved = solve_exact_batch(**arguments, values=values[None], node_limit=PROVING_NODES)
+    solved = solve_exact_batch(model.problems.rows(np.array([slot])), values[None], PROVING_NODES)
     batch: BoolArray = solved.selection[0]
     return batch

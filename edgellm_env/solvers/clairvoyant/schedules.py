@@ -41,7 +41,7 @@ def greedy_schedule(model: EpisodeModel, duals: FloatArray, settled: IntArray | 
     schedule = np.full(model.requests, -1, dtype=np.int64) if settled is None else settled.copy()
     for slot in np.setdiff1d(np.arange(model.slots), schedule):
         members = model.member[slot]
-        worth = np.where(model.valid[slot] & (schedule[members] < 0), 1.0 - duals[members] + FILL_VALUE, 0.0)
+        worth = np.where(model.problems.valid[slot] & (schedule[members] < 0), 1.0 - duals[members] + FILL_VALUE, 0.0)
         schedule[members[best_batches(model, slot, worth)]] = slot
     return schedule
 
@@ -51,8 +51,8 @@ def refill(model: EpisodeModel, schedule: IntArray) -> IntArray:
     schedule = schedule.copy()
     for slot in range(model.slots):
         members = model.member[slot]
-        own = model.valid[slot] & (schedule[members] == slot)
-        worth = np.where(own | (model.valid[slot] & (schedule[members] < 0)), 1.0, 0.0)
+        own = model.problems.valid[slot] & (schedule[members] == slot)
+        worth = np.where(own | (model.problems.valid[slot] & (schedule[members] < 0)), 1.0, 0.0)
         batch = best_batches(model, slot, worth)
         if np.count_nonzero(batch) > np.count_nonzero(own):
             schedule[members[own]] = -1
@@ -123,7 +123,7 @@ def improve_schedule(
             slots = np.arange(first, first + width)
             free = (schedule < 0) | ((schedule >= first) & (schedule < first + width))
             # Nothing has changed for this window since it was last solved.
-            key = (first, width, free[np.unique(model.member[slots][model.valid[slots]])].tobytes())
+            key = (first, width, free[np.unique(model.member[slots][model.problems.valid[slots]])].tobytes())
             if key not in tried:
                 tried.add(key)
                 schedule = _solve_window(model, schedule, slots, free, prices, pool, clock, threads)
