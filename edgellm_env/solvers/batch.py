@@ -190,7 +190,7 @@ def count_slots(first: int, last: int, problems: Problems, node_limit: int, answ
 def value_slots(
     first: int, last: int, problems: Problems, values: FloatArray, node_limit: int, answers: Answers
 ) -> int:
-    """Find a batch of the highest value in each slot; as ``count_slots``, with ``values`` (E, N) as in ``value_slot``."""
+    """Find a batch of the highest value in each slot; as ``count_slots``, with ``values`` (E, N)."""
     requests, valid, limits = blank_slot(problems)
     for e in range(first, last):
         load(problems, e, requests, valid, limits)
