@@ -11,14 +11,12 @@ import numpy as np
 from agents.policy import DETERMINISTIC, STOCHASTIC, Decision, Generators, Policy, PolicyError
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
 from edgellm_env.costs import quantization, transformer
-from edgellm_env.env.observation import NODE_FEATURES
 from edgellm_env.env.slots import Slots
 from edgellm_env.env.view import SlotView
+from edgellm_env.node import features as columns
 from edgellm_env.scenario import Scenario
 from edgellm_env.slot.packing import pack_in_order
 from edgellm_env.slot.problem import RELATIVE_TOLERANCE, Problems
-
-_COMPUTE_AVAILABILITY = NODE_FEATURES.index("compute_availability")
 
 
 class Greedy(Policy):
@@ -216,7 +214,7 @@ class NoBatching(Policy):
         backlog_s = max(0.0, slot_s + scenario.timing.spill_s - problem.compute_limit_s)
         # A device waits for its own request alone, not for the node's batch that still runs.
         affordable_s = problem.slack_s + backlog_s
-        device_flops = scenario.node.device_flops * float(view.observation["node"][_COMPUTE_AVAILABILITY])
+        device_flops = scenario.node.device_flops * float(view.observation["node"][columns.COMPUTE_AVAILABILITY])
         seconds = request_seconds(scenario, view.prompt_tokens, view.output_tokens, device_flops, view.scheme)
         batch = np.zeros(problem.size, dtype=np.bool_)
         for place in range(problem.size):

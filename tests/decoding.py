@@ -7,7 +7,8 @@ so that a batch that is feasible by the decoded problem is feasible in truth.
 import numpy as np
 
 from edgellm_env.arrays import FloatArray
-from edgellm_env.env.observation import NODE_FEATURES, REQUEST_FEATURES, Observation, ObservationEncoder
+from edgellm_env.env.observation import Observation, ObservationEncoder
+from edgellm_env.node.features import NODE_FEATURES, REQUEST_FEATURES
 from edgellm_env.node.records import scheme_records
 from edgellm_env.scenario import Scenario
 from edgellm_env.slot.problem import SlotProblem

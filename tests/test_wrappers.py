@@ -7,13 +7,12 @@ from gymnasium import spaces
 from gymnasium.wrappers import TransformObservation
 
 from edgellm_env import wrappers
-from edgellm_env.env.observation import REQUEST_FEATURES
+from edgellm_env.node.features import SLACK
 from edgellm_env.solvers import solve_brute_force, solve_exact
 from edgellm_env.wrappers import vector_wrappers
 from tests.conftest import arguments_for
 
 NUM_ENVS = 3
-SLACK = REQUEST_FEATURES.index("slack")
 WRAPPINGS = {
     "flat": lambda module, env: module.FlattenObservation(env),
     "urgent": lambda module, env: module.MostUrgent(env, 5),

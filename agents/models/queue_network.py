@@ -10,21 +10,15 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from edgellm_env.env.observation import NODE_FEATURES, REQUEST_FEATURES, Observation
+from edgellm_env.env.observation import Observation
+from edgellm_env.node import features as columns
+from edgellm_env.node.features import NODE_FEATURES, REQUEST_FEATURES
 
-_COMPUTE: Final = REQUEST_FEATURES.index("compute")
-_MEMORY: Final = REQUEST_FEATURES.index("kv")
-_UPLINK: Final = REQUEST_FEATURES.index("uplink_share")
-_DOWNLINK: Final = REQUEST_FEATURES.index("downlink_share")
-_SLACK: Final = REQUEST_FEATURES.index("slack")
-_WAITED: Final = REQUEST_FEATURES.index("waited")
-_COMPUTE_LIMIT: Final = NODE_FEATURES.index("compute_limit")
-_FREE_MEMORY: Final = NODE_FEATURES.index("memory")
-_PER_PLACE: Final = [NODE_FEATURES.index("waiting"), NODE_FEATURES.index("arrivals")]
+_AMOUNTS: Final = [columns.COMPUTE, columns.KV, columns.UPLINK_SHARE, columns.DOWNLINK_SHARE]
 _TIME_SCALE: Final = 0.125  # a few slots shall be about 1
 _LEAST_LIMIT: Final = 1e-6  # a node without room for anything must not divide by zero
 _LARGEST_SHARE: Final = 4.0  # of what nothing is left of; beyond 1 a request does not fit anyway
-_RESOURCES: Final = 4
+_RESOURCES: Final = len(_AMOUNTS)
 _COUNT_SCALE: Final = 0.2  # some ten requests fit
 
 REQUEST_INPUTS: Final = len(REQUEST_FEATURES) + 3 + 5 * _RESOURCES + 3
@@ -113,7 +107,7 @@ def shortened(observation: Observation, length: int) -> Observation:
         length: at least 1.
     """
     node = observation["node"].copy()
-    node[:, _PER_PLACE] *= observation["valid"].shape[1] / length
+    node[:, columns.PER_CAPACITY] *= observation["valid"].shape[1] / length
     return {name: observation[name][:, :length] for name in ("requests", "valid")} | {"node": node}
 
 
@@ -141,11 +135,11 @@ def remainder(observation: dict[str, Tensor]) -> Remainder:
     requests, node, valid = observation["requests"], observation["node"], observation["valid"].bool()
     batch = observation.get("batch")
     chosen = torch.zeros_like(valid) if batch is None else batch.bool() & valid
-    amounts, slack = requests[..., [_COMPUTE, _MEMORY, _UPLINK, _DOWNLINK]], requests[..., _SLACK]
+    amounts, slack = requests[..., _AMOUNTS], requests[..., columns.SLACK]
     taken = (amounts * chosen.unsqueeze(-1)).sum(dim=1)
     limits = torch.ones_like(taken)
-    limits[:, 0] = torch.minimum(node[:, _COMPUTE_LIMIT], slack.masked_fill(~chosen, torch.inf).amin(dim=1))
-    limits[:, 1] = node[:, _FREE_MEMORY]
+    limits[:, 0] = torch.minimum(node[:, columns.COMPUTE_LIMIT], slack.masked_fill(~chosen, torch.inf).amin(dim=1))
+    limits[:, 1] = node[:, columns.MEMORY]
     left = (limits - taken).clamp(min=_LEAST_LIMIT)
     shares = (amounts / left.unsqueeze(1)).clamp(max=_LARGEST_SHARE)
     spare = slack - taken[:, :1]
@@ -163,11 +157,11 @@ def _inputs(observation: dict[str, Tensor], valid: Tensor, slot: Tensor) -> Tens
     below_share, up_to_share = _below(fitting, rest.shares)
     how_many = _COUNT_SCALE * ((up_to_share <= 1.0) & rest.fits.unsqueeze(-1)).sum(dim=1)
     scaled = requests[valid]
-    slack = scaled[:, _SLACK : _SLACK + 1].clone()
-    scaled[:, [_SLACK, _WAITED]] *= _TIME_SCALE
+    slack = scaled[:, columns.SLACK : columns.SLACK + 1].clone()
+    scaled[:, [columns.SLACK, columns.WAITED]] *= _TIME_SCALE
     state = node[:, : len(NODE_FEATURES)].clone()
     # Shares of the capacity would change their meaning with it.
-    state[:, _PER_PLACE] = torch.log1p(state[:, _PER_PLACE] * valid.shape[1])
+    state[:, columns.PER_CAPACITY] = torch.log1p(state[:, columns.PER_CAPACITY] * valid.shape[1])
     load = torch.log1p(fitting.sum(dim=1))
     state = torch.cat([state, rest.left_share, load, how_many, how_many.amin(dim=1, keepdim=True)], dim=-1)
     flags = torch.stack([chosen, rest.fits], dim=-1)[valid].to(scaled.dtype)

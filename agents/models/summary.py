@@ -9,15 +9,23 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.models.ranker_features import FEATURES, count_waiting, write_features
+from agents.models.ranker_features import FEATURES, RESOURCES, count_waiting, write_features
 from edgellm_env._compile import compiled_parallel
-from edgellm_env.env.observation import NODE_FEATURES, Observation
+from edgellm_env.env.observation import Observation
+from edgellm_env.node import features as columns
 
 CLASS_BOUNDS: Final = (1.0, 2.0, 4.0, np.inf)
 """Slots by which slack exceeds compute time: how many more slots a request can be served in."""
 
 CLASS_FIGURES: Final = ("count", "compute", "memory", "uplink")
-SUMMARY_SIZE: Final = len(CLASS_BOUNDS) * len(CLASS_FIGURES) + 6
+_NODE_COLUMNS: Final = [
+    columns.BACKLOG,
+    columns.MEMORY,
+    columns.COMPUTE_AVAILABILITY,
+    columns.UPLINK_AVAILABILITY,
+    columns.COMPUTE_LIMIT,
+]
+SUMMARY_SIZE: Final = len(CLASS_BOUNDS) * len(CLASS_FIGURES) + 1 + len(_NODE_COLUMNS)
 
 _INPUTS = len(FEATURES)
 
@@ -32,11 +40,9 @@ def slot_summary(observation: Observation) -> NDArray[np.float32]:
     bounds = np.array(CLASS_BOUNDS)
     _summarise(observation["requests"], observation["valid"], observation["node"], bounds, summary)
     # Shares of N would change their meaning with N.
-    arrivals = observation["node"][:, NODE_FEATURES.index("arrivals")] * observation["requests"].shape[1]
-    summary[:, -6] = np.log1p(arrivals)
-    for place, name in enumerate(("backlog", "memory", "compute_availability", "uplink_availability"), start=-5):
-        summary[:, place] = observation["node"][:, NODE_FEATURES.index(name)]
-    summary[:, -1] = observation["node"][:, NODE_FEATURES.index("compute_limit")]
+    arrivals = np.log1p(observation["node"][:, columns.ARRIVALS] * observation["requests"].shape[1])
+    summary[:, -1 - len(_NODE_COLUMNS)] = arrivals
+    summary[:, -len(_NODE_COLUMNS) :] = observation["node"][:, _NODE_COLUMNS]
     return summary
 
 
@@ -51,18 +57,18 @@ def _summarise(
     last: int = 0,
 ) -> None:
     features = np.empty((requests.shape[1], _INPUTS))
-    sums = np.empty((bounds.size, 4))
+    sums = np.empty((bounds.size, 1 + RESOURCES))
     for row in range(first, last):
         waiting = count_waiting(valid[row])
         write_features(requests[row], waiting, node[row], features)
         sums[:] = 0.0
         for place in range(waiting):
-            chances = requests[row, place, 4] - requests[row, place, 0]
+            chances = requests[row, place, columns.SLACK] - requests[row, place, columns.COMPUTE]
             urgency = 0
             while chances >= bounds[urgency]:
                 urgency += 1
             sums[urgency, 0] += 1.0
-            sums[urgency, 1:] += features[place, :3]
+            sums[urgency, 1:] += features[place, :RESOURCES]
         for urgency in range(bounds.size):
-            for figure in range(4):
-                summary[row, 4 * urgency + figure] = np.log1p(sums[urgency, figure])
+            for figure in range(sums.shape[1]):
+                summary[row, sums.shape[1] * urgency + figure] = np.log1p(sums[urgency, figure])

@@ -35,29 +35,33 @@ class BatchEnv(EdgeLLMEnv):
 
     Columns of `requests`:
 
-    | column | content | unit |
-    | --- | --- | --- |
-    | 0 | compute time on the whole node, at this slot's availability | slots |
-    | 1 | KV-cache size | share of the memory that the lightest scheme's weights leave |
-    | 2, 3 | uplink and downlink share needed, at this slot's availability | 1 |
-    | 4 | slack: compute time that the request can still afford | slots |
-    | 5 | time waited since arrival | slots |
-    | 6, 7 | prompt and output tokens | share of the service's limits |
-    | 8 | accuracy requirement | 1 |
-    | 9 | last chance: 1 if the request can't be served any more after this slot | 0 or 1 |
+    | column | name | content | unit |
+    | --- | --- | --- | --- |
+    | 0 | `compute` | compute time on the whole node, at this slot's availability | slots |
+    | 1 | `kv` | size of the KV cache | share of the memory that the lightest scheme's weights leave |
+    | 2 | `uplink_share` | uplink that it needs, at this slot's availability | share of the uplink |
+    | 3 | `downlink_share` | downlink that it needs, at this slot's availability | share of the downlink |
+    | 4 | `slack` | compute time that it can still afford before its deadline | slots |
+    | 5 | `waited` | time since its arrival | slots |
+    | 6 | `prompt` | prompt tokens | share of the limit |
+    | 7 | `output` | output tokens | share of the limit |
+    | 8 | `accuracy_requirement` | least quality of the model that it accepts | quality |
+    | 9 | `last_chance` | 1 if it can't be served any more after this slot | 0 or 1 |
 
     Columns of `node`:
 
-    | column | content | unit |
-    | --- | --- | --- |
-    | 0 | phase: slot index | share of the episode |
-    | 1 | requests waiting | share of N |
-    | 2 | requests that arrived during the slot before | share of N (may pass 1) |
-    | 3 | backlog: compute that still runs | slots |
-    | 4 | compute limit of this slot's batch | slots |
-    | 5 | free KV memory | share of the memory that the lightest scheme's weights leave |
-    | 6, 7, 8 | availability of compute, uplink, downlink | 1 |
-    | 9 ... | which scheme is loaded (one-hot), only if the scenario has several | 0 or 1 |
+    | column | name | content | unit |
+    | --- | --- | --- | --- |
+    | 0 | `phase` | index of the slot | share of the episode |
+    | 1 | `waiting` | waiting requests | share of N |
+    | 2 | `arrivals` | requests that arrived in the slot before; may exceed 1 | share of N |
+    | 3 | `backlog` | compute time that earlier batches still take | slots |
+    | 4 | `compute_limit` | compute time that this slot's batch may take | slots |
+    | 5 | `memory` | free KV memory | share of the memory that the lightest scheme's weights leave |
+    | 6 | `compute_availability` | compute that background load leaves | share |
+    | 7 | `uplink_availability` | uplink that background load leaves | share |
+    | 8 | `downlink_availability` | downlink that background load leaves | share |
+    | 9 ... | `scheme` | 1 for the loaded quantization scheme, 0 for the others | 0 or 1 |
 
     ## Rewards
 

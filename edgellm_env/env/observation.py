@@ -9,12 +9,18 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from edgellm_env.node.features import NODE_FEATURES, REQUEST_FEATURES, Shown, encode_rows
+from edgellm_env.node.features import (
+    FEATURES,
+    NODE_FEATURES,
+    REQUEST_FEATURES,
+    SCHEME,
+    Feature,
+    Shown,
+    encode_rows,
+)
 from edgellm_env.node.nodes import Dynamics
 from edgellm_env.node.records import scheme_records
 from edgellm_env.scenario import Scenario
-
-__all__ = ["NODE_FEATURES", "REQUEST_FEATURES", "Observation", "ObservationEncoder"]
 
 Observation = dict[str, NDArray[Any]]
 
@@ -23,10 +29,10 @@ class ObservationEncoder:
     """Encodes the state of a :class:`~edgellm_env.node.nodes.Dynamics` as arrays for agents."""
 
     def __init__(self, scenario: Scenario) -> None:
+        self._scenario = scenario
         self.capacity = scenario.queue.capacity
         self.schemes = len(scenario.schemes)
-        schemes = scheme_records(scenario)
-        self.memory_bytes = float(schemes["memory_bytes"].max())
+        self.memory_bytes = float(scheme_records(scenario)["memory_bytes"].max())
         self.node_size = len(NODE_FEATURES) + (self.schemes if self.schemes > 1 else 0)
         self._scales = np.array(
             [
@@ -39,50 +45,23 @@ class ObservationEncoder:
                 scenario.timing.slot_s,
             ]
         )
-        self._bounds = self._find_bounds(scenario, schemes)
-
-    @staticmethod
-    def _find_bounds(scenario: Scenario, schemes: NDArray[np.void]) -> tuple[list[float], list[float]]:
-        """Upper bounds that hold for every waiting request: one that exceeds them could not be served, and has left."""
-        timing, availability = scenario.timing, scenario.availability
-        compute = schemes["compute_factor"].max() / schemes["compute_factor"].min()
-        kv = schemes["kv_factor"].max() / schemes["kv_factor"].min()
-        longest_slots = scenario.workload.longest_latency_requirement_s / timing.slot_s
-        start_slots = (timing.spill_s + float(schemes["load_s"].max())) / timing.slot_s
-        request = [
-            compute * (timing.slot_s + timing.spill_s) / timing.slot_s / availability.compute.low,
-            kv,
-            1.0 / availability.uplink.low,
-            1.0 / availability.downlink.low,
-            longest_slots,
-            longest_slots,
-            1.0,
-            1.0,
-            1.0,
-            1.0,
-        ]
-        most_arrivals = float(np.finfo(np.float32).max)
-        node = [1.0, 1.0, most_arrivals, start_slots, 1.0 + timing.spill_s / timing.slot_s, 1.0, 1.0, 1.0, 1.0]
-        return request, node
 
     def space(self) -> spaces.Dict:
         """Return the observation space of one environment."""
-        request_high, node_high = (np.array(bounds) for bounds in self._bounds)
-        node_high = np.concatenate([node_high, np.ones(self.node_size - len(NODE_FEATURES))])
-        # Room for float32's rounding and the feasibility check's tolerance.
-        request_high, node_high = (
-            request_high * (1.0 + 1e-6),
-            np.minimum(node_high * (1.0 + 1e-6), np.finfo(np.float32).max),
-        )
+        request_bounds = np.tile(self._bounds(FEATURES["requests"]), (self.capacity, 1))
+        node_bounds = self._bounds(FEATURES["node"] + (SCHEME,) * (self.node_size - len(NODE_FEATURES)))
         return spaces.Dict(
             {
-                "requests": spaces.Box(
-                    0.0, np.tile(request_high, (self.capacity, 1)).astype(np.float32), dtype=np.float32
-                ),
+                "requests": spaces.Box(0.0, request_bounds, dtype=np.float32),
                 "valid": spaces.MultiBinary(self.capacity),
-                "node": spaces.Box(0.0, node_high.astype(np.float32), dtype=np.float32),
+                "node": spaces.Box(0.0, node_bounds, dtype=np.float32),
             }
         )
+
+    def _bounds(self, features: tuple[Feature, ...]) -> NDArray[np.float32]:
+        """Return the columns' bounds, with room for float32's rounding and the feasibility check's tolerance."""
+        bounds = np.array([feature.bound(self._scenario) for feature in features]) * (1.0 + 1e-6)
+        return np.minimum(bounds, np.finfo(np.float32).max).astype(np.float32)
 
     def encode(self, dynamics: Dynamics) -> Observation:
         """Return fresh arrays ``requests`` (E, N, F) and ``node`` (E, G) float32, ``valid`` (E, N) int8."""
@@ -91,14 +70,14 @@ class ObservationEncoder:
         return observation
 
     def blank(self, size: int) -> Observation:
-        """Return arrays for ``size`` environments whose content is yet to be written; none, if nobody is to look."""
+        """Return arrays for ``size`` environments whose content is yet to be written; 0 if no agent is to see it."""
         requests = np.empty((size, self.capacity, len(REQUEST_FEATURES)), dtype=np.float32)
         valid = np.empty((size, self.capacity), dtype=np.int8)
         node = np.empty((size, self.node_size), dtype=np.float32)
         return {"requests": requests, "valid": valid, "node": node}
 
     def encode_into(self, observation: Observation, dynamics: Dynamics) -> None:
-        """Write every environment's state into the arrays of :meth:`blank`, unless they are for none."""
+        """Write every environment's state into the arrays of :meth:`blank`, unless there are none."""
         if observation["node"].shape[0]:
             encode_rows(dynamics.node, dynamics.waiting, dynamics.requests, *self.places(observation))
 

@@ -1,39 +1,150 @@
-"""What an agent sees of one environment, compiled: the columns of an observation, and the one loop that writes them."""
+"""What an agent sees of one environment: the one table of an observation's columns, and the loop that writes them.
 
-from typing import Any, TypeAlias
+The table says everything that there is to say of a column. The observation space, the indices that compiled loops and
+agents use, the documentation page of ``EdgeLLM/Batch-v0`` and the fingerprint that trained agents carry come from it.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgellm_env._compile import compiled, compiled_parallel
 from edgellm_env.arrays import FloatArray
+from edgellm_env.node.records import scheme_records
+from edgellm_env.scenario import Scenario
 
-REQUEST_FEATURES = (
-    "compute",  # compute_s / slot_s
-    "kv",  # kv_bytes / memory that the lightest scheme's weights leave
-    "uplink_share",
-    "downlink_share",
-    "slack",  # slack_s / slot_s
-    "waited",  # s since arrival / slot_s
-    "prompt",  # prompt_tokens / prompt limit
-    "output",  # output_tokens / output limit
-    "accuracy_requirement",
-    "last_chance",  # 1 if the request can't be served any more after this slot
-)
-"""Columns of ``requests``; times are in slots."""
+_FLAG: Final = "0 or 1"
+_SHARE_OF_MEMORY: Final = "share of the memory that the lightest scheme's weights leave"
 
-NODE_FEATURES = (
-    "phase",  # slot / slots of the episode
-    "waiting",  # requests waiting / queue capacity
-    "arrivals",  # requests that arrived in the slot before / queue capacity
-    "backlog",  # backlog_s / slot_s
-    "compute_limit",  # compute_limit_s / slot_s
-    "memory",  # free bytes / memory that the lightest scheme's weights leave
-    "compute_availability",
-    "uplink_availability",
-    "downlink_availability",
-)
-"""First columns of ``node``; one more per scheme says which is loaded (one-hot) if there are several."""
+
+class Feature(NamedTuple):
+    """A column of an observation.
+
+    Args:
+        name: as :data:`REQUEST_FEATURES` and :data:`NODE_FEATURES` list it.
+        unit: of its values.
+        bound: from the scenario to the largest value that is ever observed; the least is 0.
+        doc: what it says.
+    """
+
+    name: str
+    unit: str
+    bound: Callable[[Scenario], float]
+    doc: str
+
+
+def _one(scenario: Scenario) -> float:
+    return 1.0
+
+
+def _spread(scenario: Scenario, factor: str) -> float:
+    """Return how much larger a scheme's factor is than another scheme's, at most."""
+    factors = scheme_records(scenario)[factor]
+    return float(factors.max() / factors.min())
+
+
+def _longest_compute(scenario: Scenario) -> float:
+    timing, factor = scenario.timing, _spread(scenario, "compute_factor")
+    return factor * (timing.slot_s + timing.spill_s) / timing.slot_s / scenario.availability.compute.low
+
+
+def _longest_wait(scenario: Scenario) -> float:
+    return scenario.workload.longest_latency_requirement_s / scenario.timing.slot_s
+
+
+def _longest_backlog(scenario: Scenario) -> float:
+    longest_run_s = scenario.timing.spill_s + float(scheme_records(scenario)["load_s"].max())
+    return longest_run_s / scenario.timing.slot_s
+
+
+# A waiting request that exceeds a bound of these could not be served, and has left the queue.
+FEATURES: Final[Mapping[str, tuple[Feature, ...]]] = {
+    "requests": (
+        Feature("compute", "slots", _longest_compute, "compute time on the whole node, at this slot's availability"),
+        Feature("kv", _SHARE_OF_MEMORY, lambda scenario: _spread(scenario, "kv_factor"), "size of the KV cache"),
+        Feature(
+            "uplink_share",
+            "share of the uplink",
+            lambda scenario: 1.0 / scenario.availability.uplink.low,
+            "uplink that it needs, at this slot's availability",
+        ),
+        Feature(
+            "downlink_share",
+            "share of the downlink",
+            lambda scenario: 1.0 / scenario.availability.downlink.low,
+            "downlink that it needs, at this slot's availability",
+        ),
+        Feature("slack", "slots", _longest_wait, "compute time that it can still afford before its deadline"),
+        Feature("waited", "slots", _longest_wait, "time since its arrival"),
+        Feature("prompt", "share of the limit", _one, "prompt tokens"),
+        Feature("output", "share of the limit", _one, "output tokens"),
+        Feature("accuracy_requirement", "quality", _one, "least quality of the model that it accepts"),
+        Feature("last_chance", _FLAG, _one, "1 if it can't be served any more after this slot"),
+    ),
+    "node": (
+        Feature("phase", "share of the episode", _one, "index of the slot"),
+        Feature("waiting", "share of N", _one, "waiting requests"),
+        Feature(
+            "arrivals",
+            "share of N",
+            lambda scenario: float(np.finfo(np.float32).max),
+            "requests that arrived in the slot before; may exceed 1",
+        ),
+        Feature("backlog", "slots", _longest_backlog, "compute time that earlier batches still take"),
+        Feature(
+            "compute_limit",
+            "slots",
+            lambda scenario: 1.0 + scenario.timing.spill_s / scenario.timing.slot_s,
+            "compute time that this slot's batch may take",
+        ),
+        Feature("memory", _SHARE_OF_MEMORY, _one, "free KV memory"),
+        Feature("compute_availability", "share", _one, "compute that background load leaves"),
+        Feature("uplink_availability", "share", _one, "uplink that background load leaves"),
+        Feature("downlink_availability", "share", _one, "downlink that background load leaves"),
+    ),
+}
+"""Columns of ``requests`` and the first columns of ``node``."""
+
+SCHEME: Final = Feature("scheme", _FLAG, _one, "1 for the loaded quantization scheme, 0 for the others")
+"""Last columns of ``node``, one per scheme, if there are several."""
+
+REQUEST_FEATURES: Final = tuple(feature.name for feature in FEATURES["requests"])
+NODE_FEATURES: Final = tuple(feature.name for feature in FEATURES["node"])
+
+COMPUTE: Final = REQUEST_FEATURES.index("compute")
+KV: Final = REQUEST_FEATURES.index("kv")
+UPLINK_SHARE: Final = REQUEST_FEATURES.index("uplink_share")
+DOWNLINK_SHARE: Final = REQUEST_FEATURES.index("downlink_share")
+SLACK: Final = REQUEST_FEATURES.index("slack")
+WAITED: Final = REQUEST_FEATURES.index("waited")
+PROMPT: Final = REQUEST_FEATURES.index("prompt")
+OUTPUT: Final = REQUEST_FEATURES.index("output")
+ACCURACY_REQUIREMENT: Final = REQUEST_FEATURES.index("accuracy_requirement")
+LAST_CHANCE: Final = REQUEST_FEATURES.index("last_chance")
+
+PHASE: Final = NODE_FEATURES.index("phase")
+WAITING: Final = NODE_FEATURES.index("waiting")
+ARRIVALS: Final = NODE_FEATURES.index("arrivals")
+BACKLOG: Final = NODE_FEATURES.index("backlog")
+COMPUTE_LIMIT: Final = NODE_FEATURES.index("compute_limit")
+MEMORY: Final = NODE_FEATURES.index("memory")
+COMPUTE_AVAILABILITY: Final = NODE_FEATURES.index("compute_availability")
+UPLINK_AVAILABILITY: Final = NODE_FEATURES.index("uplink_availability")
+DOWNLINK_AVAILABILITY: Final = NODE_FEATURES.index("downlink_availability")
+SCHEMES: Final = len(NODE_FEATURES)
+PER_CAPACITY: Final = (WAITING, ARRIVALS)
+"""Columns of ``node`` whose values depend on the queue's capacity N."""
+
+
+def fingerprint() -> str:
+    """Return a hash of the columns' names, units and order: equal if and only if observations mean the same."""
+    columns = {array: [(row.name, row.unit) for row in rows] for array, rows in FEATURES.items()}
+    return hashlib.sha256(json.dumps(columns).encode()).hexdigest()[:16]
+
 
 Shown: TypeAlias = tuple[FloatArray, NDArray[np.float32], NDArray[np.int8], NDArray[np.float32]]
 """Scales (7,) and the arrays to write to: ``requests`` (E, N, F), ``valid`` (E, N), ``node`` (E, G); or E = 0: none."""
@@ -62,30 +173,30 @@ def encode_row(
         one = waiting[place]
         record = records[one.request]
         request = requests_out[place]
-        request[0] = one.compute_s * per_slot_s
-        request[1] = one.kv_bytes * per_memory
-        request[2] = one.uplink_share
-        request[3] = one.downlink_share
-        request[4] = max(0.0, one.slack_s) * per_slot_s
-        request[5] = (now_s - record.arrival_s) * per_slot_s
-        request[6] = record.prompt_tokens * per_prompt
-        request[7] = record.output_tokens * per_output
-        request[8] = record.accuracy_requirement
-        request[9] = one.last_chance
+        request[COMPUTE] = one.compute_s * per_slot_s
+        request[KV] = one.kv_bytes * per_memory
+        request[UPLINK_SHARE] = one.uplink_share
+        request[DOWNLINK_SHARE] = one.downlink_share
+        request[SLACK] = max(0.0, one.slack_s) * per_slot_s
+        request[WAITED] = (now_s - record.arrival_s) * per_slot_s
+        request[PROMPT] = record.prompt_tokens * per_prompt
+        request[OUTPUT] = record.output_tokens * per_output
+        request[ACCURACY_REQUIREMENT] = record.accuracy_requirement
+        request[LAST_CHANCE] = one.last_chance
         valid_out[place] = 1
     requests_out[state.waiting :] = 0.0
     valid_out[state.waiting :] = 0
-    out[0] = state.slot * per_episode
-    out[1] = state.waiting * per_queue
-    out[2] = state.slot_arrivals * per_queue
-    out[3] = state.backlog_s * per_slot_s
-    out[4] = state.compute_limit_s * per_slot_s
-    out[5] = state.memory_bytes * per_memory
-    out[6] = state.compute_availability
-    out[7] = state.uplink_availability
-    out[8] = state.downlink_availability
-    for scheme in range(9, out.size):
-        out[scheme] = 1.0 if state.scheme == scheme - 9 else 0.0
+    out[PHASE] = state.slot * per_episode
+    out[WAITING] = state.waiting * per_queue
+    out[ARRIVALS] = state.slot_arrivals * per_queue
+    out[BACKLOG] = state.backlog_s * per_slot_s
+    out[COMPUTE_LIMIT] = state.compute_limit_s * per_slot_s
+    out[MEMORY] = state.memory_bytes * per_memory
+    out[COMPUTE_AVAILABILITY] = state.compute_availability
+    out[UPLINK_AVAILABILITY] = state.uplink_availability
+    out[DOWNLINK_AVAILABILITY] = state.downlink_availability
+    for scheme in range(SCHEMES, out.size):
+        out[scheme] = 1.0 if state.scheme == scheme - SCHEMES else 0.0
 
 
 @compiled_parallel(work=4)

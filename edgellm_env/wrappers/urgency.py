@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from edgellm_env._compile import compiled_parallel
 from edgellm_env.arrays import IntArray
-from edgellm_env.env.observation import REQUEST_FEATURES, Observation
+from edgellm_env.env.observation import Observation
+from edgellm_env.node.features import SLACK
 
-_SLACK = REQUEST_FEATURES.index("slack")
 _PER_PLACE = ("requests", "valid", "batch")  # observation entries with an axis of places
 _INFOS = ("expert_selection",)  # info entries likewise
 
@@ -75,7 +75,7 @@ class UrgentView:
         """Return the places of the k most urgent requests of each full observation, (E, k)."""
         requests = observation["requests"]
         order = np.empty((requests.shape[0], self.k), dtype=np.int64)
-        _find_most_urgent(order, requests, observation["valid"], _SLACK)
+        _find_most_urgent(order, requests, observation["valid"])
         return order
 
     def shown(self, observation: Observation, order: IntArray) -> Observation:
@@ -129,7 +129,6 @@ def _find_most_urgent(
     order: IntArray,
     requests: NDArray[np.float32],
     valid: NDArray[np.int8],
-    slack: int,
     first: int = 0,
     last: int = 0,
 ) -> None:
@@ -147,11 +146,11 @@ def _find_most_urgent(
             if count < shown:
                 position = count
                 count += 1
-            elif requests[row, place, slack] < requests[row, order[row, shown - 1], slack]:
+            elif requests[row, place, SLACK] < requests[row, order[row, shown - 1], SLACK]:
                 position = shown - 1
             else:
                 continue
-            while position > 0 and requests[row, place, slack] < requests[row, order[row, position - 1], slack]:
+            while position > 0 and requests[row, place, SLACK] < requests[row, order[row, position - 1], SLACK]:
                 order[row, position] = order[row, position - 1]
                 position -= 1
             order[row, position] = place

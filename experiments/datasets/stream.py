@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from edgellm_env.env.observation import NODE_FEATURES
+from edgellm_env.node.features import PER_CAPACITY
 from experiments.datasets.describe import OWN
 from experiments.datasets.episode import Episode
 from experiments.datasets.errors import DatasetError
@@ -21,7 +21,6 @@ from experiments.extras import require
 EPISODES_AT_ONCE = 16
 """Episodes that are shuffled into each other; what bounds memory."""
 
-_PER_CAPACITY = [NODE_FEATURES.index("waiting"), NODE_FEATURES.index("arrivals")]
 _KEYS = ("requests", "valid", "node", "chosen")
 Slots = dict[str, NDArray[Any]]
 
@@ -145,7 +144,7 @@ def _tensors(slots: Slots, rows: slice) -> dict[str, torch.Tensor]:
     cut = {name: slots[name][rows, :width] for name in ("requests", "valid", "chosen")}
     node = slots["node"][rows].copy()
     # They are shares of the queue's capacity, which is smaller now.
-    node[:, _PER_CAPACITY] *= slots["valid"].shape[1] / width
+    node[:, PER_CAPACITY] *= slots["valid"].shape[1] / width
     return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in {**cut, "node": node}.items()}
 
 

@@ -4,6 +4,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
+from edgellm_env.node.features import PHASE
 from edgellm_env.node.nodes import InfeasibleBatchError
 
 CAPACITY = 64
@@ -33,7 +34,7 @@ def test_action_outside_the_space(environment_id, action, message):
     with pytest.raises(ValueError, match=message):
         env.step(action)
     after, *_ = env.step(env.to_action([]) if "Select" not in environment_id else CAPACITY)
-    assert after["node"][0] > before["node"][0]
+    assert after["node"][PHASE] > before["node"][PHASE]
 
 
 def all_waiting(env):

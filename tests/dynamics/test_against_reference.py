@@ -4,6 +4,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
+from edgellm_env.node.features import BACKLOG
 from tests.conftest import arguments_for
 from tests.dynamics.reference import SlowNode
 
@@ -69,7 +70,7 @@ def test_slow_loading_leaves_a_backlog():
     load_s = env.scenario.weight_bytes(env.scenario.schemes[1]) / 4e9
     assert load_s == pytest.approx(4.71859e9 / 4e9, rel=1e-4)
     observation, *_ = env.step(env.to_action([], scheme=1))
-    assert observation["node"][3] == pytest.approx((load_s - 0.5) / 0.5, rel=1e-6)
+    assert observation["node"][BACKLOG] == pytest.approx((load_s - 0.5) / 0.5, rel=1e-6)
     assert env.slot_problem().compute_limit_s == 0.0
     observation, *_ = env.step(env.to_action([]))
-    assert observation["node"][3] == pytest.approx((load_s - 1.0) / 0.5, rel=1e-6)
+    assert observation["node"][BACKLOG] == pytest.approx((load_s - 1.0) / 0.5, rel=1e-6)

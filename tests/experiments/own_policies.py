@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edgellm_env.node.features import COMPUTE
 from edgellm_env.slot.packing import pack_in_order
 
 
@@ -98,7 +99,7 @@ class Killed(Shortest):
 
 
 def shortest(observation, info):
-    return -observation["requests"][:, 0].clip(max=1.0)
+    return -observation["requests"][:, COMPUTE].clip(max=1.0)
 
 
 def first_legal(observation, info):

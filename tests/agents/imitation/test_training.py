@@ -12,6 +12,7 @@ from agents.network_policies import PickingPolicy, play_picking
 from agents.policy import PolicyError
 from agents.seeds import episode_seeds
 from edgellm_env import load_scenario
+from edgellm_env.node.features import UPLINK_SHARE
 from experiments.grid.evaluation import evaluate
 from tests.agents.learning import probability_of_no_gain
 
@@ -51,7 +52,7 @@ def test_the_expert_completes_what_a_learner_began() -> None:
     assert data.begun.any()
     assert not (data.chosen & ~(data.valid > 0)).any()
     assert not (data.chosen & data.begun).any()
-    shares = (data.requests[..., 2] * (data.chosen | data.begun)).sum(axis=1)
+    shares = (data.requests[..., UPLINK_SHARE] * (data.chosen | data.begun)).sum(axis=1)
     assert shares.max() <= 1.0 + 1e-5
     # Nobody is left who would fit all by itself by its own deadline, beside an answer of nothing.
     assert data.chosen.any(axis=1).all()

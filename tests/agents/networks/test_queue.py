@@ -10,7 +10,7 @@ from agents.models.queue_network import QueueEncoder, RequestScorer, remainder
 from agents.models.sb3_policies import MaskedQueuePolicy, QueuePolicy
 from agents.network_policies import RankingPolicy
 from agents.policy import PolicyError
-from edgellm_env.env.observation import REQUEST_FEATURES
+from edgellm_env.node.features import PER_CAPACITY, REQUEST_FEATURES, UPLINK_SHARE
 from edgellm_env.wrappers.sb3 import SB3VecEnv
 
 CAPACITY = 64  # of `light`
@@ -49,7 +49,7 @@ def test_a_longer_queue_with_the_same_requests_gives_the_same_scores() -> None:
         "valid": torch.cat([observation["valid"], torch.zeros(4, 32, dtype=torch.int8)], dim=1),
         "node": observation["node"].clone(),
     }
-    wider["node"][:, 1:3] *= CAPACITY / (CAPACITY + 32)
+    wider["node"][:, PER_CAPACITY] *= CAPACITY / (CAPACITY + 32)
     with torch.no_grad():
         np.testing.assert_allclose(network(wider)[:, :CAPACITY], network(observation), atol=1e-5)
 
@@ -62,7 +62,7 @@ def under_way(picks: int) -> tuple[dict[str, torch.Tensor], np.ndarray]:
         observation, *_ = envs.step(np.full(4, observation["valid"].shape[1]))
     for _ in range(picks):
         legal = envs.action_masks()[:, :-1]
-        observation, *_ = envs.step(np.where(legal, observation["requests"][..., 2], np.inf).argmin(axis=1))
+        observation, *_ = envs.step(np.where(legal, observation["requests"][..., UPLINK_SHARE], np.inf).argmin(axis=1))
     return {name: torch.as_tensor(array) for name, array in observation.items()}, envs.action_masks()
 
 

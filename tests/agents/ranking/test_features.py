@@ -10,14 +10,14 @@ from agents.models.packing import squashed
 from agents.models.ranker_features import FEATURES, REQUEST_FEATURES, slot_features
 from agents.models.scorer import LINEAR, Scorers, parameter_count, parameter_mask
 from agents.models.summary import SUMMARY_SIZE, slot_summary
-from edgellm_env.env.observation import REQUEST_FEATURES as COLUMNS
+from edgellm_env.node import features as columns
 
 
 def queue(size: int = 9, capacity: int = 12, seed: int = 0) -> dict[str, np.ndarray]:
     """A queue of multiples of 1/64: sums of few such numbers are exact in any order."""
     rng = np.random.default_rng(seed)
-    requests = np.zeros((1, capacity, len(COLUMNS)), dtype=np.float32)
-    requests[0, :size] = rng.integers(1, 64, (size, len(COLUMNS))) / 64
+    requests = np.zeros((1, capacity, len(columns.REQUEST_FEATURES)), dtype=np.float32)
+    requests[0, :size] = rng.integers(1, 64, (size, len(columns.REQUEST_FEATURES))) / 64
     requests[0, :size, 4] *= 8
     requests[0, :size, 9] = rng.integers(0, 2, size)
     valid = np.zeros((1, capacity), dtype=np.int8)
@@ -33,11 +33,11 @@ def shuffled(observation: dict[str, np.ndarray], order: np.ndarray) -> dict[str,
 
 def test_features_by_hand() -> None:
     observation = queue(2)
-    observation["node"][0, 4], observation["node"][0, 5] = 0.5, 0.25
-    columns = {name: COLUMNS.index(name) for name in ("compute", "kv", "uplink_share", "downlink_share", "slack")}
+    observation["node"][0, [columns.COMPUTE_LIMIT, columns.MEMORY]] = 0.5, 0.25
+    places = [columns.COMPUTE, columns.KV, columns.UPLINK_SHARE, columns.DOWNLINK_SHARE, columns.SLACK]
     for place, (values, last) in enumerate([((0.1, 0.05, 0.3, 0.0, 0.25), 1), ((0.2, 0.1, 0.1, 0.9, 3.0), 0)]):
-        observation["requests"][0, place, list(columns.values())] = values
-        observation["requests"][0, place, COLUMNS.index("last_chance")] = last
+        observation["requests"][0, place, places] = values
+        observation["requests"][0, place, columns.LAST_CHANCE] = last
     found = [dict(zip(FEATURES, row, strict=True)) for row in slot_features(observation)[0, :2]]
     expected = {
         "compute": (0.2, 0.4),
@@ -101,7 +101,7 @@ def test_a_network_scores_alike_whatever_the_order_and_the_capacity() -> None:
         np.testing.assert_array_equal(slot_scores(actor, shuffled(observation, order))[0, :9], scores[order])
         wider = queue(capacity=24, seed=seed)
         wider["requests"][0, :9] = observation["requests"][0, :9]
-        wider["node"][0, 2] = 0.5  # the same arrivals, of twice as many places
+        wider["node"][0, columns.ARRIVALS] = 0.5  # the same arrivals, of twice as many places
         np.testing.assert_array_equal(slot_scores(actor, wider)[0, :9], scores[:9])
 
 

@@ -16,7 +16,7 @@ from agents.ranker_policy import RankerPolicy
 from agents.rollout import play_expert
 from agents.seeds import episode_seeds
 from edgellm_env import load_scenario
-from edgellm_env.env.observation import REQUEST_FEATURES as COLUMNS
+from edgellm_env.node.features import LAST_CHANCE, REQUEST_FEATURES, SLACK
 from edgellm_env.scenario import Scenario
 from experiments.grid.evaluation import evaluate
 from experiments.grid.study_ablations import ABLATIONS
@@ -73,11 +73,11 @@ def test_a_ranker_without_deadlines_does_not_see_them(agent: str, tmp_path: Path
     observation, _ = gym.make_vec("EdgeLLM/Rank-v0", num_envs=1, scenario="light").reset(seed=[0])
     rng = np.random.default_rng(0)
     observation["valid"][0, :9] = 1
-    observation["requests"][0, :9] = rng.random((9, len(COLUMNS)))
+    observation["requests"][0, :9] = rng.random((9, len(REQUEST_FEATURES)))
     observation["node"][0] = 1.0
     later = {name: array.copy() for name, array in observation.items()}
-    later["requests"][0, :9, COLUMNS.index("slack")] += 3.0
-    later["requests"][0, :9, COLUMNS.index("last_chance")] = 0.0
+    later["requests"][0, :9, SLACK] += 3.0
+    later["requests"][0, :9, LAST_CHANCE] = 0.0
 
     def sees_deadlines(name: str, **changes: object) -> bool:
         scorers, _ = load_ranker(trained(scenario, settings_of(agent, **settings | changes), 4, tmp_path / name))
