@@ -267,6 +267,8 @@ class JointInterface(ActionInterface):
 
     def express(self, selection: BoolArray, row: int, scheme: int | None) -> NDArray[np.int64]:
         """Return the scheme (the loaded one unless given) and the selection's bits, (1 + N,) int64."""
+        if scheme is not None and not 0 <= scheme < self.dynamics.schemes.size:
+            raise ValueError(f"scheme: {scheme}; expected 0 to {self.dynamics.schemes.size - 1}")
         chosen = int(self.dynamics.node["scheme"][row]) if scheme is None else scheme
         return np.concatenate([[chosen], _padded(selection, self.dynamics.capacity)]).astype(np.int64)
 

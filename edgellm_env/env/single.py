@@ -1,27 +1,25 @@
 """What the single environments share: Gymnasium's interface on an engine of one."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from edgellm_env.env.actions import ActionInterface
-from edgellm_env.env.engine import Engine
+from edgellm_env.env.base import RENDER_MODES, EngineEnv
 from edgellm_env.env.observation import Observation
 from edgellm_env.env.view import SlotView, view_slot
-from edgellm_env.scenario import Scenario, ScenarioLike
+from edgellm_env.scenario import ScenarioLike
 from edgellm_env.slot.problem import SelectionLike, SlotProblem
 from edgellm_env.workload.source import checked_seed
 from edgellm_env.workload.trace import RequestTrace
 
 
-class EdgeLLMEnv(gym.Env[Observation, Any]):
+class EdgeLLMEnv(EngineEnv, gym.Env[Observation, Any]):
     """Base of the environments; each differs only in its way to act."""
 
-    metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 2}  # noqa: RUF012 - as Gymnasium types it
-    interface: ClassVar[type[ActionInterface]]
+    metadata: dict[str, Any] = {"render_modes": RENDER_MODES, "render_fps": 2}  # noqa: RUF012 - as Gymnasium types it
 
     def __init__(
         self,
@@ -30,23 +28,11 @@ class EdgeLLMEnv(gym.Env[Observation, Any]):
         overrides: Mapping[str, Any] | None = None,
         render_mode: str | None = None,
     ) -> None:
-        if render_mode not in (None, *self.metadata["render_modes"]):
-            raise ValueError(f"render_mode: {render_mode!r}; expected None or one of {self.metadata['render_modes']}")
-        self.render_mode = render_mode
-        self._engine = Engine(scenario, self.interface, 1, trace, overrides)
+        self._open(1, scenario, trace, overrides, render_mode)
         self.observation_space: spaces.Dict = self._engine.observation_space()  # type: ignore[assignment]
         self.action_space = self._engine.interface.space()
         self._observation: Observation | None = None
-
-    @property
-    def scenario(self) -> Scenario:
-        """The scenario in force, with trace file and overrides applied."""
-        return self._engine.scenario
-
-    @property
-    def engine(self) -> Engine:
-        """What the environment is made of, for wrappers and schedulers; agents should not look."""
-        return self._engine
+        self._over = False
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -66,6 +52,7 @@ class EdgeLLMEnv(gym.Env[Observation, Any]):
         episode_seed = seed if seed is not None else int(self.np_random.integers(2**63))
         self._engine.begin(np.zeros(1, dtype=np.int64), [episode_seed])
         self._observation = self._observe()
+        self._over = False
         return self._observation, self._info()
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
@@ -75,9 +62,12 @@ class EdgeLLMEnv(gym.Env[Observation, Any]):
             Observation, reward, False (episodes never terminate), whether the episode is over, info.
         """
         self._require_episode()
+        if self._over:
+            raise gym.error.ResetNeeded("the episode is over; call reset() before the next step()")
         observation, rewards, truncated = self._engine.step(np.asarray(action)[None])
+        self._over = bool(truncated[0])
         self._observation = {name: array[0] for name, array in observation.items()}
-        return self._observation, float(rewards[0]), False, bool(truncated[0]), self._info()
+        return self._observation, float(rewards[0]), False, self._over, self._info()
 
     def slot_problem(self, scheme: int | None = None) -> SlotProblem:
         """Return the current slot's problem, under the loaded scheme or another."""

@@ -2,7 +2,7 @@
 
 import operator
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, SupportsIndex
+from typing import Any, SupportsIndex
 
 import gymnasium as gym
 import numpy as np
@@ -12,21 +12,20 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
-from edgellm_env.env.actions import ActionInterface, BatchInterface, JointInterface, RankInterface, SelectInterface
-from edgellm_env.env.engine import Engine
+from edgellm_env.env.actions import BatchInterface, JointInterface, RankInterface, SelectInterface
+from edgellm_env.env.base import RENDER_MODES, EngineEnv
 from edgellm_env.env.observation import Observation
 from edgellm_env.node.nodes import Dynamics
-from edgellm_env.scenario import Scenario, ScenarioLike
+from edgellm_env.scenario import ScenarioLike
 from edgellm_env.slot.problem import SelectionLike, SlotProblem
 from edgellm_env.workload.source import checked_seed
 
 
-class EdgeLLMVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
+class EdgeLLMVectorEnv(EngineEnv, VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
     """Many nodes stepped together, each on its own trace.
 
-    Observations, rewards and infos are those of the single environment with a leading axis, bit for bit. An episode
-    that ends begins anew in the same step (``SAME_STEP``): ``infos["final_obs"]`` and ``infos["final_info"]`` hold what
-    it ended with. ``reset(seed=s)`` seeds environment i with s + i; a list gives each its own.
+    Observations, rewards and infos are those of the single environment with a leading axis, bit for bit.
+    ``reset(seed=s)`` seeds environment i with s + i; a list gives each its own.
 
     Args:
         num_envs: number of environments E.
@@ -34,14 +33,17 @@ class EdgeLLMVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         trace: as for the single environment.
         overrides: as for the single environment.
         render_mode: ``"ansi"``: ``render()`` returns a tuple of texts, one per environment.
+        max_episode_steps: truncate episodes after this many steps, if they are not over by then.
+        autoreset_mode: what follows the end of an episode. ``SAME_STEP``: the next begins in the same step, and
+            ``infos["final_obs"]`` and ``infos["final_info"]`` hold what it ended with. ``NEXT_STEP``: the next step's
+            action is ignored and begins it. ``DISABLED``: ``reset`` with ``options["reset_mask"]`` begins it.
     """
 
     metadata: dict[str, Any] = {  # noqa: RUF012 - as Gymnasium types it
-        "render_modes": ["ansi"],
+        "render_modes": RENDER_MODES,
         "render_fps": 2,
         "autoreset_mode": AutoresetMode.SAME_STEP,
     }
-    interface: ClassVar[type[ActionInterface]]
 
     def __init__(
         self,
@@ -50,14 +52,20 @@ class EdgeLLMVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         trace: str | None = None,
         overrides: Mapping[str, Any] | None = None,
         render_mode: str | None = None,
+        max_episode_steps: int | None = None,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
     ) -> None:
         if num_envs < 1:
             raise ValueError(f"num_envs: {num_envs}; expected at least 1")
-        if render_mode not in (None, *self.metadata["render_modes"]):
-            raise ValueError(f"render_mode: {render_mode!r}; expected None or one of {self.metadata['render_modes']}")
-        self._engine = Engine(scenario, self.interface, num_envs, trace, overrides)
+        if max_episode_steps is not None and max_episode_steps < 1:
+            raise ValueError(f"max_episode_steps: {max_episode_steps}; expected at least 1")
+        self._open(num_envs, scenario, trace, overrides, render_mode)
         self.num_envs = num_envs
-        self.render_mode = render_mode
+        self._autoreset = AutoresetMode(autoreset_mode)
+        self.metadata = {**self.metadata, "autoreset_mode": self._autoreset}
+        self._most_steps = max_episode_steps
+        self._steps = np.zeros(num_envs, dtype=np.int64)
+        self._over = np.zeros(num_envs, dtype=np.bool_)
         self.single_observation_space = self._engine.observation_space()
         self.single_action_space = self._engine.interface.space()
         self.observation_space = batch_space(self.single_observation_space, num_envs)
@@ -66,16 +74,6 @@ class EdgeLLMVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         self._no_terminations = np.zeros(num_envs, dtype=np.bool_)
         self._all = np.ones(num_envs, dtype=np.bool_)
         self._final_observation: Observation | None = None
-
-    @property
-    def scenario(self) -> Scenario:
-        """The scenario in force, with trace file and overrides applied."""
-        return self._engine.scenario
-
-    @property
-    def engine(self) -> Engine:
-        """What the environment is made of, for wrappers and schedulers; agents should not look."""
-        return self._engine
 
     @property
     def dynamics(self) -> Dynamics:
@@ -115,7 +113,7 @@ class EdgeLLMVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
             if own is not None:
                 self._generators[row] = seeding.np_random(checked_seed(own))[0]
             seeds.append(self._next_seed(row) if own is None else own)
-        self._engine.begin(rows, seeds)
+        self._begin(rows, seeds)
         self._final_observation = None
         return self._engine.observe(), self._infos()
 
@@ -133,22 +131,36 @@ class EdgeLLMVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
     def _next_seed(self, row: SupportsIndex) -> int:
         return int(self._generators[operator.index(row)].integers(2**63))
 
+    def _begin(self, rows: IntArray, seeds: Sequence[int]) -> None:
+        self._engine.begin(rows, seeds)
+        self._steps[rows], self._over[rows] = 0, False
+
     def step(self, actions: NDArray[Any]) -> tuple[Observation, FloatArray, BoolArray, BoolArray, dict[str, Any]]:
-        """Execute one action per environment, (E, ...); ended episodes begin anew in the same step.
+        """Execute one action per environment, (E, ...); what follows the end of an episode is the autoreset mode's.
 
         Returns:
             Observations, rewards (E,), terminations (all False), truncations (E,), infos.
         """
         if not self._generators:
             raise gym.error.ResetNeeded("no episode under way; call reset() first")
-        observation, rewards, truncated = self._engine.step(np.asarray(actions))
-        ended = np.flatnonzero(truncated)
-        if not ended.size:
-            self._final_observation = None
+        stale = np.flatnonzero(self._over)
+        actions = np.asarray(actions) if not stale.size else self._without(np.array(actions), stale)
+        observation, rewards, truncated = self._engine.step(actions)
+        self._steps += 1
+        if self._most_steps is not None:
+            truncated = truncated | (self._steps >= self._most_steps)
+        self._final_observation = None
+        if stale.size:
+            rewards[stale], truncated[stale] = 0.0, False
+            self._begin(stale, [self._next_seed(row) for row in stale])
+            observation = self._engine.observe()
+        self._over = truncated.copy()
+        if self._autoreset != AutoresetMode.SAME_STEP or not truncated.any():
             return observation, rewards, self._no_terminations.copy(), truncated, self._infos()
+        ended = np.flatnonzero(truncated)
         final_info = self._infos(truncated)
         self._final_observation = observation
-        self._engine.begin(ended, [self._next_seed(row) for row in ended])
+        self._begin(ended, [self._next_seed(row) for row in ended])
         infos = self._infos()
         final_obs = np.full(self.num_envs, None, dtype=object)
         for row in ended:
@@ -156,6 +168,20 @@ class EdgeLLMVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         infos |= {"final_obs": final_obs, "final_info": final_info}
         infos |= {"_final_obs": truncated.copy(), "_final_info": truncated.copy()}
         return self._engine.observe(), rewards, self._no_terminations.copy(), truncated, infos
+
+    def _without(self, actions: NDArray[Any], stale: IntArray) -> NDArray[Any]:
+        """Return the actions with none in the environments ``stale``, whose episodes are over and begin anew now.
+
+        Raises:
+            ResetNeeded: autoreset is disabled, and they have not been reset.
+        """
+        if self._autoreset == AutoresetMode.DISABLED:
+            raise gym.error.ResetNeeded(f"episodes are over in environments {stale.tolist()}; reset them first")
+        nothing = np.zeros((self.num_envs, self._engine.dynamics.capacity), dtype=np.bool_)
+        idle = self._engine.interface.toward(nothing, self._engine.dynamics.node["scheme"])
+        if actions.shape == idle.shape:
+            actions[stale] = idle[stale]
+        return actions
 
     def _infos(self, present: BoolArray | None = None) -> dict[str, Any]:
         """Infos by Gymnasium's convention: an array per key, and under ``_key`` which environments it speaks of."""

@@ -4,6 +4,7 @@ No Gymnasium here. One environment is a batch of one; there is no second impleme
 """
 
 import math
+import operator
 from typing import Any
 
 import numpy as np
@@ -149,7 +150,14 @@ class Dynamics:
         transition.view_all_under(scheme, self.node, self.waiting, self.held, self.requests, self.schemes, self._rules)
 
     def slot_problem(self, row: int = 0, scheme: int | None = None) -> SlotProblem:
-        """Return the problem of environment ``row`` in its current slot, under the loaded scheme or another."""
+        """Return the problem of environment ``row`` in its current slot, under the loaded scheme or another.
+
+        Raises:
+            ValueError: no such environment or scheme.
+        """
+        for name, index, size in (("row", row, self.num_envs), ("scheme", scheme, self.schemes.size)):
+            if index is not None and not 0 <= operator.index(index) < size:
+                raise ValueError(f"{name}: {index}; expected 0 to {size - 1}")
         node, waiting = self.node[row : row + 1], self.waiting[row]
         if scheme is not None and scheme != int(node["scheme"][0]):
             node, waiting = node.copy(), waiting.copy()
