@@ -34,10 +34,11 @@ class PolicyFailureError(RuntimeError):
         policy: its name.
         slot: in which slot; None if it failed before the first.
         reason: what it did.
+        episode: in which of the caller's episodes, where that is known.
     """
 
-    def __init__(self, policy: str, slot: int | None, reason: str) -> None:
-        where = "" if slot is None else f", slot {slot}"
+    def __init__(self, policy: str, slot: int | None, reason: str, episode: int | None = None) -> None:
+        where = "".join(f", {name} {at}" for name, at in (("episode", episode), ("slot", slot)) if at is not None)
         super().__init__(f"policy {policy!r}{where}: {reason}")
         self.policy, self.slot, self.reason = policy, slot, reason
 

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -10,6 +11,8 @@ from agents.policy import Policy
 from agents.rollout import EndRollout, Observer, PolicyFailureError, Step, make_engine, rollout
 from edgellm_env.env.engine import UTILISATIONS, Engine
 from edgellm_env.scenario import Scenario
+
+RESOURCES: Final = tuple(name.removesuffix("_utilisation") for name in UTILISATIONS)
 
 
 @dataclass(frozen=True)
@@ -103,17 +106,38 @@ def require_playable(scenario: Scenario, environment_ids: Iterable[str]) -> None
         make_engine(scenario, environment_id, 1)
 
 
-def play_episode(engine: Engine, policy: Policy, episode: int, seed: int) -> EpisodeResult | PolicyFailure:
-    """Play one episode in an engine of one; one in which the policy fails ends there."""
+class Collector(Observer):
+    """Looks on while one episode is played, and keeps something of it."""
+
+    def collected(self) -> Any:
+        """Return what is kept, once the episode is over; ready for JSON."""
+        raise NotImplementedError
+
+
+Collect: TypeAlias = Callable[[int], Collector | None]
+"""Returns a new collector for an episode, by its index, or None for one of which only the row is kept. Picklable."""
+
+
+class Episode(NamedTuple):
+    """An episode that has been played: its row or how it failed, and what was collected of it."""
+
+    result: EpisodeResult | PolicyFailure
+    note: Any = None
+
+
+def play_episode(
+    engine: Engine, policy: Policy, episode: int, seed: int, collector: Collector | None = None
+) -> Episode:
+    """Play one episode in an engine of one; one in which the policy fails ends there, and nothing is collected of it."""
     try:
-        tally = rollout(policy, engine.scenario, [seed], engine=engine)
+        tally = rollout(policy, engine.scenario, [seed], [] if collector is None else [collector], engine=engine)
     except PolicyFailureError as error:
-        return PolicyFailure(policy.name, episode, seed, error.slot, error.reason)
+        return Episode(PolicyFailure(policy.name, episode, seed, error.slot, error.reason))
     counts = {name: int(total[0]) for name, total in tally.totals.items()}
     utilisation = {name: float(mean) for name, mean in zip(UTILISATIONS, tally.utilisation[0], strict=True)}
     first_infeasible = int(tally.first_infeasible_slot[0])
     trace = tally.trace(0)
-    return EpisodeResult(
+    row = EpisodeResult(
         policy=policy.name,
         episode=episode,
         seed=seed,
@@ -129,18 +153,19 @@ def play_episode(engine: Engine, policy: Policy, episode: int, seed: int) -> Epi
         **counts,
         **utilisation,
     )
+    return Episode(row, None if collector is None else collector.collected())
 
 
 def play_episodes(
-    scenario: Scenario, policy: Policy, seeds: Sequence[int], first: int = 0
-) -> Iterator[EpisodeResult | PolicyFailure]:
+    scenario: Scenario, policy: Policy, seeds: Sequence[int], first: int = 0, collect: Collect | None = None
+) -> Iterator[Episode]:
     """Play an episode of each seed, numbered from ``first``."""
     engine = make_engine(scenario, policy.environment_id, 1)
     # Compiling on first use is no part of a decision's time. A policy that fails is reported by its first episode.
     with contextlib.suppress(PolicyFailureError):
         rollout(policy, scenario, seeds[:1], [_FirstDecision()], engine=engine)
     for episode, seed in enumerate(seeds, first):
-        yield play_episode(engine, policy, episode, seed)
+        yield play_episode(engine, policy, episode, seed, None if collect is None else collect(episode))
 
 
 class _FirstDecision(Observer):
@@ -151,38 +176,31 @@ class _FirstDecision(Observer):
             raise EndRollout
 
 
-def evaluate(
-    scenario: Scenario,
-    policies: Sequence[Policy],
-    seeds: Sequence[int],
-    on_progress: Callable[[EpisodeResult], None] = lambda result: None,
-) -> list[EpisodeResult]:
-    """Play every policy on the same episodes, in this process, where every one of them must play to the end.
+def evaluate(scenario: Scenario, policies: Sequence[Policy], seeds: Sequence[int]) -> list[EpisodeResult]:
+    """Play every policy on the same episodes, in this process; each must play all of them to the end.
 
     Args:
         scenario: where they play.
         policies: with distinct names.
         seeds: one per episode.
-        on_progress: called after each episode of each policy.
 
     Returns:
         A row per policy and episode, episodes of a policy together.
 
     Raises:
-        PolicyFailureError: see :func:`play_episode`.
+        PolicyFailureError: a policy raised, or answered with something that is no decision.
     """
     rows = []
     for policy in policies:
-        for result in play_episodes(scenario, policy, seeds):
+        for result, _ in play_episodes(scenario, policy, seeds):
             if isinstance(result, PolicyFailure):
-                raise PolicyFailureError(result.policy, result.slot, f"episode {result.episode}: {result.reason}")
+                raise PolicyFailureError(result.policy, result.slot, result.reason, result.episode)
             rows.append(result)
-            on_progress(result)
     require_same_traces(rows)
     return rows
 
 
-def require_same_traces(rows: Sequence[EpisodeResult]) -> None:
+def require_same_traces(rows: Iterable[EpisodeResult]) -> None:
     """Check that every policy met the same requests in each episode.
 
     Raises:
