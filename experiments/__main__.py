@@ -8,7 +8,7 @@ from rich.console import Console
 
 from experiments.commands.benchmark import Benchmark
 from experiments.commands.census import CensusCommand, ScenarioPages
-from experiments.commands.compare import Compare, IncompleteComparisonError
+from experiments.commands.compare import Compare
 from experiments.commands.report import Report
 from experiments.commands.reproduce import Reproduce
 from experiments.commands.results_page import ResultsPage
@@ -20,6 +20,8 @@ from experiments.commands.train import Train
 from experiments.commands.tune import TuneLookahead
 from experiments.datasets.collect import Collect
 from experiments.datasets.verify import Verify
+from experiments.grid.ledger import InterruptedRunError
+from experiments.grid.runner import IncompleteRunError
 
 Command: TypeAlias = (
     Compare
@@ -47,7 +49,13 @@ def main(arguments: list[str] | None = None) -> int:
     console = Console() if sys.stdout.isatty() else Console(width=110)
     try:
         command.run(console)
-    except IncompleteComparisonError as error:
+    except InterruptedRunError as error:
+        print(error, file=sys.stderr)
+        return 130
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except IncompleteRunError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except (ValueError, RuntimeError) as error:

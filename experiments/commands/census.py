@@ -11,7 +11,7 @@ from agents.files import require_place, write_text
 from agents.seeds import episode_seeds
 from edgellm_env.scenario import Scenario, load_scenario, scenario_names
 from experiments.grid.binding import Census, read_censuses, take_census, write_censuses
-from experiments.grid.evaluation import make_environment
+from experiments.grid.evaluation import require_playable
 from experiments.pages.scenario_pages import scenarios_page
 from experiments.results.records import effective_scenario
 
@@ -64,7 +64,7 @@ class CensusCommand:
         if replays and self.trace is None:
             return None
         scenario = effective_scenario(name, self.trace if replays else None, None)
-        make_environment(scenario)
+        require_playable(scenario)
         return scenario
 
 

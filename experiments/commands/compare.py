@@ -6,17 +6,19 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from agents.files import prepare_folder
-from agents.policy import modes_of
-from agents.registry import BUILT_IN, Player, build_players
+from agents.policy import Policy
+from agents.registry import BUILT_IN, build_policies
 from agents.seeds import episode_seeds
 from edgellm_env.scenario import Scenario
+from experiments.commands.progress import last_result, progress_bar
 from experiments.extras import require
 from experiments.grid.bounds import EpisodeBound, bound_episodes, require_bounds
-from experiments.grid.contest import Contest, play_contest
-from experiments.grid.evaluation import EpisodeResult, PolicyFailure, environment_of, make_environment
+from experiments.grid.evaluation import EpisodeResult, require_playable
+from experiments.grid.ledger import open_ledger
+from experiments.grid.points import Point
+from experiments.grid.runner import IncompleteRunError, Plan, failure_texts, play_plans
 from experiments.report.recorder import record_episodes
 from experiments.report.recordings import FILE_NAME as RECORDINGS
 from experiments.report.recordings import write_recordings
@@ -27,13 +29,12 @@ from experiments.results.summary import PolicySummary, summarise
 from experiments.results.tables import comparison_table, infeasible_texts, statistics_table
 
 
-class IncompleteComparisonError(RuntimeError):
-    """Policies failed; the message says which, and the results of the others have been written."""
-
-
 @dataclass(frozen=True)
 class Compare:
-    """Compare policies on the very same requests, with the same throughput reward."""
+    """Compare policies on the very same requests, with the same throughput reward.
+
+    Stopped before its end, the same command continues.
+    """
 
     out: Path
     """Folder for results.json, summary.csv and throughput.png."""
@@ -64,7 +65,7 @@ class Compare:
 
         Raises:
             ValueError: a scenario, policy, trace file, seed or folder that can't be used; nothing has been played then.
-            IncompleteComparisonError: policies failed; the others' results have been written and printed.
+            IncompleteRunError: policies failed; the others' results have been written and printed.
         """
         scenario = effective_scenario(self.scenario, self.trace, self.slots)
         seeds = episode_seeds("test", self.seed, self.episodes)
@@ -74,40 +75,48 @@ class Compare:
             raise ValueError(f"workers: {self.workers}; expected at least 1")
         if self.ray is not None:
             require("ray", "distributed")
-        make_environment(scenario)
-        players = build_players(self.policies, scenario)
-        for environment_id in sorted({environment_of(player) for player in players}):
-            make_environment(scenario, environment_id)
+        require_playable(scenario)
+        policies = build_policies(self.policies, scenario)
+        require_playable(scenario, policies)
         if self.clairvoyant_s is not None:
             require_bounds(scenario, seeds[0], self.clairvoyant_s)
+        plan = Plan((Point(0, (), scenario),), tuple(self.policies), tuple(seeds))
         out = prepare_folder(self.out)
 
-        with _Bar(console) as bar:
-            bar.begin(len(players) * len(seeds))
-            contest = play_contest(scenario, self.policies, seeds, self.workers, self.ray, bar.played)
-            bounds: list[EpisodeBound] = []
+        bounds: list[EpisodeBound] = []
+        settings = plan.settings() | {"record": self.record, "clairvoyant_s": self.clairvoyant_s}
+        with open_ledger(out, "comparison", settings) as ledger:
+            with progress_bar(console, plan.episodes) as bar:
+                ((contest,),) = play_plans(
+                    [(plan, ledger)], self.workers, self.ray, lambda done: bar(len(done), last_result(done))
+                )
             if self.clairvoyant_s is not None:
-                bar.begin(len(seeds))
-                bounds = bound_episodes(scenario, seeds, self.clairvoyant_s, self.workers, self.ray, bar.bounded)
+                with progress_bar(console, len(seeds)) as bar:
+                    bounds = bound_episodes(
+                        scenario, seeds, self.clairvoyant_s, ledger, self.workers, self.ray,
+                        lambda bound: bar(1, f"at most {bound.upper} requests served"),
+                    )  # fmt: skip
 
             # An earlier comparison's must not stay beside this one's results.
             (out / RECORDINGS).unlink(missing_ok=True)
-            able = [player for player in players if player.name in {row.policy for row in contest.rows}]
+            able = [policy for policy in policies if policy.name in {row.policy for row in contest.rows}]
             if self.record and able:
-                bar.begin(len(able) * self.record)
-                recordings = record_episodes(scenario, able, seeds[: self.record], lambda result: bar.played([result]))
-                write_recordings(out / RECORDINGS, recordings)
+                write_recordings(out / RECORDINGS, record_episodes(scenario, able, seeds[: self.record]))
 
-        summaries = summarise(contest.rows, bounds=bounds)
-        write_results(out / "results.json", self._metadata(scenario, players, seeds[0]), summaries, contest, bounds)
-        write_summary(out / "summary.csv", summaries)
+            summaries = summarise(contest.rows, bounds=bounds)
+            about = self._metadata(scenario, policies, seeds[0])
+            write_results(out / "results.json", about, summaries, contest, bounds)
+            write_summary(out / "summary.csv", summaries)
+            ledger.forget()
         if summaries:
             self._show(scenario, summaries, out, console)
         if contest.failures:
-            raise IncompleteComparisonError(_failure_text(contest, len(players), out))
+            texts = failure_texts(contest.failures)
+            head = f"{len(texts)} of {len(policies)} policies failed and are in no table"
+            raise IncompleteRunError("\n".join([f"{head}; {out / 'results.json'} says why", *texts]))
         return contest.rows
 
-    def _metadata(self, scenario: Scenario, players: Sequence[Player], first_seed: int) -> dict[str, Any]:
+    def _metadata(self, scenario: Scenario, policies: Sequence[Policy], first_seed: int) -> dict[str, Any]:
         return metadata(scenario) | {
             "format": 2,
             "episodes": self.episodes,
@@ -118,11 +127,11 @@ class Compare:
             "clairvoyant_s": self.clairvoyant_s,
             "policies": [
                 {
-                    "policy": player.name,
-                    "mode": next(iter(modes_of(player)), None),
-                    "environment": environment_of(player),
+                    "policy": policy.name,
+                    "mode": next(iter(policy.modes), None),
+                    "environment": policy.environment_id,
                 }
-                for player in players
+                for policy in policies
             ],
         }
 
@@ -139,42 +148,3 @@ class Compare:
         for text in infeasible_texts(summaries):
             console.print(f"{text}; treated by the scenario's rule ({scenario.queue.infeasible})")
         console.print(f"Rows: {out / 'results.json'}   Summary: {out / 'summary.csv'}   Plot: {out / 'throughput.png'}")
-
-
-def _failure_text(contest: Contest, policies: int, out: Path) -> str:
-    texts = contest.failure_texts()
-    head = f"{len(texts)} of {policies} policies failed and are in no table; {out / 'results.json'} says why"
-    return "\n".join([head, *texts])
-
-
-class _Bar:
-    """Progress: first of what is played, then of bounds."""
-
-    def __init__(self, console: Console) -> None:
-        self._task = TaskID(0)
-        self._progress = Progress(
-            TextColumn("{task.description:<36}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-        )
-
-    def __enter__(self) -> "_Bar":
-        self._progress.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._progress.stop()
-
-    def begin(self, total: int) -> None:
-        self._task = self._progress.add_task("", total=total)
-
-    def played(self, results: Sequence[EpisodeResult | PolicyFailure]) -> None:
-        last = results[-1]
-        fared = "failed" if isinstance(last, PolicyFailure) else f"{last.throughput_rps:.2f} requests/s"
-        self._progress.update(self._task, advance=len(results), description=f"{last.policy} {fared}")
-
-    def bounded(self, bound: EpisodeBound) -> None:
-        self._progress.update(self._task, advance=1, description=f"at most {bound.upper} requests served")

@@ -15,7 +15,7 @@ from agents.learning.runs import ABOUT, MODEL, SCENARIO
 from agents.learning.settings import Progress as Standing
 from agents.seeds import episode_seeds
 from edgellm_env.scenario import Scenario, load_scenario
-from experiments.grid.evaluation import make_environment
+from experiments.grid.evaluation import require_playable
 from experiments.results.provenance import metadata
 from experiments.results.records import effective_scenario
 
@@ -61,7 +61,7 @@ class Train:
         learner = make_learner(self.agent, self.config)
         steps = learner.default_steps(scenario) if self.steps is None else self.steps
         episode_seeds("train", self.seed, 1)
-        make_environment(scenario)
+        require_playable(scenario)
         run = prepare_folder(self.out)
         self._check_run(run, scenario, steps, learner.settings.model_dump(mode="json"))
         progress = Progress(

@@ -1,4 +1,4 @@
-"""How often each constraint binds: a census over the slots that DFTSP meets.
+"""How often each constraint binds: a census over the slots that a policy meets.
 
 A constraint binds in a slot if, with it alone dropped, a larger batch would exist. Where requests are left behind but
 no single constraint binds, several hold them back together.
@@ -6,37 +6,30 @@ no single constraint binds, several hold them back together.
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
 from agents.files import write_json
-from agents.optimal import Dftsp
+from agents.optimal import Dftsp, dftsp_answers
+from agents.rollout import Observer, Step, rollout
+from edgellm_env.arrays import BoolArray, IntArray
+from edgellm_env.env.slots import Slots
 from edgellm_env.scenario import Scenario
-from edgellm_env.slot.problem import SlotProblem
-from edgellm_env.solvers import solve_exact
-from experiments.grid.evaluation import make_environment
+from edgellm_env.slot.problem import Problems
+from edgellm_env.solvers import solve_exact_batch
 
-
-def _without_deadlines(problem: SlotProblem) -> SlotProblem:
-    return replace(problem, slack_s=np.full(problem.size, np.inf))
-
-
-def _without_compute_limit(problem: SlotProblem) -> SlotProblem:
-    return replace(problem, compute_limit_s=np.inf)
-
-
-RELAXATIONS: Final[dict[str, Callable[[SlotProblem], SlotProblem]]] = {
-    "compute_limit": _without_compute_limit,
-    "deadline": _without_deadlines,
-    "compute_limit_and_deadline": lambda problem: _without_deadlines(_without_compute_limit(problem)),
-    "memory": lambda problem: replace(problem, memory_bytes=np.inf),
-    "uplink": lambda problem: replace(problem, uplink_limit_share=np.inf),
-    "downlink": lambda problem: replace(problem, downlink_limit_share=np.inf),
+CONSTRAINTS: Final = {
+    "compute_limit": ("compute_limit_s",),
+    "deadline": ("slack_s",),
+    "compute_limit_and_deadline": ("compute_limit_s", "slack_s"),
+    "memory": ("memory_bytes",),
+    "uplink": ("uplink_limit_share",),
+    "downlink": ("downlink_limit_share",),
 }
-"""The slot's problem without each constraint (compute limit and deadlines also together: both are time)."""
+"""What of a slot's problem is dropped with each constraint (compute limit and deadlines also together: both are time)."""
 
 
 @dataclass(frozen=True)
@@ -47,14 +40,14 @@ class Census:
         scenario: its name.
         scenario_checksum: hash of its settings.
         slots: slots looked at.
-        left_behind: slots in which somebody waiting was not served.
+        left_behind: slots in which a waiting request was not served.
         compute_limit: slots in which the node's time for a batch binds.
         deadline: slots in which the deadlines bind.
         compute_limit_and_deadline: slots in which dropping both would let more in.
         memory: slots in which the KV memory binds.
         uplink: slots in which the uplink binds.
         downlink: slots in which the downlink binds.
-        only_together: slots in which somebody was left behind, but no constraint binds alone (the pair counts as one).
+        only_together: slots in which a request was left behind, but no constraint binds alone (the pair counts as one).
         mean_waiting: requests waiting, mean over slots.
         mean_batch: requests served, mean over slots.
     """
@@ -74,56 +67,90 @@ class Census:
     mean_batch: float
 
 
-def binding_constraints(problem: SlotProblem, count: int) -> set[str]:
-    """Return the constraints of :data:`RELAXATIONS` without which more than the optimum ``count`` could be served."""
-    if count == problem.size:
-        return set()
-    return {name for name, relax in RELAXATIONS.items() if solve_exact(relax(problem)).count > count}
+def binding_constraints(problems: Problems, optimum: IntArray) -> dict[str, BoolArray]:
+    """Return for each of :data:`CONSTRAINTS` whether it binds in each slot, (R,).
+
+    Args:
+        problems: of R slots.
+        optimum: (R,) sizes of their largest batches.
+    """
+    binds = {name: np.zeros(optimum.size, dtype=np.bool_) for name in CONSTRAINTS}
+    rows = np.flatnonzero(optimum < problems.valid.sum(axis=1))
+    some = problems.rows(rows)
+    for name, limits in CONSTRAINTS.items():
+        relaxed = some._replace(**{limit: np.full_like(getattr(some, limit), np.inf) for limit in limits})
+        binds[name][rows] = solve_exact_batch(relaxed).count > optimum[rows]
+    return binds
+
+
+class SlotCensus(Observer):
+    """Counts what binds in the slots that are decided, or in some of them.
+
+    Args:
+        chosen: from R slots to (R,) bool, those to look at.
+        on_progress: called with the number of slots looked at so far.
+
+    Attributes:
+        counts: slots in which each of :data:`CONSTRAINTS` binds, ``left_behind`` and ``only_together``.
+        slots: how many were looked at.
+        waiting: requests waiting in them, in all.
+        served: requests in their largest batches, in all.
+    """
+
+    def __init__(
+        self, chosen: Callable[[Slots], BoolArray], on_progress: Callable[[int], None] = lambda seen: None
+    ) -> None:
+        self.counts = dict.fromkeys((*CONSTRAINTS, "left_behind", "only_together"), 0)
+        self.slots = self.waiting = self.served = 0
+        self._chosen, self._on_progress = chosen, on_progress
+
+    def decided(self, step: Step) -> None:
+        """Look at the slots that are decided now."""
+        rows = np.flatnonzero(self._chosen(step.slots)) if step.slots is not None else np.zeros(0, dtype=np.int64)
+        if step.slots is None or not rows.size:
+            return
+        optimum, waiting = dftsp_answers(step.slots).count[rows], step.slots.waiting[rows]
+        binds = binding_constraints(step.slots.problems.rows(rows), optimum)
+        behind = optimum < waiting
+        for name, where in binds.items():
+            self.counts[name] += int(where.sum())
+        self.counts["left_behind"] += int(behind.sum())
+        self.counts["only_together"] += int((behind & ~np.any(list(binds.values()), axis=0)).sum())
+        self.slots += rows.size
+        self.waiting += int(waiting.sum())
+        self.served += int(optimum.sum())
+        self._on_progress(self.slots)
 
 
 def take_census(
-    scenario: Scenario, slots: int, seeds: Sequence[int], on_progress: Callable[[int], None] = lambda slot: None
+    scenario: Scenario, slots: int, seeds: Sequence[int], on_progress: Callable[[int], None] = lambda seen: None
 ) -> Census:
     """Play DFTSP for ``slots`` slots and count in how many each constraint binds.
 
     Args:
         scenario: the scenario.
-        slots: how many to look at; slot 0 of an episode, where nobody can wait yet, is not among them.
+        slots: how many to look at; slot 0 of an episode, where no request can wait yet, is not among them.
         seeds: of as many episodes as that takes.
         on_progress: called with the number of slots looked at.
 
     Raises:
         ValueError: too few seeds.
     """
-    needed = -(-slots // max(1, scenario.timing.episode_slots - 1))
+    of_each = max(1, scenario.timing.episode_slots - 1)
+    needed = -(-slots // of_each)
     if len(seeds) < needed:
         raise ValueError(f"seeds: {len(seeds)}; expected {needed} for {slots} slots")
-    environment, expert = make_environment(scenario), Dftsp()
-    counts = dict.fromkeys((*RELAXATIONS, "left_behind", "only_together"), 0)
-    seen, waiting, served = 0, 0, 0
-    for seed in seeds[:needed]:
-        environment.reset(seed=seed)
-        environment.step(environment.to_action(np.zeros(environment.slot_view().problem.size, dtype=np.bool_)))
-        for _ in range(min(scenario.timing.episode_slots - 1, slots - seen)):
-            view = environment.slot_view()
-            batch = expert.select(view)
-            count = int(batch.sum())
-            binding = binding_constraints(view.problem, count)
-            left_behind = count < view.problem.size
-            for name in binding:
-                counts[name] += 1
-            counts["left_behind"] += left_behind
-            counts["only_together"] += left_behind and not binding
-            waiting, served, seen = waiting + view.problem.size, served + count, seen + 1
-            environment.step(environment.to_action(batch))
-            on_progress(seen)
+    last = np.full(needed, of_each)
+    last[-1] = slots - of_each * (needed - 1)
+    census = SlotCensus(lambda met: (met.slot >= 1) & (met.slot <= last[met.episode]), on_progress)
+    rollout(Dftsp(), scenario, seeds[:needed], [census])
     return Census(
         scenario=scenario.name,
         scenario_checksum=census_checksum(scenario),
-        slots=seen,
-        mean_waiting=waiting / seen,
-        mean_batch=served / seen,
-        **counts,
+        slots=census.slots,
+        mean_waiting=census.waiting / census.slots,
+        mean_batch=census.served / census.slots,
+        **census.counts,
     )
 
 

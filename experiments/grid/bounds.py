@@ -1,14 +1,17 @@
 """How many requests a scheduler that knew the future could serve in each episode of a comparison, at most."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 
+from agents.policy import BATCH
+from agents.rollout import make_engine
 from edgellm_env.scenario import Scenario
 from edgellm_env.solvers.clairvoyant import clairvoyant_bound
 from edgellm_env.solvers.clairvoyant.model import check_supported
+from edgellm_env.workload.trace import RequestTrace
 from experiments.extras import require
-from experiments.grid.evaluation import make_environment
+from experiments.grid.ledger import Ledger
 from experiments.grid.parallel import run_units
 
 
@@ -39,10 +42,8 @@ def require_bounds(scenario: Scenario, seed: int, time_limit_s: float) -> None:
     """
     if not time_limit_s > 0.0:
         raise ValueError(f"clairvoyant-s: {time_limit_s}; expected a number of seconds > 0")
-    environment = make_environment(scenario)
-    environment.reset(seed=seed)
     try:
-        check_supported(scenario, environment.trace())
+        check_supported(scenario, _trace(scenario, seed))
     except NotImplementedError as error:
         raise ValueError(f"clairvoyant-s: {error}") from error
     require("highspy", "bounds")
@@ -52,6 +53,7 @@ def bound_episodes(
     scenario: Scenario,
     seeds: Sequence[int],
     time_limit_s: float,
+    ledger: Ledger,
     workers: int = 1,
     ray: str | None = None,
     on_done: Callable[[EpisodeBound], None] = lambda bound: None,
@@ -64,17 +66,30 @@ def bound_episodes(
         scenario: where they are played.
         seeds: one per episode.
         time_limit_s: real seconds for each episode.
+        ledger: where they are kept; what is there is not computed again.
         workers: processes; 1 works in this one.
         ray: ``local``, or a Ray cluster's address, in place of processes.
-        on_done: called after each episode.
+        on_done: called after each episode that is not in the ledger.
     """
-    function = partial(_bound, scenario, time_limit_s)
-    return run_units(function, list(enumerate(seeds)), workers, ray, lambda index, bound: on_done(bound))
+    left = [(episode, seed) for episode, seed in enumerate(seeds) if _key(episode) not in ledger.done]
+
+    def keep(index: int, bound: EpisodeBound) -> None:
+        ledger.keep(_key(bound.episode), asdict(bound))
+        on_done(bound)
+
+    run_units(partial(_bound, scenario, time_limit_s), left, workers, ray, keep)
+    return [EpisodeBound(**ledger.done[_key(episode)]) for episode in range(len(seeds))]
 
 
 def _bound(scenario: Scenario, time_limit_s: float, episode_and_seed: tuple[int, int]) -> EpisodeBound:
     episode, seed = episode_and_seed
-    environment = make_environment(scenario)
-    environment.reset(seed=seed)
-    found = clairvoyant_bound(scenario, environment.trace(), time_limit_s=time_limit_s, threads=1)
+    found = clairvoyant_bound(scenario, _trace(scenario, seed), time_limit_s=time_limit_s, threads=1)
     return EpisodeBound(episode, seed, found.lower, found.upper, found.elapsed_s)
+
+
+def _key(episode: int) -> str:
+    return f"bound {episode}"
+
+
+def _trace(scenario: Scenario, seed: int) -> RequestTrace:
+    return make_engine(scenario, BATCH, 1).source.draw([seed]).trace(0)

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 
-from agents.policy import Policy
+from agents.policy import BATCH, Policy
 from agents.rollout import EndRollout, Observer, PolicyFailureError, Step, make_engine, rollout
 from edgellm_env.env.engine import UTILISATIONS, Engine
 from edgellm_env.scenario import Scenario
@@ -96,13 +96,13 @@ class EpisodeResult:
         return self.arrived == self.served + self.expired + self.rejected + self.blocked + self.waiting
 
 
-def require_playable(scenario: Scenario, environment_ids: Iterable[str]) -> None:
-    """Make sure that these environments can be made with the scenario, before any work is done.
+def require_playable(scenario: Scenario, policies: Iterable[Policy] = ()) -> None:
+    """Make sure that the scenario can be played, in the environments of ``policies`` too, before any work is done.
 
     Raises:
         ValueError: the scenario replays a trace file that is missing or malformed.
     """
-    for environment_id in sorted(set(environment_ids)):
+    for environment_id in sorted({BATCH, *(policy.environment_id for policy in policies)}):
         make_engine(scenario, environment_id, 1)
 
 

@@ -6,6 +6,7 @@ itself raises ends everything and comes out as it is.
 
 import multiprocessing
 import os
+import signal
 import socket
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -92,25 +93,30 @@ def stream_units(
 
 def _in_processes(function: Callable[[Unit], Result], units: Sequence[Unit], workers: int) -> Done[Result]:
     # A pool of one process for each worker: when a process dies, it is known whose unit is lost, and no other's is.
-    lanes = [_Lane() for _ in range(workers)]
-    idle = list(lanes)
+    pools = [_one_process() for _ in range(workers)]
+    idle = list(range(workers))
     left = list(reversed(range(len(units))))
     begun = [0] * len(units)
-    running: dict[Future[Result], tuple[_Lane, int]] = {}
+    running: dict[Future[Result], tuple[int, int]] = {}
     try:
         while left or running:
             while left and idle:
-                lane, index = idle.pop(), left.pop()
+                worker, index = idle.pop(), left.pop()
                 begun[index] += 1
-                running[lane.submit(function, units[index])] = (lane, index)
+                try:
+                    future = pools[worker].submit(function, units[index])
+                except BrokenProcessPool:  # it died between two units
+                    pools[worker] = _one_process()
+                    future = pools[worker].submit(function, units[index])
+                running[future] = worker, index
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
-                lane, index = running.pop(future)
-                idle.append(lane)
+                worker, index = running.pop(future)
+                idle.append(worker)
                 try:
                     result = future.result()
                 except BrokenProcessPool:
-                    lane.restart()
+                    pools[worker] = _one_process()
                     if begun[index] == ATTEMPTS:
                         raise ParallelError(
                             f"a worker process died {ATTEMPTS} times on unit {index} (killed, or out of memory)", index
@@ -119,35 +125,19 @@ def _in_processes(function: Callable[[Unit], Result], units: Sequence[Unit], wor
                 else:
                     yield index, result
     finally:
-        for lane in lanes:
-            lane.stop()
+        for pool in pools:
+            pool.shutdown(cancel_futures=True)
 
 
-class _Lane:
-    """A worker process, replaced when it dies."""
-
-    def __init__(self) -> None:
-        # A fresh interpreter each (spawn): forking a process that has run threads can deadlock the child.
-        self._pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _begin_worker)
-
-    def submit(self, function: Callable[[Unit], Result], unit: Unit) -> Future[Result]:
-        try:
-            return self._pool.submit(function, unit)
-        except BrokenProcessPool:  # it died between two units
-            self.restart()
-            return self._pool.submit(function, unit)
-
-    def restart(self) -> None:
-        self.stop()
-        self._pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _begin_worker)
-
-    def stop(self) -> None:
-        self._pool.shutdown(cancel_futures=True)
+def _one_process() -> ProcessPoolExecutor:
+    # A fresh interpreter each (spawn): forking a process that has run threads can deadlock the child.
+    return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _begin_worker)
 
 
 def _begin_worker() -> None:
-    """Set up a worker process: single-threaded, and gone when the process that started it is."""
+    """Set up a worker process: single-threaded, and gone when the process that started it is, or is interrupted."""
     _single_threaded()
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))  # without a word: the process that started it has the word
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # PyTorch's, if it is imported later
     threading.Thread(target=_leave_with_parent, daemon=True).start()
 

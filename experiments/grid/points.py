@@ -32,6 +32,10 @@ class Axis:
         """Short form of each value: numbers as they are, a mapping or list of mappings by its names."""
         return tuple(label_of(value) for value in self.values)
 
+    def as_text(self) -> str:
+        """Return what :func:`parse_axis` reads."""
+        return f"{self.path}={','.join(map(_value_text, self.values))}"
+
     def describe(self, label: Label) -> str:
         """Return ``path = label``, or the label alone where it is a name."""
         named = any(isinstance(value, Mapping | list) for value in self.values)
@@ -73,6 +77,11 @@ def parse_axis(text: str) -> Axis:
     if twice or len(set(axis.labels)) < len(axis.labels):
         raise SweepError(f"set {path}: {', '.join(map(str, axis.labels))}; expected different values (or names)")
     return axis
+
+
+def _value_text(value: Any) -> str:
+    plain = isinstance(value, int | float) and not isinstance(value, bool)
+    return f"{value:g}" if plain else json.dumps(value)  # JSON is YAML
 
 
 def label_of(value: Any) -> Label:

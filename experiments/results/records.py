@@ -10,8 +10,8 @@ from agents.files import write_csv, write_json
 from edgellm_env.env.engine import with_trace
 from edgellm_env.scenario import Scenario, load_scenario
 from experiments.grid.bounds import EpisodeBound
-from experiments.grid.contest import Contest
 from experiments.grid.evaluation import EpisodeResult, PolicyFailure
+from experiments.grid.runner import Contest, failure_texts
 from experiments.results.summary import ESTIMATES, PolicySummary
 
 
@@ -61,7 +61,7 @@ def read_results_and_remarks(path: Path) -> tuple[dict[str, Any], list[EpisodeRe
 def _remarks(document: dict[str, Any]) -> list[str]:
     """Return what a document of results says of failures and of the episodes' bounds."""
     failures = [PolicyFailure(**failure) for failure in document.get("failures", [])]
-    remarks = [f"Failed, and is in no figure: {text}" for text in Contest([], failures, []).failure_texts()]
+    remarks = [f"Failed, and is in no figure: {text}" for text in failure_texts(failures)]
     bounds = [EpisodeBound(**bound) for bound in document.get("bounds", [])]
     if bounds:
         episode_s = load_scenario(document["metadata"]["settings"]).timing.episode_s

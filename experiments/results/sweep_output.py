@@ -2,17 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from agents.files import write_csv
+from agents.files import write_csv, write_json
 from experiments.grid.evaluation import EpisodeResult
 from experiments.grid.points import Axis, Point, label_text
+from experiments.grid.runner import Contest, Plan
 from experiments.results.summary import REFERENCE, PolicySummary, summarise
-from experiments.results.sweep_figures import Curve, Panel
+from experiments.results.sweep_figures import Curve, Panel, plot_panels
 
 
 @dataclass(frozen=True)
@@ -23,9 +25,53 @@ class PointSummary:
     policies: tuple[PolicySummary, ...]
 
 
-def summarise_points(points: Sequence[Point], rows: Sequence[Sequence[EpisodeResult]]) -> list[PointSummary]:
-    """Return a summary for each point, with intervals and differences to the reference."""
-    return [PointSummary(point, tuple(summarise(own))) for point, own in zip(points, rows, strict=True)]
+@dataclass(frozen=True)
+class SweepResult:
+    """A sweep that has been played.
+
+    Args:
+        plan: what was played.
+        contests: what came out at each point.
+    """
+
+    plan: Plan
+    contests: Sequence[Contest]
+
+    @property
+    def rows(self) -> list[list[EpisodeResult]]:
+        """Rows of each point, by policy and episode."""
+        return [contest.rows for contest in self.contests]
+
+    @cached_property
+    def summaries(self) -> list[PointSummary]:
+        """A summary for each point, with intervals and differences to the reference."""
+        return [
+            PointSummary(point, tuple(summarise(rows))) for point, rows in zip(self.plan.points, self.rows, strict=True)
+        ]
+
+
+def sweep_title(plan: Plan, seed: int) -> str:
+    """Return what tables and plots are called."""
+    scenario = plan.points[0].scenario
+    return (
+        f"{scenario.name}: {len(plan.seeds)} episodes of {scenario.timing.episode_slots} slots at each point, "
+        f"seed {seed}"
+    )
+
+
+def write_sweep(result: SweepResult, title: str, about: dict[str, Any], out: Path) -> None:
+    """Write ``sweep.csv``, ``sweep.json`` and ``sweep.png`` into the folder ``out``."""
+    axes, points = result.plan.axes, result.plan.points
+    write_tidy(out / "sweep.csv", axes, points, result.rows)
+    document = {"metadata": about, **summary_document(axes, result.summaries)}
+    failures = [
+        {"point": point.index, **asdict(failure)}
+        for point, contest in zip(points, result.contests, strict=True)
+        for failure in contest.failures
+    ]
+    write_json(out / "sweep.json", document | ({"failures": failures} if failures else {}))
+    panels, label = throughput_panels(axes, result.summaries), "requests served per second, 95 % interval"
+    plot_panels(panels, title, axes[-1].path, label, out / "sweep.png")
 
 
 def write_tidy(
@@ -60,17 +106,16 @@ def summary_document(axes: Sequence[Axis], summaries: Sequence[PointSummary]) ->
 def throughput_panels(axes: Sequence[Axis], summaries: Sequence[PointSummary]) -> list[Panel]:
     """Return throughput along the last axis, a panel for each combination of the others."""
     last = axes[-1]
+    # Where a policy failed it has no summary.
+    policies = list(dict.fromkeys(summary.policy for one in summaries for summary in one.policies))
     panels = []
     for first in range(0, len(summaries), len(last.values)):
         part = summaries[first : first + len(last.values)]
         title = ", ".join(
             axis.describe(label) for axis, label in zip(axes[:-1], part[0].point.labels[:-1], strict=True)
         )
-        policies = [summary.policy for summary in part[0].policies]
-        curves = tuple(
-            Curve(policy, tuple(one.policies[place].throughput_rps for one in part))
-            for place, policy in enumerate(policies)
-        )
+        found = [{summary.policy: summary.throughput_rps for summary in one.policies} for one in part]
+        curves = tuple(Curve(policy, tuple(one.get(policy) for one in found)) for policy in policies)
         panels.append(Panel(title, last.labels, curves))
     return panels
 

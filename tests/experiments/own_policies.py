@@ -6,18 +6,16 @@ from pathlib import Path
 
 import numpy as np
 
+from agents.policy import DETERMINISTIC, Decision, Policy
 from edgellm_env.node.features import COMPUTE
-from edgellm_env.slot.packing import pack_in_order
 
 
-class Shortest:
+class Shortest(Policy):
     name = "shortest"
-    modes = ("deterministic",)
+    modes = DETERMINISTIC
 
-    def begin_episode(self, scenario, rng) -> None: ...
-
-    def select(self, view):
-        return pack_in_order(view.problem, np.argsort(view.problem.compute_s, kind="stable"))
+    def decide(self, slots, rngs):
+        return Decision(slots.pack(slots.problems.compute_s))
 
 
 class Counting(Shortest):
@@ -28,48 +26,49 @@ class Counting(Shortest):
     def __init__(self) -> None:
         self.begun = 0
 
-    def begin_episode(self, scenario, rng) -> None:
+    def begin(self, scenario, episodes) -> None:
         self.begun += 1
 
-    def select(self, view):
-        return super().select(view) & (np.arange(view.problem.size) < self.begun)
+    def decide(self, slots, rngs):
+        batch = super().decide(slots, rngs).batch
+        return Decision(batch & (np.arange(batch.shape[1]) < self.begun))
 
 
 class Everything(Shortest):
     name = "everything"
 
-    def select(self, view):
-        return np.ones(view.problem.size, dtype=np.bool_)
+    def decide(self, slots, rngs):
+        return Decision(slots.waits)
 
 
 class Raising(Shortest):
     name = "raising"
 
-    def select(self, view):
-        if view.slot == 3:
+    def decide(self, slots, rngs):
+        if slots.slot[0] == 3:
             raise KeyError("queue")
-        return super().select(view)
+        return super().decide(slots, rngs)
 
 
 class Leaving(Shortest):
     name = "leaving"
 
-    def select(self, view):
+    def decide(self, slots, rngs):
         raise SystemExit(0)
 
 
 class Misshapen(Shortest):
     name = "misshapen"
 
-    def select(self, view):
-        return np.ones(view.problem.size + 1, dtype=np.bool_)
+    def decide(self, slots, rngs):
+        return Decision(np.ones((slots.size, slots.waits.shape[1] + 1), dtype=np.bool_))
 
 
 class NotANumber(Shortest):
     name = "not-a-number"
 
-    def select(self, view):
-        return np.full(view.problem.size, np.nan)
+    def decide(self, slots, rngs):
+        return Decision(np.full(slots.waits.shape, np.nan))
 
 
 class Meddling(Shortest):
@@ -77,12 +76,13 @@ class Meddling(Shortest):
 
     name = "meddling"
 
-    def select(self, view):
-        batch = super().select(view)
-        for array in (*vars(view.problem).values(), *view.observation.values(), view.prompt_tokens, view.waited_s):
+    def decide(self, slots, rngs):
+        decision = super().decide(slots, rngs)
+        given = [*slots.problems, *slots.observation.values(), *slots.info.values(), slots.prompt_tokens]
+        for array in (*given, slots.output_tokens, slots.waited_s, slots.request, slots.waiting, slots.scheme):
             if isinstance(array, np.ndarray) and array.flags.writeable:
                 array[...] = 0
-        return batch
+        return decision
 
 
 class Killed(Shortest):
@@ -90,12 +90,34 @@ class Killed(Shortest):
 
     name = "shortest"
 
-    def select(self, view):
+    def decide(self, slots, rngs):
         marker = Path(os.environ["EDGELLM_TEST_MARKER"])
-        if view.slot == 5 and not marker.exists():
+        if slots.slot[0] == 5 and not marker.exists():
             marker.touch()
             os.kill(os.getpid(), signal.SIGKILL)
-        return super().select(view)
+        return super().decide(slots, rngs)
+
+
+class Stopping(Counting):
+    """The user presses Ctrl-C, once, in the middle of an episode."""
+
+    def decide(self, slots, rngs):
+        marker = Path(os.environ["EDGELLM_TEST_MARKER"])
+        if slots.slot[0] == 5 and not marker.exists():
+            marker.touch()
+            os.kill(os.getpid(), signal.SIGINT)
+        return super().decide(slots, rngs)
+
+
+class RaisingWhenBusy(Shortest):
+    """Fails where many requests wait."""
+
+    name = "raising-when-busy"
+
+    def decide(self, slots, rngs):
+        if slots.waiting.max() > 8:
+            raise KeyError("queue")
+        return super().decide(slots, rngs)
 
 
 def shortest(observation, info):

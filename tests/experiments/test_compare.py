@@ -2,23 +2,34 @@
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from agents.rollout import Step
 from agents.seeds import episode_seeds
 from edgellm_env import load_scenario
 from experiments.__main__ import main
-from experiments.grid.contest import play_contest
-from experiments.grid.evaluation import EpisodeResult
+from experiments.grid import runner
+from experiments.grid.evaluation import Collector, EpisodeResult
+from experiments.grid.ledger import Ledger
 from experiments.grid.parallel import ParallelError
+from experiments.grid.points import Point
+from experiments.grid.runner import Contest, Plan, play_plans
 from experiments.results.records import read_results
 from tests.experiments import own_policies
 
 OWN = own_policies.__name__
 SCENARIO = load_scenario("light").with_values({"timing.episode_slots": 12})
 SEEDS = episode_seeds("test", 0, 7)
+
+
+def play_contest(specs: Sequence[str], seeds: Sequence[int] = SEEDS, **how: Any) -> Contest:
+    plan = Plan((Point(0, (), SCENARIO),), tuple(specs), tuple(seeds), collect=how.pop("collect", None))
+    ((contest,),) = play_plans([(plan, how.pop("ledger", Ledger()))], **how)
+    return contest
 
 
 def untimed(rows: list[EpisodeResult]) -> list[EpisodeResult]:
@@ -39,9 +50,9 @@ def test_processes_play_the_same_rows_and_a_killed_one_changes_nothing(
     specs = ["dftsp", "random", f"{OWN}:Killed", f"{OWN}:Counting", f"{OWN}:Drawing@EdgeLLM/Rank-v0"]
     marker = tmp_path / "killed"
     monkeypatch.setenv("EDGELLM_TEST_MARKER", str(marker))
-    together = play_contest(SCENARIO, specs, SEEDS, workers=2)
+    together = play_contest(specs, workers=2)
     assert marker.exists()
-    alone = play_contest(SCENARIO, specs, SEEDS)
+    alone = play_contest(specs)
     assert untimed(together.rows) == untimed(alone.rows)
     assert not together.failures
     assert [(row.policy, row.episode) for row in alone.rows][5:9] == [
@@ -62,18 +73,18 @@ def test_two_ray_nodes_play_the_same_rows_and_a_killed_worker_changes_nothing(
         runtime_env={"env_vars": {"EDGELLM_TEST_MARKER": str(marker)}},
     )
     try:
-        together = play_contest(SCENARIO, specs, SEEDS, ray=two_nodes)
+        together = play_contest(specs, ray=two_nodes)
     finally:
         ray.shutdown()
     assert marker.exists()
-    assert untimed(together.rows) == untimed(play_contest(SCENARIO, specs, SEEDS).rows)
+    assert untimed(together.rows) == untimed(play_contest(specs).rows)
 
 
 def test_a_policy_that_kills_every_worker_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("experiments.grid.parallel.ATTEMPTS", 1)
     monkeypatch.setenv("EDGELLM_TEST_MARKER", str(tmp_path / "killed"))
     with pytest.raises(ParallelError, match=r"policy '.*:Killed', episodes 0 to 1: a worker process died"):
-        play_contest(SCENARIO, ["fcfs", f"{OWN}:Killed"], SEEDS[:2], workers=2)
+        play_contest(["fcfs", f"{OWN}:Killed"], SEEDS[:2], workers=2)
 
 
 def test_bad_policies_are_named_and_the_others_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -82,11 +93,11 @@ def test_bad_policies_are_named_and_the_others_go_on(tmp_path: Path, capsys: pyt
     error = capsys.readouterr().err
     assert "error: 6 of 8 policies failed and are in no table" in error
     for text in (
-        "policy 'raising', episode 0, slot 3: select raised KeyError: 'queue' (failed in 2 episodes)",
-        "policy 'leaving', episode 0, slot 0: select raised SystemExit: 0",
-        "policy 'misshapen', episode 0, slot 0: select returned shape (1,), dtype bool; expected (0,), bool",
-        "policy 'not-a-number', episode 0, slot 0: select returned shape (0,), dtype float64; expected (0,), bool",
-        f"policy '{OWN}:nan_scores@EdgeLLM/Rank-v0', episode 0, slot 0: act returned what can't be executed: "
+        "policy 'raising', episode 0, slot 3: decide raised KeyError: 'queue' (failed in 2 episodes)",
+        "policy 'leaving', episode 0, slot 0: decide raised SystemExit: 0",
+        "policy 'misshapen', episode 0, slot 0: decide returned a batch of shape (1, 2), dtype bool; expected (1, 1), ",
+        "policy 'not-a-number', episode 0, slot 0: decide returned a batch of shape (1, 1), dtype float64; expected ",
+        f"policy '{OWN}:nan_scores@EdgeLLM/Rank-v0', episode 0, slot 0: decide returned what can't be executed: "
         "ValueError: action: scores from nan to nan; expected numbers within [-1, 1]",
         "action: bits from nan to nan; expected 0 and 1",
     ):
@@ -95,8 +106,63 @@ def test_bad_policies_are_named_and_the_others_go_on(tmp_path: Path, capsys: pyt
     assert [one["policy"] for one in document["summary"]] == ["dftsp", "random"]
     assert {(one["policy"], one["episode"]) for one in document["failures"]} >= {("raising", 0), ("raising", 1)}
     first = document["failures"][0]
-    assert (first["slot"], first["reason"]) == (3, "select raised KeyError: 'queue'")
+    assert (first["slot"], first["reason"]) == (3, "decide raised KeyError: 'queue'")
     assert (tmp_path / "throughput.png").exists()
+
+
+class Counter(Collector):
+    """Counts the slots of an episode."""
+
+    def __init__(self, episode: int) -> None:
+        self.episode, self.slots = episode, 0
+
+    def played(self, step: Step) -> None:
+        self.slots += int(step.closed.sum())
+
+    def collected(self) -> Any:
+        return [self.episode, self.slots]
+
+
+def first_three(episode: int) -> Counter | None:
+    return Counter(episode) if episode < 3 else None
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_episodes_notes_come_back_with_its_row(workers: int, tmp_path: Path) -> None:
+    contest = play_contest(["fcfs", f"{OWN}:Raising"], workers=workers, collect=first_three, ledger=Ledger(tmp_path))
+    notes = {("fcfs", episode): [episode, 12] for episode in range(3)}
+    assert contest.notes == notes
+    # What is done is not played again; what failed is.
+    again = play_contest(["fcfs", f"{OWN}:Raising"], collect=no_longer, ledger=Ledger(tmp_path))
+    assert again == contest
+
+
+def no_longer(episode: int) -> Counter | None:
+    return None
+
+
+def test_a_comparison_that_was_stopped_continues(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    expected = compare(tmp_path / "whole", "dftsp", f"{OWN}:Counting")
+    marker = tmp_path / "stopped"
+    monkeypatch.setenv("EDGELLM_TEST_MARKER", str(marker))
+    words = ["compare", "--scenario", "light", "--slots", "12", "--episodes", "2", "--out", str(tmp_path / "out")]
+    assert main([*words, "--policies", "dftsp", f"{OWN}:Stopping"]) == 130
+    assert "interrupted; what is finished is kept, and the same command continues: " in capsys.readouterr().err
+    assert not (tmp_path / "out" / "results.json").exists()
+    assert main([*words, "--policies", "dftsp", "random"]) == 2
+    assert "holds a comparison with other settings (policies)" in capsys.readouterr().err
+    played: list[Any] = []
+    play = runner.play_episodes
+    monkeypatch.setattr(runner, "play_episodes", lambda *words: (played.append(words[1].name), play(*words))[1])
+    document = compare(tmp_path / "out", "dftsp", f"{OWN}:Stopping")
+    assert played == ["counting"]
+    for ours, theirs in zip(document["episodes"], expected["episodes"], strict=True):
+        assert untimed([EpisodeResult(**ours)]) == untimed([EpisodeResult(**theirs)])
+    # Finished, it is played anew: what a policy does may have changed.
+    compare(tmp_path / "out", "dftsp", f"{OWN}:Stopping")
+    assert played == ["counting", "dftsp", "counting"]
 
 
 def test_if_every_policy_fails_that_is_all_there_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -121,7 +187,7 @@ def test_infeasible_batches_are_reported_and_do_not_pay(tmp_path: Path, capsys: 
 
 
 def test_writing_into_a_view_changes_nothing(tmp_path: Path) -> None:
-    honest, meddling = play_contest(SCENARIO, [f"{OWN}:Shortest", f"{OWN}:Meddling"], SEEDS[:1]).rows
+    honest, meddling = play_contest([f"{OWN}:Shortest", f"{OWN}:Meddling"], SEEDS[:1]).rows
     assert untimed([dataclasses.replace(meddling, policy="shortest")]) == untimed([honest])
 
 

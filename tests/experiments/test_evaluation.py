@@ -5,41 +5,37 @@ import numpy as np
 import pytest
 
 from agents.optimal import Dftsp
+from agents.policy import BATCH, JOINT, Decision, Policy
 from agents.registry import build_policies
+from agents.rollout import PolicyFailureError, make_engine
 from edgellm_env import load_scenario
+from edgellm_env.env.environments import BatchEnv
+from edgellm_env.solvers import solve_dftsp
 from edgellm_env.workload.files import read_trace_file
-from experiments.grid.evaluation import (
-    PolicyFailureError,
-    evaluate,
-    make_environment,
-    play_episode,
-    require_same_traces,
-)
+from experiments.grid.evaluation import evaluate, play_episode, require_same_traces
 from experiments.results.summary import summarise
 from tests.conftest import SAMPLE_TRACE
 
 SHORT = {"timing.episode_slots": 20}
 
 
-class Everything:
+class Everything(Policy):
     """Asks for every waiting request."""
 
     name = "everything"
 
-    def begin_episode(self, scenario, rng) -> None: ...
-
-    def select(self, view):
-        return np.ones(view.problem.size, dtype=np.bool_)
+    def decide(self, slots, rngs):
+        return Decision(slots.waits)
 
 
 class Broken(Everything):
     name = "broken"
 
-    def __init__(self, answer) -> None:
-        self.answer = answer
+    def __init__(self, answer, slot: int = 3) -> None:
+        self.answer, self.slot = answer, slot
 
-    def select(self, view):
-        return self.answer(view) if view.slot == 3 else super().select(view)
+    def decide(self, slots, rngs):
+        return self.answer(slots) if slots.slot[0] == self.slot else super().decide(slots, rngs)
 
 
 def test_all_policies_meet_the_same_requests() -> None:
@@ -59,12 +55,12 @@ def test_all_policies_meet_the_same_requests() -> None:
 def test_rows_by_hand_in_tiny() -> None:
     # Slots 1 to 4 of tiny's golden episode serve 3, 3, 4 and 2 of 23 requests; an accuracy of 1 rejects one.
     scenario = load_scenario("tiny")
-    environment = make_environment(scenario)
-    row = play_episode(environment, Dftsp(), 0, 0)
+    row, _ = play_episode(make_engine(scenario, BATCH, 1), Dftsp(), 0, 0)
+    environment = BatchEnv(scenario)
     environment.reset(seed=0)
     latency_s, compute = 0.0, []
     for _ in range(5):
-        batch = Dftsp().select(environment.slot_view())
+        batch = solve_dftsp(environment.slot_view().problem).selection
         *_, info = environment.step(environment.to_action(batch))
         latency_s += info["slot_latency_s"]
         compute.append(info["compute_utilisation"])
@@ -87,10 +83,14 @@ def test_infeasible_batches_are_trimmed_and_counted() -> None:
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        (lambda view: 1 / 0, "select raised ZeroDivisionError"),
-        (lambda view: np.ones(view.problem.size + 1, dtype=np.bool_), r"returned shape \(\d+,\), dtype bool; expected"),
-        (lambda view: np.full(view.problem.size, np.nan), "dtype float64; expected"),
-        (lambda view: None, r"shape \(\), dtype object"),
+        (lambda slots: 1 / 0, "decide raised ZeroDivisionError"),
+        (
+            lambda slots: Decision(np.ones((1, slots.waits.shape[1] + 1), dtype=np.bool_)),
+            r"returned a batch of shape \(1, \d+\), dtype bool; expected",
+        ),
+        (lambda slots: Decision(np.full(slots.waits.shape, np.nan)), "dtype float64; expected"),
+        (lambda slots: Decision(), r"shape \(\), dtype object"),
+        (lambda slots: None, "decide returned NoneType; expected a Decision"),
     ],
 )
 def test_a_failing_policy_is_named_with_its_slot(answer, message: str) -> None:
@@ -101,9 +101,8 @@ def test_a_failing_policy_is_named_with_its_slot(answer, message: str) -> None:
 
 def test_a_policy_that_fails_at_once_is_named_too() -> None:
     scenario = load_scenario("balanced").with_values(SHORT)
-    broken = Broken(lambda view: 1 / 0)
-    broken.select = broken.answer
-    with pytest.raises(PolicyFailureError, match="policy 'broken', episode 0, slot 0: select raised ZeroDivisionError"):
+    broken = Broken(lambda slots: 1 / 0, slot=0)
+    with pytest.raises(PolicyFailureError, match="policy 'broken', episode 0, slot 0: decide raised ZeroDivisionError"):
         evaluate(scenario, [broken], [1])
 
 
@@ -152,9 +151,10 @@ def test_summary_by_hand() -> None:
 
 class LoadsNothing(Everything):
     name = "loads-nothing"
+    environment_id = JOINT
 
-    def select_jointly(self, view):
-        return 4, self.select(view)
+    def decide(self, slots, rngs):
+        return Decision(slots.waits, np.full(slots.size, 4))
 
 
 def test_a_joint_policy_chooses_the_scheme_too() -> None:
@@ -164,8 +164,8 @@ def test_a_joint_policy_chooses_the_scheme_too() -> None:
     assert served["dftsp-joint"] > served["dftsp"]
     assert all(row.is_conserved() for row in rows)
     assert all(row.infeasible_slots == 0 for row in rows)
-    with pytest.raises(PolicyFailureError, match=r"'loads-nothing'.*scheme 4; expected 0 to 3"):
-        play_episode(make_environment(scenario), LoadsNothing(), 0, 1)
+    with pytest.raises(PolicyFailureError, match=r"'loads-nothing'.*schemes 4 to 4; expected 0 to 3"):
+        evaluate(scenario, [LoadsNothing()], [1])
 
 
 def test_a_joint_policy_is_dftsp_where_there_is_one_scheme() -> None:

@@ -13,10 +13,10 @@ import pytest
 
 from agents.files import alone_in
 from experiments.__main__ import main
-from experiments.grid import sweep_plan as plan_module
-from experiments.grid import sweep_runner as runner
+from experiments.grid import runner
 from experiments.results.records import read_results
 from tests.conftest import SAMPLE_TRACE
+from tests.experiments import own_policies
 
 MEASURED = {"decision_mean_s", "decision_p99_s"}  # by the clock
 RATES = "--scenario light --set workload.arrival_rate_rps=4,16 --policies dftsp random --slots 10"
@@ -97,7 +97,7 @@ def test_done_units_are_not_played_again(swept: Path, monkeypatch: pytest.Monkey
     def played(*_: object) -> None:
         raise AssertionError("something ran")
 
-    monkeypatch.setattr(plan_module, "play_share", played)
+    monkeypatch.setattr(runner, "play_episodes", played)
     assert sweep(swept, "--episodes 3 --workers 1") == 0
     assert tidy(swept) == before
 
@@ -130,47 +130,88 @@ def test_two_at_once_are_refused(swept: Path, capsys: pytest.CaptureFixture[str]
 SLOW_SWEEP = """
 import sys, time
 from experiments.__main__ import main
-from experiments.grid import sweep_plan as plan
-from experiments.grid import sweep_runner as runner
-plan.EPISODES_PER_UNIT = 1
-written = runner.write_unit
+from experiments.grid import runner
+from experiments.grid.ledger import Ledger
+runner.SHARE_EPISODES = 1
+keep = Ledger.keep
 def slowly(*arguments):
-    written(*arguments)
+    keep(*arguments)
     time.sleep(0.15)
-runner.write_unit = slowly
+Ledger.keep = slowly
 sys.exit(main(sys.argv[1:]))
 """
+
+
+def begin(out: Path, *words: str, at_least: int) -> subprocess.Popen[str]:
+    """Begin a slow sweep in a process of its own; return when it has kept so many shares."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLOW_SWEEP, *words], cwd=Path(__file__).parents[3], stderr=subprocess.PIPE, text=True
+    )
+    deadline_s = time.monotonic() + 60
+    while len(kept(out)) < at_least and time.monotonic() < deadline_s:
+        time.sleep(0.02)
+    return process
+
+
+def kept(out: Path) -> list[str]:
+    path = out / "done.jsonl"
+    return path.read_text().splitlines(keepends=True) if path.is_file() else []
 
 
 def test_killed_at_any_moment_it_continues_and_nothing_is_played_twice(
     tmp_path: Path, swept: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plan_module, "EPISODES_PER_UNIT", 1)
+    monkeypatch.setattr(runner, "SHARE_EPISODES", 1)
     out = tmp_path / "killed"
     words = ["sweep", *shlex.split(RATES), "--episodes", "3", "--workers", "1", "--out", str(out)]
     for at_least in (2, 6):
-        process = subprocess.Popen([sys.executable, "-c", SLOW_SWEEP, *words], cwd=Path(__file__).parents[3])
-        deadline_s = time.monotonic() + 60
-        while len(list(out.glob("units/*.json"))) < at_least and time.monotonic() < deadline_s:
-            time.sleep(0.02)
+        process = begin(out, *words, at_least=at_least)
         os.kill(process.pid, signal.SIGKILL)
-        process.wait()
+        process.communicate()
         assert not (out / "sweep.csv").exists()
-    kept = {path: path.stat().st_mtime_ns for path in out.glob("units/*.json")}
-    assert 6 <= len(kept) < 12
+    before = kept(out)
+    assert 6 <= len(before) < 12
     # What a power cut could leave.
-    (out / "units" / "0001-01-000002.json.partial").write_text("[{")
+    with (out / "done.jsonl").open("a") as file:
+        file.write('["1 2 random", [[{')
     played: list[Any] = []
-
-    def counting(plan: plan_module.Plan, unit: plan_module.Unit) -> Any:
-        played.append(unit)
-        return plan_module.play_unit(plan, unit)
-
-    monkeypatch.setattr(runner, "play_unit", counting)
+    play = runner.play_episodes
+    monkeypatch.setattr(runner, "play_episodes", lambda *words: (played.append(words), play(*words))[1])
     assert sweep(out, "--episodes 3 --workers 1") == 0
-    assert len(played) == 12 - len(kept)
-    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    assert len(played) == 12 - len(before)
+    assert kept(out)[: len(before)] == before
+    assert len(kept(out)) == 12
     assert timeless(out) == timeless(swept)
+
+
+def test_interrupted_it_says_how_to_go_on(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    words = ["sweep", *shlex.split(RATES), "--episodes", "3", "--workers", "2", "--out", str(out)]
+    process = begin(out, *words, at_least=2)
+    os.kill(process.pid, signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert error.startswith("interrupted; what is finished is kept, and the same command continues: python -m exper")
+    assert error.count("\n") == 1
+    assert 2 <= len(kept(out)) < 12
+
+
+def test_a_policy_that_fails_is_left_out_where_it_does(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    policy = f"{own_policies.__name__}:RaisingWhenBusy"
+    base = f"--scenario light --set workload.arrival_rate_rps=1,40 --policies {policy} fcfs --slots 10"
+    assert sweep(out, "--episodes 2 --workers 1", base) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: 1 of 2 policies failed and are in no table where they did; ")
+    assert "policy 'raising-when-busy', episode 0, slot " in error
+    assert [(row["point"], row["policy"]) for row in tidy(out)] == [
+        ("0", "raising-when-busy"), ("0", "raising-when-busy"), ("0", "fcfs"), ("0", "fcfs"), ("1", "fcfs"),
+        ("1", "fcfs"),
+    ]  # fmt: skip
+    document = json.loads((out / "sweep.json").read_text())
+    assert {(one["point"], one["policy"]) for one in document["failures"]} == {(1, "raising-when-busy")}
+    assert [len(point["summary"]) for point in document["points"]] == [2, 1]
+    assert (out / "sweep.png").is_file()
 
 
 def test_processes_give_the_same_rows(swept: Path, tmp_path: Path) -> None:
@@ -218,8 +259,12 @@ def test_rows_of_other_episodes_are_not_taken(swept: Path, tmp_path: Path, capsy
 
     copy = tmp_path / "copy"
     shutil.copytree(swept, copy)
-    (unit, *_) = sorted(copy.glob("units/*.json"))
-    rows = json.loads(unit.read_text())
-    unit.write_text(json.dumps([rows[0] | {"seed": 7}, *rows[1:]]))
+    first, *rest = kept(copy)
+    key, rows = json.loads(first)
+    rows[0][0]["seed"] = 7
+    (copy / "done.jsonl").write_text(json.dumps([key, rows]) + "\n" + "".join(rest))
     assert sweep(copy, "--episodes 3") == 2
     assert "rows of other episodes" in capsys.readouterr().err
+    (copy / "done.jsonl").write_text("[{\n" + "".join(rest))
+    assert sweep(copy, "--episodes 3") == 2
+    assert "done.jsonl: can't be read: " in capsys.readouterr().err

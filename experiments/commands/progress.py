@@ -1,0 +1,24 @@
+"""The bar that commands show while they play."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from experiments.grid.evaluation import EpisodeResult, PolicyFailure
+
+
+@contextmanager
+def progress_bar(console: Console, total: int, text: str = "") -> Iterator[Callable[[int, str], None]]:
+    """Show a bar; yield a function that moves it on by a number, and changes its text unless that is empty."""
+    columns = (TextColumn("{task.description:<36}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(text, total=total)
+        yield lambda advance, words: progress.update(task, advance=advance, description=words or None)
+
+
+def last_result(results: Sequence[EpisodeResult | PolicyFailure]) -> str:
+    """Return in words how the last of some episodes went."""
+    last = results[-1]
+    return f"{last.policy} " + ("failed" if isinstance(last, PolicyFailure) else f"{last.throughput_rps:.2f} requests/s")

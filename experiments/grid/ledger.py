@@ -1,0 +1,109 @@
+"""What a run has finished, kept in its folder unit by unit, so that the same command continues a run that was stopped.
+
+plan.json    what must be the same for a run to be continued
+done.jsonl   a line for each finished unit: its key and its result
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from agents.files import OutputError, alone_in, sync_folder, write_json
+from experiments.results.provenance import command_line
+
+PLAN: Final = "plan.json"
+DONE: Final = "done.jsonl"
+
+
+class InterruptedRunError(RuntimeError):
+    """The user has stopped a run that can be continued; the message says how."""
+
+
+class Ledger:
+    """The finished units of a run by key, results being JSON; without a folder they are kept in memory alone.
+
+    Attributes:
+        path: the file that keeps them, if any.
+        done: results by key.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.path = None if folder is None else folder / DONE
+        self.done: dict[str, Any] = {} if self.path is None else _read(self.path)
+
+    def keep(self, key: str, result: Any) -> None:
+        """Note a unit's result; it is on the disk when this returns."""
+        if self.path is not None:
+            began = self.path.exists()
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps([key, result], allow_nan=False) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            if not began:
+                sync_folder(self.path.parent)
+        self.done[key] = result
+
+    def forget(self) -> None:
+        """Forget everything, the plan too: the run is over, and the next one in its folder begins anew."""
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
+            (self.path.parent / PLAN).unlink(missing_ok=True)
+        self.done = {}
+
+
+@contextmanager
+def continuable() -> Iterator[None]:
+    """Turn an interrupt (Ctrl-C) into an error that says how to go on.
+
+    Raises:
+        InterruptedRunError: the work was interrupted.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise InterruptedRunError(
+            f"interrupted; what is finished is kept, and the same command continues: {command_line()}"
+        ) from None
+
+
+@contextmanager
+def open_ledger(folder: Path, what: str, settings: Mapping[str, Any]) -> Iterator[Ledger]:
+    """Hold the folder of a run, and yield what it has finished.
+
+    Args:
+        folder: made if it does not exist.
+        what: a run is called, such as "sweep".
+        settings: what must be the same for a run to be continued.
+
+    Raises:
+        FolderInUseError: another process works there.
+        OutputError: the folder holds a run with other settings.
+        InterruptedRunError: the work was interrupted.
+    """
+    with continuable(), alone_in(folder, f"running this {what}"):
+        plan, path = json.loads(json.dumps(settings)), folder / PLAN
+        before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        if before is None:
+            write_json(path, plan)
+        elif before != plan:
+            differ = [name for name in plan if before.get(name) != plan[name]]
+            raise OutputError(
+                f"out: {str(folder)!r} holds a {what} with other settings ({', '.join(differ)}); "
+                "expected the same, or another folder"
+            )
+        yield Ledger(folder)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Return what has been kept; a line cut short by a kill or a power cut is no more."""
+    text = path.read_bytes() if path.is_file() else b""
+    whole = text[: text.rfind(b"\n") + 1]
+    if len(whole) < len(text):
+        os.truncate(path, len(whole))
+    try:
+        return {key: result for key, result in map(json.loads, whole.splitlines())}
+    except ValueError as error:
+        raise OutputError(f"{path}: can't be read: {error}; remove it and run the command again") from error

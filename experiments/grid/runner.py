@@ -1,0 +1,221 @@
+"""The one grid runner: policies × points × episodes, in shares that any process may play; none is played twice.
+
+A policy that fails does not stop the others: its failures are reported beside their rows, and played again by the next
+run of the same plan.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+from agents.files import OutputError, file_sha256
+from agents.registry import build_policies
+from experiments.grid.evaluation import (
+    Collect,
+    Episode,
+    EpisodeResult,
+    PolicyFailure,
+    play_episodes,
+    require_same_traces,
+)
+from experiments.grid.ledger import Ledger
+from experiments.grid.parallel import ParallelError, run_units
+from experiments.grid.points import Axis, Point
+
+SHARE_EPISODES: Final = 5
+"""Episodes that a policy plays in one go, whatever process does them. It is made anew for each share, so that even one
+that carries something from episode to episode plays alike in one process and in many. They take seconds: little is lost
+when a run is killed."""
+
+
+class IncompleteRunError(RuntimeError):
+    """Policies failed; the message says which, and the results of the others have been written."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """A policy's next few episodes at a point.
+
+    Args:
+        point: its index.
+        policy: as :func:`agents.registry.build_policies` takes it.
+        first: index of the first episode.
+        seeds: the episodes' seeds.
+    """
+
+    point: int
+    policy: str
+    first: int
+    seeds: tuple[int, ...]
+
+    @property
+    def key(self) -> str:
+        """What a ledger calls it."""
+        return f"{self.point} {self.first} {self.policy}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be played: every policy in the same episodes at every point.
+
+    Args:
+        points: each a scenario.
+        policies: as :func:`agents.registry.build_policies` takes them.
+        seeds: one for each episode, the same at every point.
+        axes: the settings that make up the points.
+        collect: what else to keep of episodes.
+    """
+
+    points: tuple[Point, ...]
+    policies: tuple[str, ...]
+    seeds: tuple[int, ...]
+    axes: tuple[Axis, ...] = ()
+    collect: Collect | None = None
+
+    @property
+    def episodes(self) -> int:
+        """How many are played in all."""
+        return len(self.points) * len(self.policies) * len(self.seeds)
+
+    def shares(self) -> list[Share]:
+        """Return everything there is to play, point by point."""
+        return [
+            Share(point.index, policy, first, self.seeds[first : first + SHARE_EPISODES])
+            for point in self.points
+            for policy in self.policies
+            for first in range(0, len(self.seeds), SHARE_EPISODES)
+        ]
+
+    def settings(self) -> dict[str, Any]:
+        """Return what must be the same for a run of the plan to be continued."""
+        traces = {trace.path for point in self.points if (trace := point.scenario.workload.trace) and trace.path}
+        return {
+            "set": {axis.path: list(axis.values) for axis in self.axes},
+            "scenarios": [point.scenario.checksum for point in self.points],
+            "traces": {path: file_sha256(Path(path))[:16] for path in sorted(traces)},
+            "policies": list(self.policies),
+            "episodes": len(self.seeds),
+            "seed": self.seeds[0],
+            "episodes_per_unit": SHARE_EPISODES,
+        }
+
+
+@dataclass(frozen=True)
+class Contest:
+    """What came out at a point.
+
+    Args:
+        rows: of the policies that played every episode to the end, by policy and episode.
+        failures: the others' failed episodes.
+        partial_rows: the others' remaining episodes.
+        notes: what was collected of episodes, by policy's name and episode; of the policies in ``rows`` alone.
+    """
+
+    rows: list[EpisodeResult]
+    failures: list[PolicyFailure]
+    partial_rows: list[EpisodeResult]
+    notes: dict[tuple[str, int], Any] = field(default_factory=dict)
+
+
+Progress: TypeAlias = Callable[[Sequence[EpisodeResult | PolicyFailure]], None]
+"""Called with the results of each share, those of shares that were done before too."""
+
+
+def play_plans(
+    jobs: Sequence[tuple[Plan, Ledger]],
+    workers: int = 1,
+    ray: str | None = None,
+    on_progress: Progress = lambda results: None,
+) -> list[list[Contest]]:
+    """Play what the ledgers do not have yet, all plans on the same workers.
+
+    Args:
+        jobs: plans, and where their finished shares are kept.
+        workers: processes; 1 works in this one. No row depends on it, decision times apart.
+        ray: ``local``, or a Ray cluster's address, in place of processes.
+        on_progress: called in this process.
+
+    Returns:
+        What came out, for each plan and point.
+
+    Raises:
+        PolicyError: a policy can't be made.
+        OutputError: a ledger holds other episodes.
+        ParallelError: a worker died again and again; the message names the policy.
+        RuntimeError: policies met different requests; a comparison would mean nothing.
+    """
+    left: list[tuple[int, Share]] = []
+    for place, (plan, ledger) in enumerate(jobs):
+        for share in plan.shares():
+            if share.key in ledger.done:
+                on_progress([result for result, _ in _read(ledger, share)])
+            else:
+                left.append((place, share))
+    failing: dict[tuple[int, Share], list[Episode]] = {}
+
+    def keep(index: int, episodes: list[Episode]) -> None:
+        place, share = left[index]
+        if any(isinstance(result, PolicyFailure) for result, _ in episodes):
+            failing[left[index]] = episodes
+        else:
+            jobs[place][1].keep(share.key, [[asdict(result), note] for result, note in episodes])
+        on_progress([result for result, _ in episodes])
+
+    try:
+        run_units(partial(_play, [plan for plan, _ in jobs]), left, workers, ray, keep)
+    except ParallelError as error:
+        if error.unit is None:
+            raise
+        share = left[error.unit][1]
+        last = share.first + len(share.seeds) - 1
+        raise ParallelError(f"policy {share.policy!r}, episodes {share.first} to {last}: {error}") from error
+    contests = []
+    for place, (plan, ledger) in enumerate(jobs):
+        by_point: list[list[Episode]] = [[] for _ in plan.points]
+        for share in plan.shares():
+            by_point[share.point] += failing.get((place, share)) or _read(ledger, share)
+        contests.append([_contest(episodes) for episodes in by_point])
+    return contests
+
+
+def failure_texts(failures: Iterable[PolicyFailure]) -> list[str]:
+    """Return a line for each failed policy: its first failure, and how many there are."""
+    by_policy: dict[str, list[PolicyFailure]] = {}
+    for failure in failures:
+        by_policy.setdefault(failure.policy, []).append(failure)
+    return [
+        own[0].as_text() + (f" (failed in {len(own)} episodes)" if len(own) > 1 else "") for own in by_policy.values()
+    ]
+
+
+def _play(plans: Sequence[Plan], task: tuple[int, Share]) -> list[Episode]:
+    plan, share = plans[task[0]], task[1]
+    scenario = plan.points[share.point].scenario
+    (policy,) = build_policies([share.policy], scenario)
+    return list(play_episodes(scenario, policy, share.seeds, share.first, plan.collect))
+
+
+def _read(ledger: Ledger, share: Share) -> list[Episode]:
+    episodes = [Episode(EpisodeResult(**row), note) for row, note in ledger.done[share.key]]
+    if tuple(result.seed for result, _ in episodes) != share.seeds:
+        raise OutputError(f"{ledger.path}: rows of other episodes; remove it and run the command again")
+    return episodes
+
+
+def _contest(episodes: Sequence[Episode]) -> Contest:
+    failures = [result for result, _ in episodes if isinstance(result, PolicyFailure)]
+    rows = [result for result, _ in episodes if isinstance(result, EpisodeResult)]
+    require_same_traces(rows)
+    failed = {failure.policy for failure in failures}
+    return Contest(
+        rows=[row for row in rows if row.policy not in failed],
+        failures=failures,
+        partial_rows=[row for row in rows if row.policy in failed],
+        notes={
+            (result.policy, result.episode): note
+            for result, note in episodes
+            if note is not None and result.policy not in failed
+        },
+    )
