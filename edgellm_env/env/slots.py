@@ -63,8 +63,8 @@ class Slots:
 
     @cached_property
     def problems(self) -> Problems:
-        """The slots' problems under the loaded schemes, as batched solvers take them."""
-        return self._dynamics.problem_arrays(None if self._all else self.episode)
+        """The slots' problems under the loaded schemes, as batched solvers take them; copies, for policies may write."""
+        return self._dynamics.problem_arrays(self.episode)
 
     @cached_property
     def observation(self) -> Observation:

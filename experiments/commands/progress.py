@@ -21,4 +21,5 @@ def progress_bar(console: Console, total: int, text: str = "") -> Iterator[Calla
 def last_result(results: Sequence[EpisodeResult | PolicyFailure]) -> str:
     """Return in words how the last of some episodes went."""
     last = results[-1]
-    return f"{last.policy} " + ("failed" if isinstance(last, PolicyFailure) else f"{last.throughput_rps:.2f} requests/s")
+    fared = "failed" if isinstance(last, PolicyFailure) else f"{last.throughput_rps:.2f} requests/s"
+    return f"{last.policy} {fared}"

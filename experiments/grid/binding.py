@@ -29,7 +29,7 @@ CONSTRAINTS: Final = {
     "uplink": ("uplink_limit_share",),
     "downlink": ("downlink_limit_share",),
 }
-"""What of a slot's problem is dropped with each constraint (compute limit and deadlines also together: both are time)."""
+"""What of a slot's problem is dropped with each; compute limit and deadlines also together, since both are time."""
 
 
 @dataclass(frozen=True)

@@ -128,13 +128,13 @@ class Episode(NamedTuple):
 def play_episode(
     engine: Engine, policy: Policy, episode: int, seed: int, collector: Collector | None = None
 ) -> Episode:
-    """Play one episode in an engine of one; one in which the policy fails ends there, and nothing is collected of it."""
+    """Play one episode in an engine of one; where the policy fails it ends, and nothing is collected."""
     try:
         tally = rollout(policy, engine.scenario, [seed], [] if collector is None else [collector], engine=engine)
     except PolicyFailureError as error:
         return Episode(PolicyFailure(policy.name, episode, seed, error.slot, error.reason))
     counts = {name: int(total[0]) for name, total in tally.totals.items()}
-    utilisation = {name: float(mean) for name, mean in zip(UTILISATIONS, tally.utilisation[0], strict=True)}
+    means: dict[str, Any] = dict(zip(UTILISATIONS, tally.utilisation[0].tolist(), strict=True))
     first_infeasible = int(tally.first_infeasible_slot[0])
     trace = tally.trace(0)
     row = EpisodeResult(
@@ -151,7 +151,7 @@ def play_episode(
         infeasible_slots=int(tally.infeasible_slots[0]),
         first_infeasible_slot=None if first_infeasible < 0 else first_infeasible,
         **counts,
-        **utilisation,
+        **means,
     )
     return Episode(row, None if collector is None else collector.collected())
 

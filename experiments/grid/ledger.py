@@ -104,6 +104,6 @@ def _read(path: Path) -> dict[str, Any]:
     if len(whole) < len(text):
         os.truncate(path, len(whole))
     try:
-        return {key: result for key, result in map(json.loads, whole.splitlines())}
-    except ValueError as error:
+        return dict(map(json.loads, whole.splitlines()))
+    except (ValueError, TypeError) as error:
         raise OutputError(f"{path}: can't be read: {error}; remove it and run the command again") from error

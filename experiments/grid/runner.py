@@ -1,4 +1,4 @@
-"""The one grid runner: policies × points × episodes, in shares that any process may play; none is played twice.
+"""The one grid runner plays policies by points by episodes, in shares that any process may play; none is played twice.
 
 A policy that fails does not stop the others: its failures are reported beside their rows, and played again by the next
 run of the same plan.

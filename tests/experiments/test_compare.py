@@ -192,9 +192,7 @@ def test_writing_into_a_view_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_functions_of_observations_act_in_their_environment() -> None:
-    contest = play_contest(
-        SCENARIO, ["sjf", "fcfs", f"{OWN}:shortest@EdgeLLM/Rank-v0", f"{OWN}:first_legal@EdgeLLM/Select-v0"], SEEDS
-    )
+    contest = play_contest(["sjf", "fcfs", f"{OWN}:shortest@EdgeLLM/Rank-v0", f"{OWN}:first_legal@EdgeLLM/Select-v0"])
     served = {
         name: [row.served for row in contest.rows if row.policy == name] for name in {r.policy for r in contest.rows}
     }
@@ -211,8 +209,8 @@ def test_results_say_what_they_were_made_with(tmp_path: Path) -> None:
     assert {"processor", "cores", "system"} <= set(about["machine"])
     assert (about["format"], about["workers"], about["seed"], about["first_episode_seed"]) == (2, 1, 0, SEEDS[0])
     assert [(one["mode"], one["environment"]) for one in about["policies"]] == [
-        ("deterministic", "EdgeLLM/Joint-v0"),
-        ("stochastic", "EdgeLLM/Joint-v0"),
+        ("deterministic", "EdgeLLM/Batch-v0"),
+        ("stochastic", "EdgeLLM/Batch-v0"),
         ("stochastic", "EdgeLLM/Rank-v0"),
     ]
     for bound, row in zip(document["bounds"], document["episodes"][:2], strict=True):
