@@ -6,6 +6,7 @@
 
 PYTHON ?= $(firstword $(foreach name,python3.11 python3 python3.12 python3.13,$(shell command -v $(name))))
 PIP_ARGS ?=
+EXTRAS ?= train,datasets,report,dev
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -23,7 +24,7 @@ $(STAMP): pyproject.toml constraints.txt
 		|| { echo "error: Python 3.11 or newer is needed; name it with make PYTHON=/path/to/python3 ..." >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing into $(VENV), which takes a few minutes the first time ..."
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check $(PIP_ARGS) -e '.[train,datasets,report,dev]' -c constraints.txt
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check $(PIP_ARGS) -e '.[$(EXTRAS)]' -c constraints.txt
 	@touch $@
 
 demo: setup

@@ -1,3 +1,5 @@
+import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,34 @@ def arguments_for(scenario: str, **overrides: Any) -> dict[str, Any]:
     if scenario == "azure-conv":
         arguments["trace"] = str(SAMPLE_TRACE)
     return arguments
+
+
+def expected_skips() -> list[tuple[str, str]]:
+    """Patterns of the tests that may be skipped, and the reason for each: the lines of ``skips.txt``."""
+    lines = (Path(__file__).parent / "skips.txt").read_text(encoding="utf-8").splitlines()
+    return [tuple(line.split(" # ", 1)) for line in lines if line and not line.startswith("#")]  # type: ignore[misc]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name the skipped tests that are on no list."""
+    for report in _unexpected(terminalreporter):
+        terminalreporter.write_line(f"unexpectedly skipped: {report.nodeid}: {report.longrepr[2]}", red=True)
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Fail where ``EDGELLM_NO_SKIPS`` is set and a test was skipped that is on no list: it could have run."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("EDGELLM_NO_SKIPS") and exitstatus == 0 and _unexpected(reporter):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _unexpected(reporter: pytest.TerminalReporter) -> list[Any]:
+    patterns = [pattern for pattern, _ in expected_skips()]
+    return [
+        report
+        for report in reporter.stats.get("skipped", [])
+        if not any(re.search(pattern, report.nodeid) for pattern in patterns)
+    ]
 
 
 @pytest.fixture(params=edgellm_env.ENVIRONMENT_IDS)

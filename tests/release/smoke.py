@@ -1,0 +1,74 @@
+"""Makes and steps every id on every shipped scenario, in an environment that has the installed package alone.
+
+Run by ``.ci/run`` outside the checkout, from the sdist's and the wheel's installation: ``python smoke.py TRACE [DISTS]``.
+With ``DISTS``, a folder, the files that both artefacts must hold are looked for in them first.
+"""
+
+import importlib.util
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+MUST_HOLD = (
+    "edgellm_env/py.typed",
+    "edgellm_env/scenario/shipped/balanced.yaml",
+    "edgellm_env/scenario/shipped/paper.yaml",
+    "edgellm_env/wrappers/sb3.py",
+    "LICENSE",
+)
+
+
+def names_in(artefact: Path) -> list[str]:
+    """Return the names of the files that an sdist or a wheel holds."""
+    if artefact.suffix == ".whl":
+        return zipfile.ZipFile(artefact).namelist()
+    with tarfile.open(artefact) as archive:
+        return archive.getnames()
+
+
+def check_artefacts(folder: Path) -> None:
+    """Exit with a line if a file is missing from the sdist or from the wheel."""
+    artefacts = [*folder.glob("*.tar.gz"), *folder.glob("*.whl")]
+    if len(artefacts) != 2:  # noqa: PLR2004
+        raise SystemExit(f"{folder}: {[path.name for path in artefacts]}; expected an sdist and a wheel")
+    for artefact in artefacts:
+        names = names_in(artefact)
+        missing = [wanted for wanted in MUST_HOLD if not any(name.endswith(wanted) for name in names)]
+        if missing:
+            raise SystemExit(f"{artefact.name}: lacks {', '.join(missing)}")
+
+
+def main() -> None:
+    """Check the artefacts, then play a few steps everywhere, single and vector."""
+    trace = sys.argv[1]
+    if len(sys.argv) > 2:  # noqa: PLR2004
+        check_artefacts(Path(sys.argv[2]))
+    import gymnasium as gym  # noqa: PLC0415
+
+    import edgellm_env  # noqa: PLC0415
+
+    for name in ("agents", "experiments", "torch", "stable_baselines3", "matplotlib"):
+        if importlib.util.find_spec(name) is not None:
+            raise SystemExit(f"{name} is importable; expected edgellm_env alone")
+    count = 0
+    for environment_id in edgellm_env.ENVIRONMENT_IDS:
+        for scenario in edgellm_env.scenario_names():
+            arguments = {"scenario": scenario} | ({"trace": trace} if scenario == "azure-conv" else {})
+            environment = gym.make(environment_id, **arguments)
+            environment.reset(seed=0)
+            environments = gym.make_vec(environment_id, num_envs=2, **arguments)
+            environments.reset(seed=0)
+            for _ in range(3):
+                environment.step(environment.action_space.sample())
+                environments.step(environments.action_space.sample())
+            environment.close()
+            environments.close()
+            count += 1
+    print(
+        f"{count} pairs of id and scenario made and stepped; python {sys.version.split()[0]}, gymnasium {gym.__version__}"
+    )
+
+
+if __name__ == "__main__":
+    main()
