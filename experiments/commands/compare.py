@@ -22,7 +22,7 @@ from experiments.grid.runner import IncompleteRunError, Plan, failure_texts, pla
 from experiments.report.recorder import record_episodes
 from experiments.report.recordings import FILE_NAME as RECORDINGS
 from experiments.report.recordings import write_recordings
-from experiments.results.plots import plot_throughput
+from experiments.results.figures import plot_throughput
 from experiments.results.provenance import metadata
 from experiments.results.records import effective_scenario, write_results, write_summary
 from experiments.results.summary import PolicySummary, summarise

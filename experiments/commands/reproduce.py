@@ -14,7 +14,7 @@ from agents.files import alone_in, prepare_folder, write_json, write_text
 from agents.seeds import episode_seeds
 from edgellm_env.scenario import load_scenario
 from experiments.benchmarks.node_counts import BRUTE_FORCE, FIRST_BATCH
-from experiments.commands.sweep import Sweep, SweepResult, sweep_progress
+from experiments.commands.sweep import Sweep, sweep_progress
 from experiments.grid.parallel import processors
 from experiments.grid.reproduce_comparing import COMPUTE, LATENCY, MEASURES, THROUGHPUT, compare_points
 from experiments.grid.reproduce_complexity import complexity_words, count_study_nodes, plot_nodes, reductions
@@ -31,7 +31,7 @@ from experiments.grid.reproduce_study import (
 )
 from experiments.grid.sweep_runner import play_jobs
 from experiments.pages.claims import Comparison, NodeReduction, Verdict, judge, judge_nodes
-from experiments.pages.reproduce_plots import plot_latencies, plot_throughput_figure, plot_utilisation
+from experiments.pages.page_figures import plot_latencies, plot_throughput_figure, plot_utilisation
 from experiments.pages.reproduce_summary import FigureRecord, Findings, as_document, as_markdown, command
 from experiments.pages.reproduce_tables import (
     latency_quantiles,
@@ -41,6 +41,7 @@ from experiments.pages.reproduce_tables import (
     write_reductions,
 )
 from experiments.results.provenance import measured_with
+from experiments.results.sweep_output import SweepResult
 
 COMPLEXITY, UTILISATION, LATENCIES = "complexity", "utilisation", "latency"
 _THROUGHPUT_NAMES: Final = tuple(figure.name for figure in throughput_figures(FULL))

@@ -11,7 +11,7 @@ from experiments.datasets.census import EVERY
 from experiments.datasets.describe import OWN
 from experiments.datasets.plan import Plan
 from experiments.datasets.totals import UnitTotals
-from experiments.results.plots import plot_returns
+from experiments.results.figures import plot_returns
 
 CARD = "README.md"
 PLOT = "returns.png"

@@ -10,9 +10,9 @@ from experiments.benchmarks.node_counts import BRUTE_FORCE, FIRST_BATCH
 from experiments.benchmarks.solver_complexity import BenchmarkComplexity
 from experiments.grid.reproduce_study import SCENARIO, Size
 from experiments.pages.claims import NodeReduction
+from experiments.results.figures import Curve, Panel, plot_panels
 from experiments.results.statistics import Estimate
 from experiments.results.summary import REFERENCE
-from experiments.results.sweep_figures import Curve, Panel, plot_panels
 
 SEARCHES = {BRUTE_FORCE: "brute force, whole tree", FIRST_BATCH: "brute force, first batch", REFERENCE: "DFTSP"}
 """Searches that the figure shows, by their name in the benchmark."""
@@ -68,4 +68,4 @@ def plot_nodes(rows: list[dict[str, Any]], path: Path) -> None:
         curves.append(Curve(name, tuple(Estimate(mean[rate], None, None) for rate in rates)))
     panel = Panel("", rates, tuple(curves))
     title = "Search complexity: nodes visited per slot (mean)"
-    plot_panels([panel], title, "arrival rate (requests/s)", "nodes per slot", path, logarithmic=True)
+    plot_panels([panel], title, ("arrival rate (requests/s)", "nodes per slot"), path, scale="logarithmic")

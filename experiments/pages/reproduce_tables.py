@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from agents.files import write_csv
-from experiments.commands.sweep import SweepResult
 from experiments.grid.points import label_text
 from experiments.grid.reproduce_comparing import compare_points
 from experiments.grid.reproduce_latencies import QUANTILES, Latencies
@@ -16,6 +15,7 @@ from experiments.grid.reproduce_study import BASELINES
 from experiments.pages.claims import Comparison, NodeReduction
 from experiments.results.statistics import Estimate, bootstrap_mean
 from experiments.results.summary import REFERENCE
+from experiments.results.sweep_output import SweepResult
 
 _ESTIMATE = ("mean", "low", "high")
 _LATENCY_STEPS_S = np.round(np.arange(0.5, 2.0001, 0.025), 3)

@@ -1,9 +1,8 @@
-"""What the page says of a policy: its throughput and difference to DFTSP, over episodes or over training seeds."""
+"""What the results page says of a policy: its throughput and difference to DFTSP, over episodes or training seeds."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
 
 import numpy as np
 
@@ -13,22 +12,20 @@ from experiments.grid.study_store import Comparison, TrainedRun
 from experiments.results.statistics import Estimate, bootstrap_mean, paired_difference
 from experiments.results.summary import REFERENCE
 
-COUPLED: Final = ("light", "balanced", "memory", "patient")
-"""Scenarios in which learned agents are studied with several training seeds."""
-
 
 @dataclass(frozen=True)
 class Score:
     """A policy in one scenario.
 
     Args:
-        policy: as the page calls it, with backticks.
+        policy: its name; of what is scored over training seeds, the learner's.
         agent: the learner's name; None for what was not trained.
         trained_on: the scenario it was trained on; None likewise.
         seeds: its training seeds; none for what was not trained.
         rows: test episodes, (seeds or 1) sequences of the same episodes.
         reference: DFTSP's throughput by episode; the policy's own if it is DFTSP.
         training_s: wall-clock seconds of each training.
+        ablation: what was taken from the learner; None for one as it is.
     """
 
     policy: str
@@ -38,6 +35,12 @@ class Score:
     rows: tuple[Sequence[EpisodeResult], ...]
     reference: tuple[float, ...]
     training_s: tuple[float, ...]
+    ablation: str | None = None
+
+    @property
+    def label(self) -> str:
+        """Name in Markdown: ```cem-linear` no-slack``."""
+        return f"`{self.policy}`" + ("" if self.ablation is None else f" {self.ablation}")
 
     @cached_property
     def by_run(self) -> FloatArray:
@@ -72,7 +75,7 @@ class Score:
     @property
     def is_reference(self) -> bool:
         """Whether this is DFTSP itself."""
-        return self.agent is None and self.policy == code(REFERENCE)
+        return self.agent is None and self.policy == REFERENCE
 
     def share_of(self, bounds_rps: Mapping[int, float]) -> Estimate | None:
         """Return the part of the clairvoyant bound that it serves; None where no bound is stored for its episodes."""
@@ -85,18 +88,6 @@ class Score:
         return bootstrap_mean(by_run.mean(axis=1) if len(by_run) > 1 else by_run[0])
 
 
-def code(text: str) -> str:
-    """Return text as code in Markdown."""
-    return f"`{text}`"
-
-
-def in_percent(estimate: Estimate, whole: float) -> Estimate:
-    """Return an estimate in percent of ``whole``."""
-    factor = 100.0 / whole
-    bounds = [None if bound is None else factor * bound for bound in (estimate.low, estimate.high)]
-    return Estimate(factor * estimate.mean, *bounds)
-
-
 def compared_scores(comparison: Comparison) -> list[Score]:
     """Return a score per policy of a comparison, in its order; none if DFTSP is not among them."""
     by_policy: dict[str, list[EpisodeResult]] = {}
@@ -107,16 +98,16 @@ def compared_scores(comparison: Comparison) -> list[Score]:
     reference = tuple(row.throughput_rps for row in by_policy[REFERENCE])
     scores = []
     for name, measured in comparison.policies.items():
-        trained = measured.trained
+        trained = measured.trained or {}
         scores.append(
             Score(
-                policy=code(name),
-                agent=None if trained is None else trained["agent"],
-                trained_on=None if trained is None else trained["scenario"],
-                seeds=() if trained is None else (trained["seed"],),
+                policy=name,
+                agent=trained.get("agent"),
+                trained_on=trained.get("scenario"),
+                seeds=(trained["seed"],) if trained else (),
                 rows=(by_policy[name],),
                 reference=reference,
-                training_s=() if trained is None or "training_s" not in trained else (trained["training_s"],),
+                training_s=(trained["training_s"],) if "training_s" in trained else (),
             )
         )
     return scores
@@ -140,14 +131,27 @@ def _over_seeds(group: Sequence[TrainedRun]) -> Score:
     if len(checksums) > 1:
         raise ValueError(f"{first.name} in {first.scenario}: training seeds were tested on different requests")
     return Score(
-        policy=code(first.agent) if first.ablation is None else f"{code(first.agent)} {first.ablation}",
+        policy=first.agent,
         agent=first.agent,
         trained_on=first.scenario,
         seeds=tuple(run.seed for run in group),
         rows=tuple(run.rows for run in group),
         reference=tuple(row.throughput_rps for row in first.reference),
         training_s=tuple(run.training_s for run in group),
+        ablation=first.ablation,
     )
+
+
+def in_percent(estimate: Estimate, whole: float) -> Estimate:
+    """Return an estimate in percent of ``whole``."""
+    factor = 100.0 / whole
+    bounds = [None if bound is None else factor * bound for bound in (estimate.low, estimate.high)]
+    return Estimate(factor * estimate.mean, *bounds)
+
+
+def gain_percent(run: TrainedRun) -> list[float]:
+    """Return the gain over DFTSP of every validation of a training run."""
+    return [100.0 * (mean / run.curve.expert_rps - 1.0) for mean in run.curve.throughput_rps]
 
 
 def best_learned(scores: Iterable[Score]) -> Score | None:
@@ -164,10 +168,10 @@ def difference(ours: Score, theirs: Score) -> Estimate:
     """
     checksums = [[row.trace_checksum for row in score.rows[0]] for score in (ours, theirs)]
     if checksums[0] != checksums[1]:
-        raise ValueError(f"{ours.policy} and {theirs.policy}: tested on different requests")
+        raise ValueError(f"{ours.label} and {theirs.label}: tested on different requests")
     return paired_difference(ours.by_episode, theirs.by_episode)
 
 
 def find(scores: Iterable[Score], policy: str) -> Score | None:
     """Return the score of a policy by name."""
-    return next((score for score in scores if score.policy == code(policy)), None)
+    return next((score for score in scores if score.policy == policy), None)

@@ -13,8 +13,8 @@ from agents.files import write_csv, write_json
 from experiments.grid.evaluation import EpisodeResult
 from experiments.grid.points import Axis, Point, label_text
 from experiments.grid.runner import Contest, Plan
+from experiments.results.figures import Curve, Panel, plot_panels
 from experiments.results.summary import REFERENCE, PolicySummary, summarise
-from experiments.results.sweep_figures import Curve, Panel, plot_panels
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def write_sweep(result: SweepResult, title: str, about: dict[str, Any], out: Pat
     ]
     write_json(out / "sweep.json", document | ({"failures": failures} if failures else {}))
     panels, label = throughput_panels(axes, result.summaries), "requests served per second, 95 % interval"
-    plot_panels(panels, title, axes[-1].path, label, out / "sweep.png")
+    plot_panels(panels, title, (axes[-1].path, label), out / "sweep.png")
 
 
 def write_tidy(

@@ -3,12 +3,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from agents.network_policies import PickingPolicy, play_picking
 
 from agents.learning.imitation import ImitationSettings, collect, train
 from agents.learning.settings import SETTINGS_FOLDER, read_settings
 from agents.models.network_storage import load_scorer
 from agents.models.queue_network import RequestScorer
-from agents.network_policies import PickingPolicy, play_picking
 from agents.policy import PolicyError
 from agents.seeds import episode_seeds
 from edgellm_env import load_scenario

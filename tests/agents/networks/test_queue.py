@@ -2,13 +2,13 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from agents.network_policies import RankingPolicy
 from sb3_contrib import MaskablePPO
 from stable_baselines3 import PPO
 
 from agents.models.network_storage import load_scorer, save_scorer
 from agents.models.queue_network import QueueEncoder, RequestScorer, remainder
 from agents.models.sb3_policies import MaskedQueuePolicy, QueuePolicy
-from agents.network_policies import RankingPolicy
 from agents.policy import PolicyError
 from edgellm_env.node.features import PER_CAPACITY, REQUEST_FEATURES, UPLINK_SHARE
 from edgellm_env.wrappers.sb3 import SB3VecEnv

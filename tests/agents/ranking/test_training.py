@@ -3,6 +3,7 @@ from pathlib import Path
 import gymnasium as gym
 import numpy as np
 import pytest
+from agents.ranker_policy import RankerPolicy
 
 from agents.learning.population import Population
 from agents.learning.ranker import RankerSettings, new_state, train
@@ -12,7 +13,6 @@ from agents.models.packing import PACKINGS, PackingName
 from agents.models.ranker_storage import load_ranker
 from agents.models.scorer import Scorers
 from agents.policy import PolicyError
-from agents.ranker_policy import RankerPolicy
 from agents.rollout import play_expert
 from agents.seeds import episode_seeds
 from edgellm_env import load_scenario
