@@ -28,7 +28,7 @@ class QueueFeatures(BaseFeaturesExtractor):
     """
 
     def __init__(self, observation_space: spaces.Dict, width: int = 32) -> None:
-        self.places = int(observation_space["valid"].shape[0])  # type: ignore[index] # a MultiBinary has a shape
+        self.places = int(observation_space["valid"].shape[0])  # type: ignore[index] # a Box has a shape
         super().__init__(observation_space, (self.places + 2) * width + self.places)
         self.width = width
         self.encoder = QueueEncoder(width)

@@ -11,7 +11,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from edgellm_env.arrays import BoolArray, IntArray
-from edgellm_env.env.observation import Observation, ObservationEncoder
+from edgellm_env.env.observation import Observation, ObservationEncoder, flags
 from edgellm_env.node.nodes import Dynamics, InfeasibleBatchError
 from edgellm_env.slot import picking
 
@@ -211,7 +211,7 @@ class SelectInterface(ActionInterface):
     def observation_spaces(self) -> dict[str, spaces.Space[Any]]:
         """``batch`` (N,) marks the partial batch; ``used`` (4,) float32 is its use of each limit, 0 to 1."""
         return {
-            "batch": spaces.MultiBinary(self.dynamics.capacity),
+            "batch": flags(self.dynamics.capacity),
             "used": spaces.Box(0.0, 1.0 + 1e-6, (4,), dtype=np.float32),
         }
 

@@ -25,6 +25,11 @@ from edgellm_env.scenario import Scenario
 Observation = dict[str, NDArray[Any]]
 
 
+def flags(size: int) -> spaces.Box:
+    """Return the space of ``size`` entries of 0 or 1, a Box: several libraries refuse MultiBinary observations."""
+    return spaces.Box(0, 1, (size,), dtype=np.int8)
+
+
 class ObservationEncoder:
     """Encodes the state of a :class:`~edgellm_env.node.nodes.Dynamics` as arrays for agents."""
 
@@ -53,7 +58,7 @@ class ObservationEncoder:
         return spaces.Dict(
             {
                 "requests": spaces.Box(0.0, request_bounds, dtype=np.float32),
-                "valid": spaces.MultiBinary(self.capacity),
+                "valid": flags(self.capacity),
                 "node": spaces.Box(0.0, node_bounds, dtype=np.float32),
             }
         )

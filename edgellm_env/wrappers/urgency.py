@@ -55,9 +55,9 @@ class UrgentView:
     def _shown_space(self, name: str, space: spaces.Space[Any]) -> spaces.Space[Any]:
         if name not in _PER_PLACE:
             return space
-        if isinstance(space, spaces.Box):
-            return spaces.Box(space.low[: self.k], space.high[: self.k], dtype=np.float32)
-        return spaces.MultiBinary(self.k)
+        if not isinstance(space, spaces.Box):
+            raise TypeError(f"MostUrgent: observation {name}: {space}; expected a Box")
+        return spaces.Box(space.low[: self.k], space.high[: self.k], dtype=space.dtype.type)
 
     def _shown_action_space(self) -> spaces.Space[Any]:
         space = self._full_action_space

@@ -35,7 +35,7 @@ class FlattenObservation(
     Entries and their order are those of ``gymnasium.wrappers.FlattenObservation`` on the single environment.
 
     Args:
-        env: a vector environment whose observations are a Dict of Box and MultiBinary.
+        env: a vector environment whose observations are a Dict of Box.
 
     Raises:
         TypeError: other observations.
@@ -45,10 +45,8 @@ class FlattenObservation(
         RecordConstructorArgs.__init__(self)
         VectorWrapper.__init__(self, env)
         space = env.single_observation_space
-        if not isinstance(space, spaces.Dict) or not all(
-            isinstance(part, spaces.Box | spaces.MultiBinary) for part in space.values()
-        ):
-            raise TypeError(f"FlattenObservation: observation space {space}; expected a Dict of Box and MultiBinary")
+        if not isinstance(space, spaces.Dict) or not all(isinstance(part, spaces.Box) for part in space.values()):
+            raise TypeError(f"FlattenObservation: observation space {space}; expected a Dict of Box")
         flat = spaces.flatten_space(space)
         if not isinstance(flat, spaces.Box) or flat.dtype != np.float32:
             raise TypeError(f"FlattenObservation: {flat} once flattened; expected a Box of float32")

@@ -262,3 +262,17 @@ def test_normalisation_of_the_library_works_on_it():
     ]
     assert len(terminal) == NUM_ENVS
     assert all(np.abs(observation).max() <= env.clip_obs for observation in terminal)
+
+
+@pytest.mark.parametrize("environment_id", ["EdgeLLM/Batch-v0", "EdgeLLM/Select-v0"])
+@pytest.mark.parametrize("keys", [None, ["requests", "node"]])
+def test_normalisation_of_the_library_takes_the_observations_as_they_are(environment_id, keys):
+    env = VecNormalize(adapted(environment_id), norm_obs_keys=keys)
+    observation = env.reset()
+    for _ in range(8):
+        observation, *_ = env.step(env.unwrapped.env.action_space.sample())
+    normalised = {"requests", "valid", "node", "batch", "used"} if keys is None else set(keys)
+    for name, array in observation.items():
+        assert array.dtype == np.float32 or name not in normalised
+        assert np.abs(array).max() <= env.clip_obs
+    assert observation["valid"].dtype == (np.float32 if keys is None else np.int8)

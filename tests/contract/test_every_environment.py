@@ -51,6 +51,14 @@ def test_sb3_checker_warns_only_of_the_two_dimensional_requests(env):
     assert all(message.startswith("Your observation requests has an unconventional shape") for message in messages)
 
 
+def test_observations_are_boxes_that_flatten(env):
+    assert all(type(part) is gym.spaces.Box for part in env.observation_space.values())
+    flat = gym.wrappers.FlattenObservation(env)
+    observation, _ = flat.reset(seed=0)
+    assert flat.observation_space.contains(observation)
+    assert observation.dtype == np.float32
+
+
 def test_an_episode_keeps_to_its_spaces_conserves_requests_and_ends_by_truncation(env):
     rng = np.random.default_rng(0)
     env.action_space.seed(0)
