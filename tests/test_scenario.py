@@ -351,6 +351,38 @@ def test_with_values_refuses_unknown_paths_and_bad_values(path: str, value: Any,
         load_scenario("balanced").with_values({path: value})
 
 
+# --- Other variations ----------------------------------------------------------------------------------------------
+
+
+def test_variations_change_what_they_name_and_nothing_where_nothing_is_given() -> None:
+    azure, light = load_scenario("azure-conv"), load_scenario("light")
+    assert azure.with_trace("x.csv") == azure.with_values({"workload.trace.path": "x.csv"})
+    assert azure.with_trace("x.csv").without_trace().checksum == azure.checksum
+    assert light.with_slots(7) == light.with_values({"timing.episode_slots": 7})
+    assert light.with_arrival_rate(7) == light.with_values({"workload.arrival_rate_rps": 7.0})
+    for same in (light.with_values({}), light.with_trace(None), light.with_slots(None), light.with_arrival_rate(None)):
+        assert same is light
+    assert (light.without_trace(), azure.without_trace()) == (light, azure)
+
+
+def test_bursts_grow_with_the_arrival_rate() -> None:
+    workload = load_scenario("bursty").with_arrival_rate(10.0).workload
+    assert workload.bursts is not None
+    assert (workload.arrival_rate_rps, workload.bursts.rate_rps) == (10.0, 80.0)
+
+
+def test_variations_refuse_what_does_not_apply() -> None:
+    with pytest.raises(ScenarioError, match="'light' draws its requests and replays no file"):
+        load_scenario("light").with_trace("x.csv")
+    with pytest.raises(ScenarioError, match=r"timing\.episode_slots: 0"):
+        load_scenario("light").with_slots(0)
+    with pytest.raises(ScenarioError, match=r"expected one with a workload\.arrival_rate_rps to change"):
+        load_scenario("azure-conv").with_arrival_rate(1.0)
+    for rate in (0.0, float("inf"), float("nan")):
+        with pytest.raises(ScenarioError, match=f"{rate}; expected a finite number above 0"):
+            load_scenario("light").with_arrival_rate(rate)
+
+
 # --- Checksum ------------------------------------------------------------------------------------------------------
 
 

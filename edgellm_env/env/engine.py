@@ -4,7 +4,6 @@
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from edgellm_env.env.observation import Observation, ObservationEncoder
 from edgellm_env.env.view import SlotView, view_slot
 from edgellm_env.node.nodes import COUNTERS, Dynamics
 from edgellm_env.node.records import NODE
-from edgellm_env.scenario import Scenario, ScenarioLike, load_scenario
+from edgellm_env.scenario import ScenarioLike, load_scenario
 from edgellm_env.workload.source import TraceSource
 from edgellm_env.workload.trace import RequestTrace
 
@@ -38,8 +37,7 @@ class Engine:
         trace: str | None = None,
         overrides: Mapping[str, Any] | None = None,
     ) -> None:
-        settings = load_scenario(scenario)
-        self.scenario = with_trace(settings.with_values(overrides) if overrides else settings, trace)
+        self.scenario = load_scenario(scenario).with_values(overrides or {}).with_trace(trace)
         self.source = TraceSource(self.scenario)
         self.dynamics = Dynamics(self.scenario, num_envs)
         self.encoder = ObservationEncoder(self.scenario)
@@ -109,16 +107,3 @@ class Engine:
     def view_of(self, row: int) -> SlotView:
         """Return what a scheduler of environment ``row`` may know."""
         return view_slot(self.dynamics, row, {name: array[row] for name, array in self.observe().items()})
-
-
-def with_trace(scenario: Scenario, trace: str | Path | None) -> Scenario:
-    """Return the scenario with its trace file set to ``trace``, if one is given.
-
-    Raises:
-        ValueError: the scenario does not replay a trace file.
-    """
-    if trace is None:
-        return scenario
-    if scenario.workload.trace is None:
-        raise ValueError(f"trace: {str(trace)!r}; scenario {scenario.name!r} draws its requests and replays no file")
-    return scenario.with_values({"workload.trace.path": str(trace)})

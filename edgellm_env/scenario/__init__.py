@@ -1,14 +1,7 @@
 """One frozen, validated description of everything: model, node, radio, timing, queue, workload, availability."""
 
-from edgellm_env.scenario.scenario import (
-    SCENARIO_FOLDER,
-    Scenario,
-    ScenarioError,
-    ScenarioLike,
-    load_scenario,
-    parse_setting,
-    scenario_names,
-)
+from edgellm_env.scenario.loading import ScenarioError, parse_setting
+from edgellm_env.scenario.scenario import SCENARIO_FOLDER, Scenario, ScenarioLike, load_scenario, scenario_names
 
 __all__ = [
     "SCENARIO_FOLDER",

@@ -1,29 +1,26 @@
 """One frozen, validated description of everything: model, node, radio, timing, queue, workload, availability.
 
 A scenario is loaded by shipped name, YAML path, mapping or object (:func:`load_scenario`), checked once, and never
-changes. Fields carry their unit in their name; units are converted here and nowhere else.
+changes: its ``with_`` methods return changed copies. Fields carry their unit in their name.
 """
 
 import functools
 import hashlib
 import json
+import math
 import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self, TypeAlias
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from edgellm_env.costs import quantization, transformer
-from edgellm_env.scenario.distributions import DISTRIBUTION_KINDS
+from edgellm_env.scenario.loading import ScenarioError, checked, read_settings
 from edgellm_env.scenario.parts import Availability, Model, Node, Part, Queue, Radio, Scheme, Timing, Workload
 
 SCENARIO_FOLDER = Path(__file__).parent / "shipped"
-
-
-class ScenarioError(ValueError):
-    """A scenario that can't be used; the message names each field, its value and what is allowed."""
 
 
 class Scenario(Part):
@@ -107,13 +104,63 @@ class Scenario(Part):
         Raises:
             ScenarioError: unknown path, or a value that the scenario does not allow.
         """
+        if not values:
+            return self
         tree = self.model_dump(mode="json")
         for path, value in values.items():
             _replace(tree, path, value)
             for stale in [key for key in tree["provenance"] if key == path or key.startswith(path + ".")]:
                 del tree["provenance"][stale]
             tree["provenance"][path] = "assumed"
-        return load_scenario(tree)
+        return checked(Scenario, tree, "scenario")
+
+    def with_trace(self, path: str | Path | None) -> "Scenario":
+        """Return a copy that replays the trace file at ``path``; None leaves the scenario as it is.
+
+        Raises:
+            ScenarioError: the scenario does not replay a trace file.
+        """
+        if path is None:
+            return self
+        if self.workload.trace is None:
+            raise ScenarioError(f"trace: {str(path)!r}; scenario {self.name!r} draws its requests and replays no file")
+        return self.with_values({"workload.trace.path": str(path)})
+
+    def without_trace(self) -> "Scenario":
+        """Return a copy that names no trace file: the place of that is different on every machine."""
+        named = self.workload.trace is not None and self.workload.trace.path is not None
+        return self.with_values({"workload.trace.path": None} if named else {})
+
+    def with_slots(self, slots: int | None) -> "Scenario":
+        """Return a copy with episodes of ``slots`` slots; None leaves the scenario as it is.
+
+        Raises:
+            ScenarioError: fewer than one.
+        """
+        return self if slots is None else self.with_values({"timing.episode_slots": slots})
+
+    def with_arrival_rate(self, rate_rps: float | None) -> "Scenario":
+        """Return a copy at another arrival rate; None leaves the scenario as it is.
+
+        A burst's rate changes by the same factor.
+
+        Raises:
+            ScenarioError: a rate that is not allowed, or requests that are recorded or written out.
+        """
+        if rate_rps is None:
+            return self
+        given_rps, bursts = self.workload.arrival_rate_rps, self.workload.bursts
+        if given_rps is None:
+            raise ScenarioError(
+                f"scenario: {self.name!r} has workload.arrivals = {self.workload.arrivals!r}; "
+                "expected one with a workload.arrival_rate_rps to change"
+            )
+        if not 0.0 < rate_rps < math.inf:
+            raise ScenarioError(f"workload.arrival_rate_rps: {rate_rps}; expected a finite number above 0")
+        values = {"workload.arrival_rate_rps": float(rate_rps)}
+        if bursts is not None:
+            values["workload.bursts.rate_rps"] = bursts.rate_rps * rate_rps / given_rps
+        return self.with_values(values)
 
     def to_yaml(self) -> str:
         """Return the scenario as YAML text that :func:`load_scenario` reads back to an equal object."""
@@ -143,83 +190,13 @@ def load_scenario(source: ScenarioLike) -> Scenario:
     """
     if isinstance(source, Scenario):
         return source
-    origin = "scenario"
-    tree: Any = source
-    if isinstance(source, str | Path):
-        path = SCENARIO_FOLDER / f"{source}.yaml" if str(source) in scenario_names() else Path(source)
-        origin = str(source)
-        if not path.is_file():
-            raise ScenarioError(
-                f"scenario: {origin!r} is neither a file nor a shipped scenario; shipped: {', '.join(scenario_names())}"
-            )
-        try:
-            tree = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ScenarioError(f"{origin}: not valid YAML: {error}") from error
-    if not isinstance(tree, Mapping):
-        raise ScenarioError(f"{origin}: {type(tree).__name__}; expected a mapping of settings")
-    try:
-        return Scenario.model_validate(dict(tree))
-    except ValidationError as error:
-        problems = _describe(error)
-        lines = "\n".join(f"  {problem}" for problem in problems)
-        raise ScenarioError(f"{origin}: {len(problems)} invalid setting(s)\n{lines}") from error
-
-
-class _Loader(yaml.SafeLoader):
-    """Mends two habits of PyYAML: ``1e9``, without a dot, is text to it, and the last of two equal keys wins."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        twice = [key for index, key in enumerate(keys) if key in keys[:index]]
-        if twice:
-            raise yaml.constructor.ConstructorError(None, None, f"{twice[0]!r} is given twice", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"),
-    list("-+.0123456789"),
-)
-
-
-def parse_setting(text: str) -> Any:
-    """Return a setting's value from YAML text, read as in a scenario file (``1e9`` is a number).
-
-    Raises:
-        ScenarioError: not valid YAML.
-    """
-    try:
-        return yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        raise ScenarioError(f"{text!r}: not valid YAML: {error}") from error
-
-
-def _describe(error: ValidationError) -> list[str]:
-    """One line a problem: the setting's dotted path, its value, and what is allowed."""
-    problems = error.errors(include_url=False)
-    lines = []
-    for problem in problems:
-        location = problem["loc"]
-        # A tuple with an invalid item is also reported as too short.
-        if problem["type"] == "too_short" and any(_inside(other["loc"], location) for other in problems):
-            continue
-        path = ".".join(str(part) for part in location if part not in DISTRIBUTION_KINDS)
-        message = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "value_error":
-            lines.append(f"{path}.{message}" if path else message)
-        elif problem["type"] == "missing":
-            lines.append(f"{path}: missing")
-        elif problem["type"] == "extra_forbidden":
-            lines.append(f"{path}: {problem['input']!r}; there is no such setting")
-        else:
-            lines.append(f"{path}: {problem['input']!r}; {message}")
-    return lines
-
-
-def _inside(location: tuple[int | str, ...], outer: tuple[int | str, ...]) -> bool:
-    return len(location) > len(outer) and location[: len(outer)] == outer
+    if not isinstance(source, str | Path):
+        return checked(Scenario, source, "scenario")
+    path = SCENARIO_FOLDER / f"{source}.yaml" if str(source) in scenario_names() else Path(source)
+    if not path.is_file():
+        names = ", ".join(scenario_names())
+        raise ScenarioError(f"scenario: {str(source)!r} is neither a file nor a shipped scenario; shipped: {names}")
+    return checked(Scenario, read_settings(path, str(source)), str(source))
 
 
 def _leaves(tree: Any, prefix: str = "") -> dict[str, Any]:

@@ -17,11 +17,10 @@ from agents.files import require_place, write_json
 from agents.optimal import Dftsp
 from agents.seeds import episode_seeds
 from edgellm_env.env.single import EdgeLLMEnv
-from edgellm_env.scenario import Scenario
+from edgellm_env.scenario import Scenario, load_scenario
 from experiments.datasets.collect import Collect
 from experiments.extras import MissingExtraError, require
 from experiments.results.provenance import measured_with
-from experiments.results.records import effective_scenario
 
 OURS: Final = "collect"
 THEIRS: Final = "minari.DataCollector"
@@ -81,7 +80,7 @@ class BenchmarkCollect:
             raise MissingExtraError(
                 "jax is not installed; DataCollector needs it: pip install 'minari[create]'"
             ) from error
-        scenario = effective_scenario(self.scenario, None, self.slots)
+        scenario = load_scenario(self.scenario).with_slots(self.slots)
         seeds = episode_seeds("train", self.seed, self.collector_episodes)
         about = measured_with("minari", "h5py", "jax")
         workers = self.workers or len(os.sched_getaffinity(0))
@@ -105,7 +104,7 @@ class BenchmarkCollect:
         began_s, began_cpu_s = time.perf_counter(), _cpu_s()
         command.run(console)
         wall_s, cpu_s = time.perf_counter() - began_s, _cpu_s() - began_cpu_s
-        steps = self.episodes * effective_scenario(self.scenario, None, self.slots).timing.episode_slots
+        steps = self.episodes * load_scenario(self.scenario).with_slots(self.slots).timing.episode_slots
         return CollectSpeed(OURS, workers, steps, wall_s, cpu_s, steps / wall_s)
 
 

@@ -37,26 +37,6 @@ class MetSlots:
     played: int
 
 
-def with_arrival_rate(scenario: Scenario, rate_rps: float) -> Scenario:
-    """Return the scenario at another arrival rate; a burst's rate changes by the same factor.
-
-    Raises:
-        ValueError: a rate that is not allowed, or a scenario whose requests are recorded.
-    """
-    given_rps = scenario.workload.arrival_rate_rps
-    if given_rps is None:
-        raise ValueError(
-            f"scenario: {scenario.name!r} has workload.arrivals = {scenario.workload.arrivals!r}; "
-            "expected one with a workload.arrival_rate_rps to change"
-        )
-    if not 0.0 < rate_rps < math.inf:
-        raise ValueError(f"workload.arrival_rate_rps: {rate_rps}; expected a finite number above 0")
-    values = {"workload.arrival_rate_rps": float(rate_rps)}
-    if scenario.workload.bursts is not None:
-        values["workload.bursts.rate_rps"] = scenario.workload.bursts.rate_rps * rate_rps / given_rps
-    return scenario.with_values(values)
-
-
 def settling_slots(scenario: Scenario) -> int:
     """Return after how many slots an episode's empty start is forgotten: nobody waits longer than its deadline."""
     return 1 + math.ceil(scenario.workload.longest_latency_requirement_s / scenario.timing.slot_s)
@@ -89,7 +69,7 @@ def settled_slots(
 ) -> Iterator[SlotProblem]:
     """Yield ``slots`` consecutive slots of an episode, past its empty start, as ``choice`` is served in each."""
     settling = settling_slots(scenario)
-    environment = make_environment(scenario.with_values({"timing.episode_slots": settling + slots}))
+    environment = make_environment(scenario.with_slots(settling + slots))
     environment.reset(seed=seed)
     for slot in range(settling + slots):
         problem = environment.slot_problem()
@@ -126,7 +106,7 @@ def meet_slots(
     if slots < 1:
         raise ValueError(f"slots: {slots}; expected at least 1")
     roomy = scenario.with_values({"queue.capacity": 4 * requests})
-    busy = with_arrival_rate(roomy, _fitting_rate_rps(roomy, requests, seeds))
+    busy = roomy.with_arrival_rate(_fitting_rate_rps(roomy, requests, seeds))
     problems: list[SlotProblem] = []
     episodes = chain.from_iterable(map(settled_slots, repeat(busy), repeat(_EPISODE_SLOTS), seeds))
     for played, problem in enumerate(episodes, 1):
@@ -163,5 +143,5 @@ def _fitting_rate_rps(scenario: Scenario, requests: int, seeds: Iterator[int]) -
 
 
 def _mean_waiting(scenario: Scenario, rate_rps: float, seed: int) -> float:
-    slots = settled_slots(with_arrival_rate(scenario, rate_rps), _COUNTED_SLOTS, seed, fast_choice)
+    slots = settled_slots(scenario.with_arrival_rate(rate_rps), _COUNTED_SLOTS, seed, fast_choice)
     return sum(problem.size for problem in slots) / _COUNTED_SLOTS

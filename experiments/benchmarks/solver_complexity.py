@@ -13,7 +13,7 @@ from rich.table import Table
 from agents.files import require_place, write_json
 from agents.seeds import episode_seeds
 from edgellm_env.scenario import load_scenario
-from experiments.benchmarks.met_slots import settled_slots, with_arrival_rate
+from experiments.benchmarks.met_slots import settled_slots
 from experiments.benchmarks.node_counts import (
     BRUTE_FORCE,
     FIRST_BATCH,
@@ -63,7 +63,7 @@ class BenchmarkComplexity:
             raise ValueError(f"slots: {self.slots}; expected at least 1")
         if self.node_limit < 1:
             raise ValueError(f"node-limit: {self.node_limit}; expected at least 1")
-        scenarios = [with_arrival_rate(scenario, rate) for rate in self.rates]
+        scenarios = [scenario.with_arrival_rate(rate) for rate in self.rates]
         (seed,) = episode_seeds("validation", self.seed, 1)
         require_place(self.out)
         about = measured_with()

@@ -13,7 +13,7 @@ from rich.table import Table
 from agents.files import require_place, write_json
 from agents.seeds import episode_seeds
 from edgellm_env.scenario import load_scenario
-from experiments.benchmarks.met_slots import MOST_REQUESTS, MetSlots, meet_slots, with_arrival_rate
+from experiments.benchmarks.met_slots import MOST_REQUESTS, MetSlots, meet_slots
 from experiments.benchmarks.solver_timing import (
     BATCH_CALLS,
     CP_SAT,
@@ -61,7 +61,7 @@ class BenchmarkSolvers:
             RuntimeError: slots of a size can't be met, or solvers disagree.
         """
         scenario = load_scenario(self.scenario)
-        with_arrival_rate(scenario, 1.0)
+        scenario.with_arrival_rate(1.0)
         bad = [size for size in self.requests if not 1 <= size <= MOST_REQUESTS]
         if bad or not self.requests:
             raise ValueError(f"requests: {bad[0] if bad else 'none'}; expected numbers from 1 to {MOST_REQUESTS}")

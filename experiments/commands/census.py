@@ -13,7 +13,6 @@ from edgellm_env.scenario import Scenario, load_scenario, scenario_names
 from experiments.grid.binding import Census, read_censuses, take_census, write_censuses
 from experiments.grid.evaluation import require_playable
 from experiments.pages.scenario_pages import scenarios_page
-from experiments.results.records import effective_scenario
 
 CENSUS_FILE = Path("docs/census.json")
 PAGE_FILE = Path("docs/scenarios.md")
@@ -63,7 +62,7 @@ class CensusCommand:
         replays = scenario.workload.trace is not None
         if replays and self.trace is None:
             return None
-        scenario = effective_scenario(name, self.trace if replays else None, None)
+        scenario = load_scenario(name).with_trace(self.trace if replays else None)
         require_playable(scenario)
         return scenario
 

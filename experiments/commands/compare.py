@@ -11,7 +11,7 @@ from agents.files import prepare_folder
 from agents.policy import Policy
 from agents.registry import BUILT_IN, build_policies
 from agents.seeds import episode_seeds
-from edgellm_env.scenario import Scenario
+from edgellm_env.scenario import Scenario, load_scenario
 from experiments.commands.progress import last_result, progress_bar
 from experiments.extras import require
 from experiments.grid.bounds import EpisodeBound, bound_episodes, require_bounds
@@ -24,7 +24,7 @@ from experiments.report.recordings import FILE_NAME as RECORDINGS
 from experiments.report.recordings import write_recordings
 from experiments.results.figures import plot_throughput
 from experiments.results.provenance import metadata
-from experiments.results.records import effective_scenario, write_results, write_summary
+from experiments.results.records import write_results, write_summary
 from experiments.results.summary import PolicySummary, summarise
 from experiments.results.tables import comparison_table, infeasible_texts, statistics_table
 
@@ -67,7 +67,7 @@ class Compare:
             ValueError: a scenario, policy, trace file, seed or folder that can't be used; nothing has been played then.
             IncompleteRunError: policies failed; the others' results have been written and printed.
         """
-        scenario = effective_scenario(self.scenario, self.trace, self.slots)
+        scenario = load_scenario(self.scenario).with_trace(self.trace).with_slots(self.slots)
         seeds = episode_seeds("test", self.seed, self.episodes)
         if not 0 <= self.record <= self.episodes:
             raise ValueError(f"record: {self.record}; expected 0 to {self.episodes}, the number of episodes")

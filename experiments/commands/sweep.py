@@ -10,7 +10,7 @@ from rich.console import Console
 from agents.files import prepare_folder
 from agents.registry import build_policies
 from agents.seeds import episode_seeds
-from edgellm_env.scenario import Scenario
+from edgellm_env.scenario import Scenario, load_scenario
 from experiments.commands.progress import last_result, progress_bar
 from experiments.grid.evaluation import require_playable
 from experiments.grid.ledger import open_ledger
@@ -18,7 +18,6 @@ from experiments.grid.parallel import processors
 from experiments.grid.points import make_points, parse_axis
 from experiments.grid.runner import IncompleteRunError, Plan, failure_texts, play_plans
 from experiments.results.provenance import metadata
-from experiments.results.records import effective_scenario
 from experiments.results.sweep_output import SweepResult, sweep_table, sweep_title, write_sweep
 
 
@@ -56,7 +55,7 @@ class Sweep:
             IncompleteRunError: policies failed; the others' results have been written and printed.
             RuntimeError: workers died again and again; the same command continues.
         """
-        scenario = effective_scenario(self.scenario, self.trace, self.slots)
+        scenario = load_scenario(self.scenario).with_trace(self.trace).with_slots(self.slots)
         plan, about = self._plan(scenario), metadata(scenario)
         out = prepare_folder(self.out)
         with open_ledger(out, "sweep", plan.settings()) as ledger:

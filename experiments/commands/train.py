@@ -17,7 +17,6 @@ from agents.seeds import episode_seeds
 from edgellm_env.scenario import Scenario, load_scenario
 from experiments.grid.evaluation import require_playable
 from experiments.results.provenance import metadata
-from experiments.results.records import effective_scenario
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class Train:
             return self._learn_from_dataset(self.dataset, console)
         if self.steps is not None and self.steps < 1:
             raise ValueError(f"steps: {self.steps}; expected at least 1")
-        scenario = effective_scenario(self.scenario, self.trace, self.slots)
+        scenario = load_scenario(self.scenario).with_trace(self.trace).with_slots(self.slots)
         learner = make_learner(self.agent, self.config)
         steps = learner.default_steps(scenario) if self.steps is None else self.steps
         episode_seeds("train", self.seed, 1)

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from agents.files import PARTIAL, alone_in, prepare_folder, write_text
+from edgellm_env.scenario import load_scenario
 from experiments.datasets.describe import OWN, as_json
 from experiments.datasets.errors import CollectionError, DatasetError
 from experiments.datasets.merge import merge_units, publish, read_metadata, start_afresh
@@ -23,7 +24,6 @@ from experiments.datasets.workers import run_tasks
 from experiments.extras import require
 from experiments.grid.evaluation import make_environment
 from experiments.grid.parallel import processors
-from experiments.results.records import effective_scenario
 
 STAGING = ".collecting"
 """Folder in the datasets' root for what is not complete; hidden, so that Minari doesn't list it."""
@@ -80,7 +80,7 @@ class Collect:
         workers = self.workers or processors()
         if workers < 1:
             raise DatasetError(f"workers: {self.workers}; expected at least 1")
-        scenario = effective_scenario(self.scenario, self.trace, self.slots)
+        scenario = load_scenario(self.scenario).with_trace(self.trace).with_slots(self.slots)
         make_environment(scenario)
         plan = make_plan(
             self.dataset_id,

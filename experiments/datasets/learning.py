@@ -16,7 +16,6 @@ from agents.learning.settings import read_settings
 from agents.models.network_storage import save_scorer
 from agents.network_policies import PickingPolicy
 from agents.seeds import episode_seeds
-from edgellm_env.env.engine import with_trace
 from edgellm_env.scenario import load_scenario
 from experiments.datasets.behaviour import Expert, PolicyBehaviour
 from experiments.datasets.collect import datasets_root
@@ -60,7 +59,7 @@ def clone_dataset(
     # On beams, search makes up for what a dataset did not teach: one beam shows what it did.
     settings = read_settings(ImitationSettings, config).model_copy(update={"beams": 1})
     validation = episode_seeds("validation", seed, settings.validation_episodes)
-    scenario = with_trace(load_scenario(yaml.safe_load(source.scenario)), trace)
+    scenario = load_scenario(yaml.safe_load(source.scenario)).with_trace(trace)
     learned_from, held_out = source.split(HELD_OUT)
     run = prepare_folder(out)
     if (run / ABOUT).exists():

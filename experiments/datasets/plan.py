@@ -11,7 +11,6 @@ from typing import Any
 from agents.files import file_sha256
 from agents.registry import build_policies
 from agents.seeds import EPISODES_PER_SEED, episode_seeds
-from edgellm_env.env.engine import with_trace
 from edgellm_env.scenario import Scenario, load_scenario
 from experiments.datasets.behaviour import Behaviour, Expert, Mixture, NoisyExpert, PolicyBehaviour, RandomOrder
 from experiments.datasets.errors import DatasetError
@@ -86,7 +85,7 @@ class Plan:
 
     def playable_scenario(self) -> Scenario:
         """Return the scenario with its trace file."""
-        return with_trace(load_scenario(self.scenario), self.trace)
+        return load_scenario(self.scenario).with_trace(self.trace)
 
     def behaviour(self) -> Behaviour:
         """Return who acts.
@@ -161,7 +160,7 @@ def make_plan(
     trace = None if scenario.workload.trace is None else scenario.workload.trace.path
     if trace is not None:
         files["trace"] = file_checksum(Path(trace))
-        scenario = scenario.with_values({"workload.trace.path": None})
+        scenario = scenario.without_trace()
     used = tuple(parts) if policy == "mixed" else ()
     for name, path in _model_files((policy, *used)):
         files[name] = file_checksum(path)

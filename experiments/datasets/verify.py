@@ -13,7 +13,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from agents.seeds import MAXIMUM_SEED, episode_seeds
-from edgellm_env.env.engine import with_trace
 from edgellm_env.scenario import load_scenario
 from experiments.datasets.collect import datasets_root
 from experiments.datasets.describe import OWN, content_checksum, environment_spec
@@ -145,7 +144,7 @@ class _Checker:
         if not isinstance(seed, int) or not 0 <= seed <= MAXIMUM_SEED:
             raise VerificationError(f"metadata: seed: {seed!r}; expected a whole number from 0 to {MAXIMUM_SEED}")
         self._first_seed = episode_seeds("train", seed, 1)[0]
-        self._replayer = Replayer(self._environment, with_trace(scenario, trace))
+        self._replayer = Replayer(self._environment, scenario.with_trace(trace))
         self._check_spaces(metadata)
 
     def _check_spaces(self, metadata: dict[str, Any]) -> None:

@@ -156,9 +156,7 @@ def take_census(
 
 def census_checksum(scenario: Scenario) -> str:
     """Return the scenario's checksum without the place of its trace file, which is each user's own."""
-    if scenario.workload.trace is None:
-        return scenario.checksum
-    return scenario.with_values({"workload.trace.path": None}).checksum
+    return scenario.without_trace().checksum
 
 
 def read_censuses(path: Path) -> dict[str, Census]:

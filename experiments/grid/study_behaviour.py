@@ -85,9 +85,7 @@ class StudyBehaviour:
         Raises:
             ValueError: a policy or scenario that can't be used, or a policy that scores no requests.
         """
-        scenario = shipped_scenario(self.scenario)
-        if self.slots is not None:
-            scenario = scenario.with_values({"timing.episode_slots": self.slots})
+        scenario = shipped_scenario(self.scenario).with_slots(self.slots)
         episode_seeds("validation", self.seed, self.episodes)
         (policy,) = build_policies([self.policy], scenario)
         if not isinstance(policy, Scoring):

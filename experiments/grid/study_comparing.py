@@ -25,8 +25,8 @@ from experiments.grid.study_testing import (
     TEST_EPISODES,
     TEST_SEED,
     play_test_episodes,
+    shipped_scenario,
     shipped_training,
-    studied_scenario,
 )
 from experiments.results.provenance import package_versions
 
@@ -61,7 +61,7 @@ class StudyCompare:
         cases = [(name, rate) for name in self.scenario for rate in rates]
         wanted = []
         for name, rate in cases:
-            scenario = studied_scenario(name, self.trace, rate)
+            scenario = shipped_scenario(name).with_trace(self.trace).with_arrival_rate(rate)
             make_environment(scenario)
             policies = self.policies or default_policies(name)
             build_policies(policies, scenario)
@@ -71,7 +71,7 @@ class StudyCompare:
     def _stored(self, name: str, rate: float | None, scenario: Scenario) -> Comparison:
         """Return what is stored of a case, or an empty comparison."""
         case = name if rate is None else f"{name}-{rate:g}rps"
-        plain = studied_scenario(name, None, rate)
+        plain = shipped_scenario(name).with_arrival_rate(rate)
         empty = Comparison(
             case=case,
             scenario=name,

@@ -2,15 +2,12 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Final
 
 from agents.registry import build_policies
 from agents.seeds import episode_seeds
 from agents.shipping import CARD, shipped_agents, shipped_path
-from edgellm_env.env.engine import with_trace
 from edgellm_env.scenario import Scenario, load_scenario, scenario_names
-from experiments.benchmarks.met_slots import with_arrival_rate
 from experiments.grid.evaluation import EpisodeResult, evaluate
 from experiments.grid.study_store import read_document
 
@@ -28,16 +25,6 @@ def shipped_scenario(name: str) -> Scenario:
     if name not in scenario_names():
         raise ValueError(f"scenario: {name!r}; expected a shipped one: {', '.join(scenario_names())}")
     return load_scenario(name)
-
-
-def studied_scenario(name: str, trace: Path | None, rate_rps: float | None) -> Scenario:
-    """Return a shipped scenario, with a trace file or another arrival rate where given.
-
-    Raises:
-        ValueError: no such scenario, or it has no trace file or arrival rate to change.
-    """
-    scenario = with_trace(shipped_scenario(name), trace)
-    return scenario if rate_rps is None else with_arrival_rate(scenario, rate_rps)
 
 
 def play_test_episodes(

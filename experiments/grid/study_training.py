@@ -112,9 +112,7 @@ class StudyTrain:
     def _task(self, agent: LearnerName, name: str, seed: int) -> _Task:
         """Return what is to be trained, once it is known to be possible."""
         episode_seeds("train", seed, 1)
-        scenario = shipped_scenario(name)
-        if self.slots is not None:
-            scenario = scenario.with_values({"timing.episode_slots": self.slots})
+        scenario = shipped_scenario(name).with_slots(self.slots)
         learner = make_learner(agent)
         settings = learner.settings.model_dump(mode="json")
         steps = learner.default_steps(scenario) if self.steps is None else self.steps

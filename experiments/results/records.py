@@ -7,22 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from agents.files import write_csv, write_json
-from edgellm_env.env.engine import with_trace
-from edgellm_env.scenario import Scenario, load_scenario
+from edgellm_env.scenario import load_scenario
 from experiments.grid.bounds import EpisodeBound
 from experiments.grid.evaluation import EpisodeResult, PolicyFailure
 from experiments.grid.runner import Contest, failure_texts
 from experiments.results.summary import ESTIMATES, PolicySummary
-
-
-def effective_scenario(name: str, trace: Path | None, slots: int | None) -> Scenario:
-    """Return the scenario with a trace file and an episode length in place of its own, where given.
-
-    Raises:
-        ValueError: no such scenario, it replays no file, or a length that is not allowed.
-    """
-    scenario = with_trace(load_scenario(name), trace)
-    return scenario if slots is None else scenario.with_values({"timing.episode_slots": slots})
 
 
 def write_results(

@@ -29,8 +29,7 @@ def replay(scenario: Scenario, trace: RequestTrace, schedule: IntArray) -> IntAr
     if schedule.shape != (trace.size,):
         raise ValueError(f"schedule: shape {schedule.shape}; expected ({trace.size},) as the trace's requests")
     # A batch that does not fit as a whole is trimmed here, whatever the scenario does with a policy's.
-    trimming = scenario.model_copy(update={"queue": scenario.queue.model_copy(update={"infeasible": "trim"})})
-    dynamics = Dynamics(trimming, 1)
+    dynamics = Dynamics(scenario.with_values({"queue.infeasible": "trim"}), 1)
     dynamics.begin(np.zeros(1, dtype=np.int64), stack_traces([trace]))
     done = np.full(trace.size, -1, dtype=np.int64)
     for slot in range(trace.slots):
