@@ -24,7 +24,7 @@ from experiments.report.recordings import FILE_NAME as RECORDINGS
 from experiments.report.recordings import write_recordings
 from experiments.results.figures import plot_throughput
 from experiments.results.provenance import metadata
-from experiments.results.records import write_results, write_summary
+from experiments.results.records import write_records, write_results
 from experiments.results.summary import PolicySummary, summarise
 from experiments.results.tables import comparison_table, infeasible_texts, statistics_table
 
@@ -106,7 +106,7 @@ class Compare:
             summaries = summarise(contest.rows, bounds=bounds)
             about = self._metadata(scenario, policies, seeds[0])
             write_results(out / "results.json", about, summaries, contest, bounds)
-            write_summary(out / "summary.csv", summaries)
+            write_records(out / "summary.csv", PolicySummary, summaries)
             ledger.forget()
         if summaries:
             self._show(scenario, summaries, out, console)

@@ -32,15 +32,17 @@ from experiments.grid.reproduce_study import (
 from experiments.grid.sweep_runner import play_jobs
 from experiments.pages.claims import Comparison, NodeReduction, Verdict, judge, judge_nodes
 from experiments.pages.page_figures import plot_latencies, plot_throughput_figure, plot_utilisation
-from experiments.pages.reproduce_summary import FigureRecord, Findings, as_document, as_markdown, command
-from experiments.pages.reproduce_tables import (
+from experiments.pages.reproduce_content import (
+    FigureRecord,
+    Findings,
+    as_document,
+    as_markdown,
     latency_quantiles,
-    write_comparisons,
     write_latencies,
     write_measures,
-    write_reductions,
 )
-from experiments.results.provenance import measured_with
+from experiments.results.provenance import command_line, measured_with
+from experiments.results.records import write_records
 from experiments.results.sweep_output import SweepResult
 
 COMPLEXITY, UTILISATION, LATENCIES = "complexity", "utilisation", "latency"
@@ -145,7 +147,7 @@ class _Study:
         )
         by_rate = self._by_name[_THROUGHPUT_NAMES[0]]
         others = [one for measure in MEASURES if measure != THROUGHPUT for one in self._compare(by_rate, measure)]
-        write_comparisons(self._out / "comparisons.csv", [*throughput, *others])
+        write_records(self._out / "comparisons.csv", Comparison, [*throughput, *others], "standing")
         write_json(self._out / "summary.json", as_document(findings))
         write_text(self._out / "summary.md", as_markdown(findings))
         self._console.print(_verdict_table(findings.verdicts))
@@ -204,7 +206,7 @@ class _Study:
             results = [self._sweep(spec) for spec in specs]
             write_measures(table, results, [THROUGHPUT])
             plot_throughput_figure(figure, results, png)
-            measured = [command(self._words(spec)) for spec in specs]
+            measured = [command_line(self._words(spec)) for spec in specs]
         else:
             title = _TITLES[name]
             measured = getattr(self, f"_make_{name}")(title, png, table)
@@ -215,15 +217,15 @@ class _Study:
             str(self._options.out),
         ]
         self._console.print(f"{name}: {time.perf_counter() - began_s:.0f} s")
-        return FigureRecord(name, title, command(["reproduce", "--figures", name, *options]), tuple(measured))
+        return FigureRecord(name, title, command_line(["reproduce", "--figures", name, *options]), tuple(measured))
 
     def _make_complexity(self, title: str, png: Path, table: Path) -> list[str]:
         path = self._out / "complexity.json"
         rows = count_study_nodes(self._size, self._options.seed, path)
         self._reductions = (reductions(rows, BRUTE_FORCE), reductions(rows, FIRST_BATCH))
-        write_reductions(table, [*self._reductions[0], *self._reductions[1]])
+        write_records(table, NodeReduction, [*self._reductions[0], *self._reductions[1]])
         plot_nodes(rows, png)
-        return [command(complexity_words(self._size, self._options.seed, str(path)))]
+        return [command_line(complexity_words(self._size, self._options.seed, str(path)))]
 
     def _make_utilisation(self, title: str, png: Path, table: Path) -> list[str]:
         figure = self._by_name[_THROUGHPUT_NAMES[0]]
@@ -231,7 +233,7 @@ class _Study:
         result = self._sweep(spec)
         write_measures(table, [result], [name for name in MEASURES if name.endswith("_utilisation")] + [LATENCY])
         plot_utilisation(result, title, figure.x_label, png)
-        return [command(self._words(spec))]
+        return [command_line(self._words(spec))]
 
     def _make_latency(self, title: str, png: Path, table: Path) -> list[str]:
         seeds = episode_seeds("test", self._options.seed, self._size.episodes)
@@ -275,7 +277,7 @@ class _Study:
 
     def _sweep(self, spec: SweepSpec) -> SweepResult:
         if spec.name not in self._sweeps:
-            self._sweeps[spec.name] = self._command(spec).run(Console(quiet=True), command(self._words(spec)))
+            self._sweeps[spec.name] = self._command(spec).run(Console(quiet=True), command_line(self._words(spec)))
         return self._sweeps[spec.name]
 
 

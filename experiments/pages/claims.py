@@ -21,7 +21,7 @@ class Comparison:
         measure: what is compared; more is better unless the claim says otherwise.
         ours: DFTSP's mean.
         theirs: the baseline's mean.
-        difference: DFTSP less the baseline, paired by episode; None if there is nothing to compare (nobody was served).
+        difference: DFTSP less the baseline, paired by episode; None if there is nothing to compare.
     """
 
     figure: str
@@ -37,9 +37,7 @@ class Comparison:
         """``above`` or ``below`` where the interval excludes 0, else ``level``; ``not known`` without a difference."""
         if self.difference is None:
             return "not known"
-        low = self.difference.mean if self.difference.low is None else self.difference.low
-        high = self.difference.mean if self.difference.high is None else self.difference.high
-        return "above" if low > 0 else "below" if high < 0 else "level"
+        return {1: "above", -1: "below", 0: "level"}[self.difference.sign]
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,7 @@ class Verdict:
         holds: whether it holds here, at every point.
         finding: how often and by how much, in a sentence.
         exceptions: the points at which it does not hold.
-        in_abstract: whether the abstract makes it for this setting; if not, it is asked beyond.
+        in_abstract: whether the abstract makes it for this setting; if not, it goes beyond.
     """
 
     claim: str

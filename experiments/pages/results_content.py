@@ -102,22 +102,18 @@ def _failures(results: Results) -> dict[str, list[Any]]:
     below, behind = [], []
     for name in results.scenarios:
         scores = results.in_scenario(name)
-        losses = [one for one in scores if one.agent is not None and _high(one.difference_rps) < 0.0]
+        losses = [one for one in scores if one.agent is not None and one.difference_rps.sign < 0]
         below.append((name, [(one.label, one.difference_percent) for one in losses]))
         lookahead = find(scores, LOOKAHEAD)
         if lookahead is not None and name != "paper":  # with independent slots there is nothing to look ahead to
             gains = [(one.label, difference(one, lookahead)) for one in scores if one.trained_on == name]
-            behind.append((name, [(label, gain) for label, gain in gains if (gain.low or 0.0) <= 0.0]))
+            behind.append((name, [(label, gain) for label, gain in gains if gain.sign <= 0]))
     lost = [(run, max(gains) - gains[-1]) for run in results.runs for gains in [gain_percent(run)]]
     return {
         "below": [one for one in below if one[1]],
         "behind": [one for one in behind if one[1]],
         "collapsed": [one for one in lost if one[1] > COLLAPSE_PERCENT],
     }
-
-
-def _high(estimate: Estimate) -> float:
-    return estimate.mean if estimate.high is None else estimate.high
 
 
 def _headroom(results: Results) -> Iterator[dict[str, Any]]:
@@ -169,28 +165,20 @@ def _behaviour(behaviour: Behaviour) -> dict[str, Any]:
     """Return the classes that the agent serves most below and most above DFTSP, of those that are common."""
     requests = np.array(behaviour.requests)
     served, by_dftsp = (np.array(cells, dtype=np.float64) for cells in (behaviour.served, behaviour.served_by_dftsp))
-    more = np.where(requests > 0, served - by_dftsp, np.nan)
-    total = int(requests[np.isfinite(more)].sum())
+    points = 100.0 * np.where(requests > 0, served - by_dftsp, np.nan)
+    total = int(requests[np.isfinite(points)].sum())
+    points[requests < 0.005 * total] = np.nan
+    ends = [] if np.isnan(points).all() else [np.nanargmin(points), np.nanargmax(points)]
+    places = [np.unravel_index(end, points.shape) for end in ends]
     common = [
-        (float(more[place]), int(requests[place]), place)
-        for place in np.ndindex(*more.shape)
-        if np.isfinite(more[place]) and requests[place] >= 0.005 * total
+        {
+            "points": float(points[row, column]),
+            "slots": _class(behaviour.chance_bounds, int(row)),
+            "footprint": _class(behaviour.footprint_bounds, int(column)),
+        }
+        for row, column in places
     ]
-    return {
-        "behaviour": behaviour,
-        "figure": behaviour_figure(behaviour),
-        "total": total,
-        "common": [
-            {
-                "points": 100.0 * points,
-                "slots": _class(behaviour.chance_bounds, place[0]),
-                "footprint": _class(behaviour.footprint_bounds, place[1]),
-            }
-            for points, _, place in (min(common), max(common))
-        ]
-        if common
-        else [],
-    }
+    return {"behaviour": behaviour, "figure": behaviour_figure(behaviour), "total": total, "common": common}
 
 
 def _class(bounds: Sequence[float], place: int) -> str:

@@ -4,6 +4,7 @@ import os
 import platform
 import shlex
 import sys
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
@@ -29,9 +30,9 @@ def package_versions(*more: str) -> dict[str, str]:
     return versions
 
 
-def command_line() -> str:
-    """Return the command that is running."""
-    return shlex.join(["python", "-m", "experiments", *sys.argv[1:]])
+def command_line(words: Sequence[str] | None = None) -> str:
+    """Return these words, or those of the command that is running, as a command line."""
+    return shlex.join(["python", "-m", "experiments", *(sys.argv[1:] if words is None else words)])
 
 
 def machine() -> dict[str, Any]:

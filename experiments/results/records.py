@@ -1,17 +1,18 @@
-"""A comparison's results on disk: JSON with everything, CSV with the summary."""
+"""Results on disk: a comparison's as JSON, records of any kind as CSV."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from agents.files import write_csv, write_json
 from edgellm_env.scenario import load_scenario
 from experiments.grid.bounds import EpisodeBound
 from experiments.grid.evaluation import EpisodeResult, PolicyFailure
 from experiments.grid.runner import Contest, failure_texts
-from experiments.results.summary import ESTIMATES, PolicySummary
+from experiments.results.statistics import PARTS, Estimate, parts_of
+from experiments.results.summary import PolicySummary
 
 
 def write_results(
@@ -58,19 +59,21 @@ def _remarks(document: dict[str, Any]) -> list[str]:
             sum(getattr(bound, side) for bound in bounds) / (episode_s * len(bounds)) for side in ("upper", "lower")
         )
         remarks.append(
-            f"Had all requests been known in advance, nobody could have served more than {upper_rps:.2f} requests/s in "
-            f"these {len(bounds)} episodes; a schedule was found that serves {lower_rps:.2f}."
+            f"Had all requests been known in advance, no schedule could have served more than {upper_rps:.2f} "
+            f"requests/s in these {len(bounds)} episodes; one was found that serves {lower_rps:.2f}."
         )
     return remarks
 
 
-def write_summary(path: Path, summaries: Sequence[PolicySummary]) -> None:
-    """Write ``summary.csv``, a row per policy; an estimate takes three columns."""
-    plain = [field.name for field in fields(PolicySummary) if field.name not in ESTIMATES]
-    parts = ("mean", "low", "high")
-    rows = []
-    for summary in summaries:
-        values = asdict(summary)
-        nested = [values[name] or dict.fromkeys(parts) for name in ESTIMATES]
-        rows.append([*(values[name] for name in plain), *(one[part] for one in nested for part in parts)])
-    write_csv(path, [*plain, *(f"{name}_{part}" for name in ESTIMATES for part in parts)], rows)
+def write_records(path: Path, kind: type, records: Iterable[Any], *properties: str) -> None:
+    """Write a CSV row per record of a dataclass: its fields, ``properties``, and three columns for each estimate."""
+    estimates = [one.name for one in fields(kind) if Estimate in (one.type, *get_args(one.type))]
+    plain = [*(one.name for one in fields(kind) if one.name not in estimates), *properties]
+    rows = (
+        [
+            *(getattr(one, name) for name in plain),
+            *(part for name in estimates for part in parts_of(getattr(one, name))),
+        ]
+        for one in records
+    )
+    write_csv(path, [*plain, *(f"{name}_{part}" for name in estimates for part in PARTS)], rows)

@@ -39,11 +39,25 @@ class Estimate:
     low: float | None
     high: float | None
 
+    @property
+    def sign(self) -> int:
+        """1 where the interval lies above 0, -1 where below, else 0; the mean's sign without an interval."""
+        low, high = (self.mean if bound is None else bound for bound in (self.low, self.high))
+        return 1 if low > 0 else -1 if high < 0 else 0
+
     def as_text(self, decimals: int = 2, sign: bool = False) -> str:
         """Return ``mean [low, high]``."""
         form = f"{'+' if sign else ''}.{decimals}f"
         interval = "" if self.low is None or self.high is None else f" [{self.low:{form}}, {self.high:{form}}]"
         return f"{self.mean:{form}}{interval}"
+
+
+PARTS: Final = ("mean", "low", "high")
+
+
+def parts_of(estimate: Estimate | None) -> tuple[float | None, ...]:
+    """Return an estimate's three numbers, as tables list them; None for each if there is no estimate."""
+    return (None, None, None) if estimate is None else (estimate.mean, estimate.low, estimate.high)
 
 
 def bootstrap(statistic: Statistic, *samples: ArrayLike, seed: int = 0, resamples: int = RESAMPLES) -> Estimate:

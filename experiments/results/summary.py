@@ -23,16 +23,6 @@ REFERENCE = "dftsp"
 ZERO = "random"
 """0 on the normalised scale."""
 
-ESTIMATES = (
-    "throughput_rps",
-    "difference_rps",
-    "throughput_iqm_rps",
-    "improvement_probability",
-    "normalised_score",
-    "bound_share",
-)
-"""Entries of a summary that are estimates with an interval."""
-
 
 @dataclass(frozen=True)
 class PolicySummary:

@@ -21,7 +21,7 @@ def comparison_table(summaries: Sequence[PolicySummary], title: str) -> Table:
 
 
 def statistics_table(summaries: Sequence[PolicySummary]) -> Table:
-    """Return the protocol's other statistics as a table, in the same order; columns that nobody has are left out."""
+    """Return the protocol's other statistics as a table, in the same order; columns that no policy has are left out."""
     table = Table(title_justify="left", caption_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     columns = {
         "interquartile mean": "throughput_iqm_rps",
