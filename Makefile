@@ -2,7 +2,7 @@
 # make demo    train a PPO agent briefly, compare it with every other policy: one table, one plot
 # make test    the whole test suite
 # make lint    style and types
-# make pages   rewrite docs/scenarios.md from the scenarios and the stored census
+# make pages   rewrite docs/scenarios.md and docs/results.md from the scenarios, the stored census and the stored results
 
 PYTHON ?= $(firstword $(foreach name,python3.11 python3 python3.12 python3.13,$(shell command -v $(name))))
 PIP_ARGS ?=
@@ -44,3 +44,4 @@ lint: setup
 
 pages: setup
 	@$(BIN)/python -m experiments scenario-pages
+	@$(BIN)/python -m experiments results-page
