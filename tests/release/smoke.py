@@ -65,9 +65,8 @@ def main() -> None:
             environment.close()
             environments.close()
             count += 1
-    print(
-        f"{count} pairs of id and scenario made and stepped; python {sys.version.split()[0]}, gymnasium {gym.__version__}"
-    )
+    versions = f"python {sys.version.split()[0]}, gymnasium {gym.__version__}"
+    print(f"{count} pairs of id and scenario made and stepped; {versions}")
 
 
 if __name__ == "__main__":
