@@ -2,25 +2,28 @@
 
 import os
 import tempfile
-import time
 import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
+from unittest.mock import patch
 
 import gymnasium as gym
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from agents.files import require_place, write_json
-from agents.optimal import Dftsp
+from agents.files import require_place
 from agents.seeds import episode_seeds
 from edgellm_env.env.single import EdgeLLMEnv
-from edgellm_env.scenario import Scenario, load_scenario
+from edgellm_env.solvers import solve_dftsp
+from experiments.benchmarks.reporting import plain_table, report
+from experiments.benchmarks.throughput import Stepper, timed
 from experiments.datasets.collect import Collect
 from experiments.extras import MissingExtraError, require
 from experiments.results.provenance import measured_with
+
 
 OURS: Final = "collect"
 THEIRS: Final = "minari.DataCollector"
@@ -28,23 +31,14 @@ THEIRS: Final = "minari.DataCollector"
 
 @dataclass(frozen=True)
 class CollectSpeed:
-    """How fast one way to collect is.
-
-    Args:
-        way: its name.
-        processes: that work on it.
-        transitions: collected.
-        wall_s: from the start to the finished dataset.
-        cpu_s: of all its processes.
-        transitions_per_s: transitions / wall_s.
-    """
+    """How fast one way to collect is."""
 
     way: str
-    processes: int
-    transitions: int
-    wall_s: float
-    cpu_s: float
-    transitions_per_s: float
+    processes: int  # that work on it
+    transitions: int  # collected
+    wall_s: float  # from the start to the finished dataset
+    cpu_s: float  # of all its processes
+    transitions_per_s: float  # transitions / wall_s
 
 
 @dataclass(frozen=True)
@@ -74,87 +68,54 @@ class BenchmarkCollect:
         """
         require_place(self.out)
         minari = require("minari", "datasets")
-        try:
-            require("jax", "datasets")
-        except MissingExtraError as error:
-            raise MissingExtraError(
-                "jax is not installed; DataCollector needs it: pip install 'minari[create]'"
-            ) from error
+        if find_spec("jax") is None:
+            raise MissingExtraError("jax is not installed; DataCollector needs it: pip install 'minari[create]'")
         scenario = load_scenario(self.scenario).with_slots(self.slots)
         seeds = episode_seeds("train", self.seed, self.collector_episodes)
         about = measured_with("minari", "h5py", "jax")
         workers = self.workers or len(os.sched_getaffinity(0))
+        steps = scenario.timing.episode_slots
         with tempfile.TemporaryDirectory() as folder:
-            rows = [self._ours(Path(folder), workers, console), _theirs(minari, scenario, seeds, Path(folder))]
-        console.print(_table(rows, scenario.name))
-        if self.out is not None:
-            write_json(self.out, {"metadata": about, "scenario": scenario.name, "rows": [asdict(row) for row in rows]})
+            command = Collect(
+                scenario=self.scenario,
+                episodes=self.episodes,
+                seed=self.seed,
+                slots=self.slots,
+                workers=workers,
+                out=Path(folder),
+                dataset_id="benchmark/ours-v0",
+            )
+            rows = [_speed(OURS, workers, self.episodes * steps, lambda: command.run(console))]
+            with patch.dict(os.environ, MINARI_DATASETS_PATH=folder), warnings.catch_warnings():
+                # It warns about every piece of metadata that is not given.
+                warnings.simplefilter("ignore")
+                env = gym.make("EdgeLLM/Batch-v0", scenario=scenario.model_dump(mode="json"))
+                collector = minari.DataCollector(env, record_infos=True)
+                rows.append(_speed(THEIRS, 1, len(seeds) * steps, lambda: _record(collector, seeds, steps)))
+                collector.close()
+        document = {"metadata": about, "scenario": scenario.name, "rows": [asdict(row) for row in rows]}
+        report(console, self.out, document, _table(rows, scenario.name))
         return rows
 
-    def _ours(self, folder: Path, workers: int, console: Console) -> CollectSpeed:
-        command = Collect(
-            scenario=self.scenario,
-            episodes=self.episodes,
-            seed=self.seed,
-            slots=self.slots,
-            workers=workers,
-            out=folder,
-            dataset_id="benchmark/ours-v0",
-        )
-        began_s, began_cpu_s = time.perf_counter(), _cpu_s()
-        command.run(console)
-        wall_s, cpu_s = time.perf_counter() - began_s, _cpu_s() - began_cpu_s
-        steps = self.episodes * load_scenario(self.scenario).with_slots(self.slots).timing.episode_slots
-        return CollectSpeed(OURS, workers, steps, wall_s, cpu_s, steps / wall_s)
 
-
-def _theirs(minari: Any, scenario: Scenario, seeds: list[int], folder: Path) -> CollectSpeed:
-    before = os.environ.get("MINARI_DATASETS_PATH")
-    os.environ["MINARI_DATASETS_PATH"] = str(folder)
-    try:
-        with warnings.catch_warnings():
-            # It warns about every piece of metadata that is not given.
-            warnings.simplefilter("ignore")
-            return _record_with_collector(minari, scenario, seeds)
-    finally:
-        if before is None:
-            del os.environ["MINARI_DATASETS_PATH"]
-        else:
-            os.environ["MINARI_DATASETS_PATH"] = before
-
-
-def _record_with_collector(minari: Any, scenario: Scenario, seeds: list[int]) -> CollectSpeed:
-    expert, steps = Dftsp(), 0
-    settings = scenario.model_dump(mode="json")
-    collector = minari.DataCollector(gym.make("EdgeLLM/Batch-v0", scenario=settings), record_infos=True)
-    base = collector.unwrapped
-    assert isinstance(base, EdgeLLMEnv)
-    began_s, began_cpu_s = time.perf_counter(), _cpu_s()
-    for seed in seeds:
-        collector.reset(seed=seed)
-        truncated = False
-        while not truncated:
-            _, _, _, truncated, _ = collector.step(base.to_action(expert.select(base.slot_view())))
-            steps += 1
+def _record(collector: Any, seeds: Sequence[int], steps: int) -> None:
+    env = collector.unwrapped
+    assert isinstance(env, EdgeLLMEnv)
+    best = Stepper(collector, lambda info: env.to_action(solve_dftsp(env.slot_problem()).selection), "slots", seeds)
+    best.step_for(len(seeds) * steps)
     collector.create_dataset("benchmark/theirs-v0")
-    wall_s, cpu_s = time.perf_counter() - began_s, _cpu_s() - began_cpu_s
-    collector.close()
-    return CollectSpeed(THEIRS, 1, steps, wall_s, cpu_s, steps / wall_s)
 
 
-def _cpu_s() -> float:
-    """CPU time of this process and of its children that have ended."""
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
+def _speed(way: str, processes: int, transitions: int, collect: Callable[[], object]) -> CollectSpeed:
+    _, wall_s, cpu_s = timed(collect)
+    return CollectSpeed(way, processes, transitions, wall_s, cpu_s, transitions / wall_s)
 
 
-def _table(rows: list[CollectSpeed], scenario: str) -> Table:
-    table = Table(title=f"DFTSP's episodes of {scenario}, start to finished dataset", box=SIMPLE_HEAD)
-    table.add_column("way", no_wrap=True)
-    for heading in ("processes", "transitions", "seconds", "CPU seconds", "transitions/s", "transitions/CPU s"):
-        table.add_column(heading, justify="right")
-    for row in rows:
-        table.add_row(
+def _table(rows: Sequence[CollectSpeed], scenario: str) -> Table:
+    ratio = rows[0].transitions_per_s / rows[1].transitions_per_s
+    headings = ("processes", "transitions", "seconds", "CPU seconds", "transitions/s", "transitions/CPU s")
+    block = [
+        (
             row.way,
             str(row.processes),
             f"{row.transitions:,}",
@@ -163,6 +124,7 @@ def _table(rows: list[CollectSpeed], scenario: str) -> Table:
             f"{row.transitions_per_s:,.0f}",
             f"{row.transitions / row.cpu_s:,.0f}",
         )
-    ratio = rows[0].transitions_per_s / rows[1].transitions_per_s
-    table.caption = f"{OURS} is {ratio:.1f} times as fast."
-    return table
+        for row in rows
+    ]
+    title = f"DFTSP's episodes of {scenario}, start to finished dataset"
+    return plain_table(title, f"{OURS} is {ratio:.1f} times as fast.", ("way",), headings, [block])

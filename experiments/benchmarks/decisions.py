@@ -1,76 +1,47 @@
 """``benchmark decisions``: how long learned agents and DFTSP take to decide many slots at once, in the same run."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import partial
+from itertools import groupby
 from pathlib import Path
-from typing import Any, Final, Protocol, runtime_checkable
+from typing import Final
 
-import gymnasium as gym
-import numpy as np
-from numpy.typing import NDArray
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
-from agents.files import require_place, write_json
-from agents.optimal import dftsp_batches
-from agents.policy import Policy
+from agents.files import require_place
+from agents.optimal import Dftsp, Exact
+from agents.policy import BATCH, CallablePolicy, Policy
 from agents.registry import build_policies
+from agents.rollout import make_engine, policy_generator, rollout
 from agents.seeds import episode_seeds
 from agents.shipping import shipped_agents
-from edgellm_env.arrays import BoolArray
-from edgellm_env.env.observation import Observation
-from edgellm_env.env.vector import EdgeLLMVectorEnv
-from edgellm_env.node.nodes import Dynamics
+from edgellm_env.env.engine import Engine
+from edgellm_env.env.slots import Slots
 from edgellm_env.scenario import load_scenario
-from edgellm_env.solvers import solve_exact_batch
-from experiments.benchmarks.met_slots import settling_slots
+from experiments.benchmarks.met_slots import Meeting
+from experiments.benchmarks.reporting import plain_table, report, require_arguments
 from experiments.benchmarks.throughput import Subject, Throughput, measure
 from experiments.results.provenance import measured_with
-from experiments.results.summary import REFERENCE
 
+DFTSP: Final = Dftsp.name
 FAST: Final = "largest batch, fast solver"
-_UNIT: Final = "decisions"
 _QUICK_ENVIRONMENTS: Final = 8
-_LATEST_SLOT: Final = 60
-
-
-@runtime_checkable
-class Batched(Policy, Protocol):
-    """A policy that decides many slots at once."""
-
-    def batches(self, observation: Observation, dynamics: Dynamics) -> BoolArray:
-        """Return (E, N) batches."""
 
 
 @dataclass(frozen=True)
 class DecisionTime:
-    """How long a decision takes when many are taken at once.
+    """How long a decision takes when many are taken at once."""
 
-    Args:
-        scenario: where the slots were met.
-        policy: who decides.
-        environments: how many slots in a call.
-        mean_waiting: requests in a slot, in the mean.
-        microseconds: per decision, elapsed; median of the repeats.
-        low_microseconds: the fastest repeat.
-        high_microseconds: the slowest repeat.
-        cpu_microseconds: per decision, processor time of all threads together.
-        times_as_fast: as DFTSP on the same slots, by processor time.
-    """
-
-    scenario: str
+    scenario: str  # where the slots were met
     policy: str
-    environments: int
-    mean_waiting: float
-    microseconds: float
-    low_microseconds: float
-    high_microseconds: float
-    cpu_microseconds: float
-    times_as_fast: float
+    environments: int  # slots in a call
+    mean_waiting: float  # requests in a slot
+    microseconds: float  # per decision, elapsed; median of the repeats
+    low_microseconds: float  # the fastest repeat
+    high_microseconds: float  # the slowest repeat
+    cpu_microseconds: float  # per decision, processor time of all threads together
+    times_as_fast: float  # as DFTSP on the same slots, by processor time
 
 
 @dataclass(frozen=True)
@@ -80,7 +51,7 @@ class BenchmarkDecisions:
     scenario: list[str] = field(default_factory=lambda: ["light", "balanced", "memory", "patient"])
     """Shipped scenarios."""
     policies: list[str] = field(default_factory=list)
-    """Learned agents, as in compare; those shipped for each scenario unless given."""
+    """Policies, as in compare; the learned agents shipped for each scenario unless given."""
     environments: int = 1024
     """Slots that are decided in a call, each of an environment of its own."""
     repeats: int = 7
@@ -100,70 +71,61 @@ class BenchmarkDecisions:
         Raises:
             ValueError: an argument that can't be used; nothing has been measured then.
         """
-        for name in ("environments", "repeats"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: {getattr(self, name)}; expected at least 1")
-        if not 0.0 <= self.seconds < math.inf:
-            raise ValueError(f"seconds: {self.seconds}; expected a finite number of 0 or more")
-        agents = {name: self._agents(name) for name in self.scenario}
+        require_arguments(self.seconds, environments=self.environments, repeats=self.repeats)
+        policies = {name: self._policies(name) for name in self.scenario}
         require_place(self.out)
-        about = measured_with()
-        rows = []
-        with Progress(console=console, transient=True) as progress:
-            for name, batched in agents.items():
-                task = progress.add_task(f"{name}: meeting slots", total=None)
-
-                def report(subject: Subject, task: Any = task) -> None:
-                    progress.update(task, description=f"{subject.group}: {subject.name}")
-
-                rows += self._measure(name, batched, report)
-                progress.remove_task(task)
-        if self.out is not None:
-            write_json(self.out, {"metadata": {**about, "quick": self.quick}, "rows": [asdict(row) for row in rows]})
-        console.print(decision_table(rows))
-        if self.out is not None:
-            console.print(f"Rows: {self.out}")
+        about = {**measured_with(), "quick": self.quick}
+        size = min(self.environments, _QUICK_ENVIRONMENTS) if self.quick else self.environments
+        repeats, seconds = (1, 0.0) if self.quick else (self.repeats, self.seconds)
+        rows: list[DecisionTime] = []
+        with console.status("") as status:
+            for name, built in policies.items():
+                status.update(f"{name}: meeting slots")
+                engine = met_engine(name, size, self.seed)
+                subjects = [Subject(name, who, "vector", size, decider(one, engine)) for who, one in built.items()]
+                measured = measure(subjects, repeats, seconds, lambda one: status.update(f"{one.group}: {one.name}"))
+                rows += decision_times(measured, float(engine.dynamics.node["waiting"].mean()))
+        document = {"metadata": about, "rows": [asdict(row) for row in rows]}
+        report(console, self.out, document, decision_table(rows))
         return rows
 
-    def _agents(self, name: str) -> list[Batched]:
-        scenario = load_scenario(name)
+    def _policies(self, name: str) -> dict[str, Policy]:
         specs = self.policies or [spec for spec in shipped_agents() if spec.partition(":")[2] == name]
         if not specs:
             raise ValueError(f"policies: none given, and no agent is shipped for {name!r}")
-        built = build_policies(specs, scenario)
-        batched = [policy for policy in built if isinstance(policy, Batched)]
-        if len(batched) != len(built):
-            others = [policy.name for policy in built if not isinstance(policy, Batched)]
-            raise ValueError(f"policies: {', '.join(others)} can't decide many slots at once; expected learned agents")
-        return batched
-
-    def _measure(self, name: str, agents: Sequence[Batched], report: Callable[[Subject], None]) -> list[DecisionTime]:
-        size = min(self.environments, _QUICK_ENVIRONMENTS) if self.quick else self.environments
-        dynamics, observation = met_slots(name, size, self.seed)
-        deciders: dict[str, Callable[[], NDArray[Any]]] = {
-            REFERENCE: partial(dftsp_batches, dynamics),
-            FAST: lambda: solve_exact_batch(**dynamics.problem_arrays()).selection,
-        }
-        deciders |= {agent.name: partial(agent.batches, observation, dynamics) for agent in agents}
-        subjects = [Subject(name, who, "vector", size, _counted(decide, size)) for who, decide in deciders.items()]
-        repeats, seconds = (1, 0.0) if self.quick else (self.repeats, self.seconds)
-        return decision_times(measure(subjects, repeats, seconds, report), float(dynamics.node["waiting"].mean()))
+        built = build_policies(specs, load_scenario(name))
+        others = [policy.name for policy in built if isinstance(policy, CallablePolicy)]
+        if others:
+            raise ValueError(f"policies: {', '.join(others)} takes single actions; expected policies that decide slots")
+        return {DFTSP: Dftsp(), FAST: Exact(), **{policy.name: policy for policy in built}}
 
 
-def met_slots(name: str, size: int, seed: int) -> tuple[Dynamics, Observation]:
-    """Return ``size`` slots as DFTSP meets them past an episode's empty start, each in an episode of its own."""
+def met_engine(name: str, size: int, seed: int) -> Engine:
+    """Return ``size`` environments in a slot past an episode's empty start, as DFTSP meets it in an episode of each."""
     scenario = load_scenario(name)
-    envs = gym.make_vec("EdgeLLM/Batch-v0", num_envs=size, scenario=scenario).unwrapped
-    assert isinstance(envs, EdgeLLMVectorEnv)
-    observation, _ = envs.reset(seed=list(episode_seeds("validation", seed, size)))
-    for _ in range(min(settling_slots(scenario), _LATEST_SLOT, scenario.timing.episode_slots - 1)):
-        observation, *_ = envs.step(dftsp_batches(envs.dynamics))
-    return envs.dynamics, observation
+    engine = make_engine(scenario, BATCH, size)
+    rollout(Dftsp(), scenario, episode_seeds("validation", seed, size), [Meeting(wanted=1)], engine=engine)
+    return engine
+
+
+def decider(policy: Policy, engine: Engine) -> Callable[[], dict[str, int]]:
+    """Return a function that lets ``policy`` decide the current slots of ``engine``, anew each time."""
+    policy.begin(engine.scenario, engine.dynamics.num_envs)
+    rngs = [policy_generator(int(seed)) for seed in engine.episode_seed]
+    observation = Slots(engine).observation
+
+    def play() -> dict[str, int]:
+        slots = Slots(engine)
+        slots.observation = observation  # environments make it anyway
+        policy.decide(slots, rngs)
+        return {"decisions": slots.size}
+
+    return play
 
 
 def decision_times(rows: Sequence[Throughput], mean_waiting: float) -> list[DecisionTime]:
     """Return decision times from decisions a second; DFTSP is among them."""
-    reference = next(row for row in rows if row.name == REFERENCE)
+    reference = next(row for row in rows if row.name == DFTSP)
     return [
         DecisionTime(
             scenario=row.group,
@@ -182,35 +144,17 @@ def decision_times(rows: Sequence[Throughput], mean_waiting: float) -> list[Deci
 
 def decision_table(rows: Sequence[DecisionTime]) -> Table:
     """Return the measurement as a table, a block for each scenario."""
-    table = Table(
-        title="Decisions, many at once", title_justify="left", caption_justify="left", box=SIMPLE_HEAD, pad_edge=False
-    )
-    table.caption = (
+    caption = (
         "Microseconds a decision: median of the repeats and their extremes; processor time of all threads together. "
         "The slots are the same for all, as DFTSP meets them.\nDFTSP reads the nodes' state, agents the observation "
         "that the environment makes of it anyway."
     )
-    for heading in ("scenario", "policy"):
-        table.add_column(heading, no_wrap=True)
-    for heading in ("slots", "waiting", "µs", "lowest", "highest", "CPU µs", "times as fast"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for place, row in enumerate(rows):
-        times = (row.microseconds, row.low_microseconds, row.high_microseconds, row.cpu_microseconds)
-        table.add_row(
-            row.scenario,
-            row.policy,
-            str(row.environments),
-            f"{row.mean_waiting:.1f}",
-            *(f"{value:,.1f}" for value in times),
-            f"{row.times_as_fast:.2f}",
-            end_section=place + 1 < len(rows) and rows[place + 1].scenario != row.scenario,
-        )
-    return table
+    numbers = ("slots", "waiting", "µs", "lowest", "highest", "CPU µs", "times as fast")
+    blocks = [[_cells(row) for row in block] for _, block in groupby(rows, key=lambda row: row.scenario)]
+    return plain_table("Decisions, many at once", caption, ("scenario", "policy"), numbers, blocks)
 
 
-def _counted(decide: Callable[[], NDArray[Any]], size: int) -> Callable[[], dict[str, int]]:
-    def play() -> dict[str, int]:
-        assert np.asarray(decide()).shape[0] == size
-        return {_UNIT: size}
-
-    return play
+def _cells(row: DecisionTime) -> list[str]:
+    times = (row.microseconds, row.low_microseconds, row.high_microseconds, row.cpu_microseconds)
+    cells = [row.scenario, row.policy, str(row.environments), f"{row.mean_waiting:.1f}"]
+    return [*cells, *(f"{value:,.1f}" for value in times), f"{row.times_as_fast:.2f}"]

@@ -1,26 +1,41 @@
 """``benchmark env``: how fast the environments and training on them are, with peers, all in one run."""
 
-import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from pathlib import Path
+from typing import Any, Final
 
+import gymnasium as gym
 import numpy as np
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
-from agents.files import require_place, write_json
+from agents.files import require_place
 from edgellm_env import ENVIRONMENT_IDS
-from experiments.benchmarks.throughput import Subject, Throughput, measure
-from experiments.benchmarks.throughput_environments import GROWTH, PPO_SETTINGS, TRAINING, environment, growth, training
-from experiments.benchmarks.throughput_peers import PACKAGES, peers
+from edgellm_env.wrappers import FlattenObservation, vector_wrappers
+from experiments.benchmarks.peers import CARTPOLE, PACKAGES, peers
+from experiments.benchmarks.reporting import plain_table, report, require_arguments
+from experiments.benchmarks.throughput import SelectStepper, Subject, Throughput, measure, stepper
 from experiments.results.provenance import measured_with
 
-GROWTH_IDS = ("EdgeLLM/Batch-v0", "EdgeLLM/Rank-v0")
-_CAPACITIES = (32, 64, 128, 256, 512)
+ENVIRONMENTS, GROWTH, TRAINING = "environments", "time per slot", "training"
+GROWTH_IDS: Final = ("EdgeLLM/Batch-v0", "EdgeLLM/Rank-v0")
+PPO_SETTINGS: Final[dict[str, Any]] = {
+    "n_steps": 16,
+    "batch_size": 4096,
+    "n_epochs": 1,
+    "learning_rate": 1e-3,
+    "gamma": 0.5,
+    "gae_lambda": 0.8,
+    "policy_kwargs": {"net_arch": [64, 64]},
+}
+"""Hyper-parameters of the training measured: fresh slots are cheap here, so each is used once."""
+
+_CAPACITIES: Final = (32, 64, 128, 256, 512)
+_GROWTH_ENVIRONMENTS: Final = 16  # few enough for the processor's cache at every N: memory is not what is measured
+_ARRIVALS_PER_PLACE: Final = 1.5  # requests/s per place of the queue, that wait 1 to 4 s: enough to keep it full
 
 
 @dataclass(frozen=True)
@@ -50,47 +65,32 @@ class BenchmarkEnv:
         Raises:
             ValueError: an argument that can't be used; nothing has been measured then.
         """
-        for name, least in (("repeats", 1), ("torch_threads", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name.replace('_', '-')}: {getattr(self, name)}; expected at least {least}")
-        if not 0.0 <= self.seconds < math.inf:
-            raise ValueError(f"seconds: {self.seconds}; expected a finite number of 0 or more")
+        require_arguments(self.seconds, repeats=self.repeats, torch_threads=self.torch_threads)
         if not self.sizes or min(self.sizes) < 1:
             raise ValueError(f"sizes: {self.sizes}; expected numbers of at least 1")
         require_place(self.out)
         about = measured_with("sb3-contrib", "jax", *PACKAGES)
+        about |= {"scenario": self.scenario, "torch_threads": self.torch_threads, "quick": self.quick}
         repeats, seconds = (1, 0.0) if self.quick else (self.repeats, self.seconds)
-        with Progress(console=console, transient=True) as progress, _torch_threads(self.torch_threads):
-            task = progress.add_task("getting ready", total=None)
+        import torch  # noqa: PLC0415 - takes seconds to import
+
+        with console.status("getting ready") as status, ExitStack() as after:
+            after.callback(torch.set_num_threads, torch.get_num_threads())
+            torch.set_num_threads(self.torch_threads)
             subjects, notes = self._subjects()
-            progress.update(task, total=len(subjects) * (repeats + 1), completed=-1)
-
-            def report(subject: Subject) -> None:
-                progress.update(task, advance=1, description=f"{subject.name} {subject.mode} {subject.environments}")
-
-            rows = measure(subjects, repeats, seconds, report)
+            rows = measure(
+                subjects, repeats, seconds, lambda one: status.update(f"{one.name} {one.mode} {one.environments}")
+            )
         exponents = {name: growth_exponent(rows, name) for name in GROWTH_IDS}
-        if self.out is not None:
-            document = {
-                "metadata": {
-                    **about,
-                    "scenario": self.scenario,
-                    "torch_threads": self.torch_threads,
-                    "quick": self.quick,
-                },
-                "training": PPO_SETTINGS,
-                "growth_exponents": exponents,
-                "notes": notes,
-                "rows": [asdict(row) for row in rows],
-            }
-            write_json(self.out, document)
-        console.print(throughput_table(rows))
-        for name, exponent in exponents.items():
-            console.print(f"{name}: the time of a slot grows as N^{exponent:.2f}.")
-        for note in notes:
-            console.print(note, markup=False)
-        if self.out is not None:
-            console.print(f"Rows: {self.out}")
+        document = {
+            "metadata": about,
+            "training": PPO_SETTINGS,
+            "growth_exponents": exponents,
+            "notes": notes,
+            "rows": [asdict(row) for row in rows],
+        }
+        growing = [f"{name}: the time of a slot grows as N^{exponent:.2f}." for name, exponent in exponents.items()]
+        report(console, self.out, document, throughput_table(rows), *growing, *notes)
         return rows
 
     def _subjects(self) -> tuple[list[Subject], list[str]]:
@@ -103,58 +103,116 @@ class BenchmarkEnv:
         ]
         subjects += [growth(name, capacity) for name in GROWTH_IDS for capacity in capacities]
         if self.training:
-            most, n_steps = max(sizes), 4 if self.quick else None
+            most, n_steps = max(sizes), 4 if self.quick else PPO_SETTINGS["n_steps"]
             subjects += [
-                training(most, adapter=True, n_steps=n_steps),
-                training(most, adapter=True, k=16, n_steps=n_steps),
-                training(most, adapter=False, n_steps=n_steps),
+                training(most, n_steps, adapter=True),
+                training(most, n_steps, adapter=True, k=16),
+                training(most, n_steps, adapter=False),
             ]
         others, notes = peers(sizes)
         return subjects + others, notes
 
 
+def environment(environment_id: str, environments: int, scenario: str | None) -> Subject:
+    """Return an environment that is driven with actions drawn beforehand; Select's are the first legal ones.
+
+    Args:
+        environment_id: its registered id.
+        environments: how many, 0 for ``gym.make``.
+        scenario: shipped name, or None for the id's own.
+    """
+    arguments: dict[str, Any] = {} if scenario is None else {"scenario": scenario}
+    env = (
+        gym.make_vec(environment_id, num_envs=environments, **arguments)
+        if environments
+        else gym.make(environment_id, **arguments)
+    )
+    driven = SelectStepper(env) if "Select" in environment_id else stepper(env, "slots")
+    mode = "vector" if environments else "single"
+    return Subject(ENVIRONMENTS, environment_id, mode, max(1, environments), driven.step_for)
+
+
+def growth(environment_id: str, capacity: int) -> Subject:
+    """Return an environment of the scenario ``light`` whose queue of ``capacity`` is always full."""
+    overrides = {
+        "queue.capacity": capacity,
+        "workload.arrival_rate_rps": _ARRIVALS_PER_PLACE * capacity,
+        "timing.episode_slots": 100,
+    }
+    vector = gym.make_vec(environment_id, num_envs=_GROWTH_ENVIRONMENTS, scenario="light", overrides=overrides)
+    name = f"{environment_id}, N = {capacity}"
+    return Subject(GROWTH, name, "vector", _GROWTH_ENVIRONMENTS, stepper(vector, "slots").step_for)
+
+
+def training(environments: int, n_steps: int, adapter: bool, k: int | None = None) -> Subject:
+    """Return PPO of stable-baselines3 on ``EdgeLLM/Batch-v0``, scenario ``light``, with flat observations.
+
+    Args:
+        environments: how many.
+        n_steps: slots per rollout.
+        adapter: through :class:`~edgellm_env.wrappers.sb3.SB3VecEnv`, or else ``DummyVecEnv``.
+        k: the most urgent requests that the adapter's show; all unless given.
+    """
+    # PyTorch takes seconds to import; the other commands do without.
+    from stable_baselines3 import PPO  # noqa: PLC0415
+    from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv  # noqa: PLC0415
+
+    from edgellm_env.wrappers.sb3 import SB3VecEnv  # noqa: PLC0415
+
+    env: VecEnv
+    if adapter:
+        vector = gym.make_vec("EdgeLLM/Batch-v0", num_envs=environments, scenario="light")
+        shown = vector if k is None else vector_wrappers.MostUrgent(vector, k)
+        env = SB3VecEnv(vector_wrappers.FlattenObservation(shown))
+    else:
+        env = DummyVecEnv([lambda: FlattenObservation(gym.make("EdgeLLM/Batch-v0", scenario="light"))] * environments)
+    rollout = environments * n_steps
+    settings = PPO_SETTINGS | {"n_steps": n_steps, "batch_size": min(PPO_SETTINGS["batch_size"], rollout)}
+    model = PPO("MlpPolicy", env, device="cpu", seed=0, **settings)
+
+    def play() -> dict[str, int]:
+        model.learn(rollout, reset_num_timesteps=False)
+        return {"slots": rollout}
+
+    name = "PPO" if k is None else f"PPO, {k} most urgent"
+    return Subject(TRAINING, name, "SB3VecEnv" if adapter else "DummyVecEnv", environments, play)
+
+
 def growth_exponent(rows: Sequence[Throughput], environment_id: str) -> float:
     """Return the exponent e of the best fit of processor time per slot by c·N^e over queues of N, always full."""
-    own = [row for row in rows if row.group == GROWTH and row.name.startswith(environment_id)]
-    lengths = [float(row.name.rpartition("= ")[2]) for row in own]
-    return float(np.polyfit(np.log(lengths), -np.log([row.per_cpu_s for row in own]), deg=1)[0])
+    points = [
+        (float(row.name.rpartition("= ")[2]), 1.0 / row.per_cpu_s)
+        for row in rows
+        if row.group == GROWTH and row.name.startswith(environment_id)
+    ]
+    return float(np.polyfit(*np.log(points).T, 1)[0])
+
+
+def times_as_fast(row: Throughput, rows: Sequence[Throughput]) -> float | None:
+    """Return how many times as fast as its reference a row is, by processor time; None where it has none.
+
+    Training is measured against ``DummyVecEnv``, stepping against as many CartPoles, driven in the same way.
+    """
+    training = [one for one in rows if (one.group, one.mode) == (TRAINING, "DummyVecEnv")]
+    stepping = [one for one in rows if (one.name, one.mode, one.environments) == (CARTPOLE, row.mode, row.environments)]
+    references = {TRAINING: training, GROWTH: []}.get(row.group, stepping)
+    return row.per_cpu_s / references[0].per_cpu_s if references else None
 
 
 def throughput_table(rows: Sequence[Throughput]) -> Table:
     """Return the measurement as a table, a block for each group."""
-    table = Table(title="Throughput", title_justify="left", caption_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    table.caption = (
+    caption = (
         "Median of the repeats, and their extremes; resets of ended episodes included. Per CPU s: all threads "
         "together.\nActions drawn beforehand; Select: the first legal one. Training: rollouts and updates, as in "
-        "learn()."
+        "learn().\nTimes as fast, by CPU time: training as through DummyVecEnv, all else as as many CartPoles."
     )
-    table.add_column("", no_wrap=True, max_width=32, overflow="ellipsis")
-    table.add_column("mode", no_wrap=True)
-    for heading in ("envs", "unit", "per second", "lowest", "highest", "per CPU s"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for place, row in enumerate(rows):
-        table.add_row(
-            row.name,
-            row.mode,
-            str(row.environments),
-            row.unit,
-            *(f"{value:,.0f}" for value in (row.median_per_s, row.low_per_s, row.high_per_s, row.per_cpu_s)),
-            end_section=place + 1 < len(rows) and rows[place + 1].group != row.group,
-        )
-    dummy = [row for row in rows if row.group == TRAINING and row.mode == "DummyVecEnv"]
-    for row in rows:
-        if dummy and row.group == TRAINING and row.name == dummy[0].name and row.mode != dummy[0].mode:
-            table.caption += f"\n{row.mode} trains {row.median_per_s / dummy[0].median_per_s:.1f} times as fast."
-    return table
+    blocks = [[_cells(row, rows) for row in block] for _, block in groupby(rows, key=lambda row: row.group)]
+    numbers = ("envs", "unit", "per second", "lowest", "highest", "per CPU s", "times as fast")
+    return plain_table("Throughput", caption, ("", "mode"), numbers, blocks)
 
 
-@contextmanager
-def _torch_threads(threads: int) -> Iterator[None]:
-    import torch  # noqa: PLC0415 - takes seconds to import
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+def _cells(row: Throughput, rows: Sequence[Throughput]) -> list[str]:
+    rates = (row.median_per_s, row.low_per_s, row.high_per_s, row.per_cpu_s)
+    ratio = times_as_fast(row, rows)
+    cells = [row.name, row.mode, str(row.environments), row.unit, *(f"{rate:,.0f}" for rate in rates)]
+    return [*cells, "" if ratio is None else f"{ratio:.3g}"]

@@ -1,128 +1,122 @@
 """Slots as DFTSP meets them: at a given arrival rate, or at the rate at which a given number of requests wait."""
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from itertools import chain, repeat
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
 
-from edgellm_env.arrays import BoolArray
+from agents.optimal import Exact
+from agents.policy import Decision, Generators, Policy
+from agents.rollout import EndRollout, Observer, Step, rollout
+from edgellm_env.env.engine import Engine
+from edgellm_env.env.slots import Slots
 from edgellm_env.scenario import Scenario
 from edgellm_env.slot.problem import SlotProblem
-from edgellm_env.solvers import solve_dftsp, solve_exact
-from experiments.grid.evaluation import make_environment
+from edgellm_env.solvers import solve_dftsp_batch
 
-MOST_REQUESTS = 1024
-_COUNTED_SLOTS = 40  # of an episode that looks how many wait at some rate
-_EPISODE_SLOTS = 200
-_PLAYED_PER_SLOT = 1000  # slots looked at for each slot wanted before the search for exact sizes is given up
-_LONG_SEARCH_NODES = 5_000_000  # a tenth of a second; slots of 256 rarely take a fifth of it
-_MOST_DOUBLINGS = 14
-_BISECTIONS = 8
+_COUNTED_SLOTS: Final = 40  # of an episode that looks how many wait at some rate
+_EPISODE_SLOTS: Final = 200
+_PLAYED_PER_SLOT: Final = 1000  # slots played for each slot wanted before the search for exact sizes is given up
+_LONG_SEARCH_NODES: Final = 5_000_000  # a tenth of a second; slots of 256 rarely take a fifth of it
+_MOST_DOUBLINGS: Final = 14
+_BISECTIONS: Final = 8
 
 
-@dataclass(frozen=True, eq=False)
-class MetSlots:
-    """Slots in which the same number of requests wait.
+class MetSlots(NamedTuple):
+    """Slots in which the same number of requests wait."""
+
+    requests: int  # waiting in each
+    problems: tuple[SlotProblem, ...]  # in the order met
+    arrival_rate_rps: float  # at which they were met
+    played: int  # slots that were played for them
+
+
+class _BriefDftsp(Policy):
+    """DFTSP; where its search is long, the fast solver picks an equally large batch."""
+
+    name = "dftsp"
+
+    def decide(self, slots: Slots, rngs: Generators) -> Decision:
+        """Return the batches."""
+        answer = solve_dftsp_batch(slots.problems, _LONG_SEARCH_NODES)
+        return Decision(answer.selection) if answer.optimal.all() else Exact().decide(slots, rngs)
+
+
+class Meeting(Observer):
+    """Keeps slots of the first episode, past its empty start, and ends the rollout when it has all it wants.
 
     Args:
-        requests: waiting requests in each.
-        problems: the slots, in the order met.
-        arrival_rate_rps: at which they were met.
-        played: slots that were played for them.
+        wanted: how many slots to keep.
+        requests: keep those in which so many wait; all unless given.
     """
 
-    requests: int
-    problems: tuple[SlotProblem, ...]
-    arrival_rate_rps: float
-    played: int
+    def __init__(self, wanted: int, requests: int | None = None) -> None:
+        self.problems: list[SlotProblem] = []
+        self.played = 0
+        self._wanted, self._requests = wanted, requests
+
+    def begin(self, engine: Engine, seeds: Sequence[int]) -> None:
+        """Note how long the episode's start is."""
+        self._settling = min(settling_slots(engine.scenario), engine.scenario.timing.episode_slots - 1)
+
+    def decided(self, step: Step) -> None:
+        """Keep the slot if it is wanted."""
+        slots = step.slots
+        if slots is None or slots.slot[0] < self._settling:
+            return
+        self.played += 1
+        if self._requests in (None, slots.waiting[0]):
+            self.problems.append(slots.problem(0))
+        if len(self.problems) == self._wanted:
+            raise EndRollout
 
 
 def settling_slots(scenario: Scenario) -> int:
-    """Return after how many slots an episode's empty start is forgotten: nobody waits longer than its deadline."""
+    """Return after how many slots an episode's empty start is forgotten: no request waits beyond its deadline."""
     return 1 + math.ceil(scenario.workload.longest_latency_requirement_s / scenario.timing.slot_s)
 
 
-def dftsp_choice(problem: SlotProblem) -> BoolArray:
-    """Return the batch of the policy ``dftsp``; where the search is long, an equally large one of the fast solver.
+def settled_slots(scenario: Scenario, slots: int, seed: int, policy: Policy | None = None) -> list[SlotProblem]:
+    """Return ``slots`` consecutive slots of an episode, past its empty start, as ``policy`` (DFTSP) meets them.
 
     Raises:
         RuntimeError: no solver could prove an optimum within its node limit.
     """
-    solution = solve_dftsp(problem, node_limit=_LONG_SEARCH_NODES)
-    return solution.selection if solution.optimal else fast_choice(problem)
+    meeting = Meeting(slots)
+    _play(policy or _BriefDftsp(), scenario, slots, seed, meeting)
+    return meeting.problems
 
 
-def fast_choice(problem: SlotProblem) -> BoolArray:
-    """Return a largest batch, ties broken by the fast exact solver.
-
-    Raises:
-        RuntimeError: the optimum was not proven within the node limit.
-    """
-    solution = solve_exact(problem)
-    if not solution.optimal:
-        raise RuntimeError(f"a slot of {problem.size} requests: no optimum proven in the node limit")
-    return solution.selection
-
-
-def settled_slots(
-    scenario: Scenario, slots: int, seed: int, choice: Callable[[SlotProblem], BoolArray] = dftsp_choice
-) -> Iterator[SlotProblem]:
-    """Yield ``slots`` consecutive slots of an episode, past its empty start, as ``choice`` is served in each."""
-    settling = settling_slots(scenario)
-    environment = make_environment(scenario.with_slots(settling + slots))
-    environment.reset(seed=seed)
-    for slot in range(settling + slots):
-        problem = environment.slot_problem()
-        if slot >= settling:
-            yield problem
-        environment.step(environment.to_action(choice(problem)))
-
-
-def meet_slots(
-    scenario: Scenario,
-    requests: int,
-    slots: int,
-    seeds: Iterator[int],
-    on_progress: Callable[[int], None] = lambda found: None,
-) -> MetSlots:
+def meet_slots(scenario: Scenario, requests: int, slots: int, seeds: Iterator[int]) -> MetSlots:
     """Return slots of ``scenario`` in which exactly ``requests`` wait, met by DFTSP at a fitting arrival rate.
 
-    The arrival rate is changed until about ``requests`` wait in the mean, with a queue that blocks nobody; everything
+    The arrival rate is changed until about ``requests`` wait in the mean, with a queue that blocks none; everything
     else stays the scenario's. Of the slots then played, those with exactly ``requests`` waiting are kept.
 
     Args:
         scenario: it has an arrival rate.
-        requests: 1 to 1024.
-        slots: how many to find.
+        requests: at least 1.
+        slots: how many to find, at least 1.
         seeds: of episodes, one taken for each played.
-        on_progress: called with the number found.
 
     Raises:
-        ValueError: ``requests`` or ``slots`` out of range, or a scenario without an arrival rate.
+        ValueError: a scenario without an arrival rate.
         RuntimeError: too few such slots were met.
     """
-    if not 1 <= requests <= MOST_REQUESTS:
-        raise ValueError(f"requests: {requests}; expected 1 to {MOST_REQUESTS}")
-    if slots < 1:
-        raise ValueError(f"slots: {slots}; expected at least 1")
     roomy = scenario.with_values({"queue.capacity": 4 * requests})
-    busy = roomy.with_arrival_rate(_fitting_rate_rps(roomy, requests, seeds))
-    problems: list[SlotProblem] = []
-    episodes = chain.from_iterable(map(settled_slots, repeat(busy), repeat(_EPISODE_SLOTS), seeds))
-    for played, problem in enumerate(episodes, 1):
-        if problem.size == requests:
-            problems.append(problem)
-            on_progress(len(problems))
-        if len(problems) == slots:
-            break
-        if played == slots * _PLAYED_PER_SLOT:
+    rate_rps = _fitting_rate_rps(roomy, requests, seeds)
+    busy, meeting = roomy.with_arrival_rate(rate_rps), Meeting(slots, requests)
+    while len(meeting.problems) < slots:
+        if meeting.played >= slots * _PLAYED_PER_SLOT:
             raise RuntimeError(
-                f"{scenario.name}: exactly {requests} requests waited in {len(problems)} of {played} slots; "
-                f"{slots} were asked for"
+                f"{scenario.name}: exactly {requests} requests waited in {len(meeting.problems)} of {meeting.played} "
+                f"slots; {slots} were asked for"
             )
-    rate_rps = busy.workload.arrival_rate_rps
-    assert rate_rps is not None
-    return MetSlots(requests, tuple(problems), rate_rps, played)
+        _play(_BriefDftsp(), busy, _EPISODE_SLOTS, next(seeds), meeting)
+    return MetSlots(requests, tuple(meeting.problems), rate_rps, meeting.played)
+
+
+def _play(policy: Policy, scenario: Scenario, slots: int, seed: int, meeting: Meeting) -> None:
+    rollout(policy, scenario.with_values({"timing.episode_slots": settling_slots(scenario) + slots}), [seed], [meeting])
 
 
 def _fitting_rate_rps(scenario: Scenario, requests: int, seeds: Iterator[int]) -> float:
@@ -143,5 +137,5 @@ def _fitting_rate_rps(scenario: Scenario, requests: int, seeds: Iterator[int]) -
 
 
 def _mean_waiting(scenario: Scenario, rate_rps: float, seed: int) -> float:
-    slots = settled_slots(scenario.with_arrival_rate(rate_rps), _COUNTED_SLOTS, seed, fast_choice)
+    slots = settled_slots(scenario.with_arrival_rate(rate_rps), _COUNTED_SLOTS, seed, Exact())
     return sum(problem.size for problem in slots) / _COUNTED_SLOTS

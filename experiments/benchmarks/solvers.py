@@ -1,33 +1,75 @@
-"""``benchmark solvers``: every solver on the same slots, times, nodes and ratios in one table."""
+"""``benchmark solvers``: every solver on the same slots, times, nodes and ratios in one table.
 
+Times are CPU seconds of the process, all threads together, which other processes on the machine hardly stretch; every
+solver here runs on one thread. Elapsed seconds are kept beside them. What a solver is given is a slot's problem, and
+what is timed is everything until the checked answer: a reference's model is built anew for each slot.
+"""
+
+import gc
+import importlib.util
+import math
+import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Final, NamedTuple
 
-from rich.box import SIMPLE_HEAD
+import numpy as np
 from rich.console import Console
-from rich.progress import Progress, TaskID
+from rich.status import Status
 from rich.table import Table
 
-from agents.files import require_place, write_json
+from agents.files import require_place
 from agents.seeds import episode_seeds
 from edgellm_env.scenario import load_scenario
-from experiments.benchmarks.met_slots import MOST_REQUESTS, MetSlots, meet_slots
-from experiments.benchmarks.solver_timing import (
-    BATCH_CALLS,
-    CP_SAT,
-    HIGHS,
-    ROUNDS,
-    Limits,
-    SolverTimes,
-    require_references,
-    time_solvers,
-)
+from edgellm_env.slot.problem import Problems, SlotProblem
+from edgellm_env.solvers import BatchSolution, Solution, solve_dftsp, solve_exact, solve_exact_batch
+from experiments.benchmarks.met_slots import MetSlots, meet_slots
+from experiments.benchmarks.reporting import plain_table, report, require_arguments
+from experiments.benchmarks.throughput import Answer, Timed, timed
 from experiments.results.provenance import measured_with
+from tests.solvers.milp import solve_cp_sat, solve_milp
 
-_MOST_EPISODES = 2**20  # far more than the search for slots plays
-_QUICK_SLOTS, _QUICK_REFERENCE_SLOTS = 20, 3
+EXACT, BATCH, DFTSP, HIGHS, CP_SAT = "solve_exact", "solve_exact_batch", "solve_dftsp", "HiGHS", "CP-SAT"
+REFERENCES: Final = (HIGHS, CP_SAT)
+MOST_REQUESTS: Final = 1024
+_ROUNDS: Final = 5
+_MOST_EPISODES: Final = 2**20  # far more than the search for slots plays
+_QUICK_SLOTS: Final = 20
+_QUICK_REFERENCE_SLOTS: Final = 3
+
+
+class Limits(NamedTuple):
+    """How long solvers may take."""
+
+    reference_slots: int  # slots that the references solve, spread evenly over the slots
+    time_limit_s: float  # of a reference on a slot
+    node_limit: int  # of solve_dftsp on a slot
+
+
+@dataclass(frozen=True)
+class SolverTimes:
+    """How a solver did on slots of one size.
+
+    Seconds are the processor's, of a slot; for ``solve_exact_batch``, which answers all slots at once, those of a call
+    shared by its slots, without percentiles. ``faster_than`` says how many times the solver's median goes into a
+    reference's, by reference, on the slots that the reference solved: a lower bound where it ``stopped``.
+    """
+
+    solver: str
+    requests: int  # waiting in each slot
+    slots: int  # that it solved
+    median_s: float
+    p95_s: float | None
+    p99_s: float | None
+    elapsed_median_s: float  # like median_s, by the clock on the wall
+    mean_nodes: float | None  # visited per slot; None where the solver keeps no count
+    most_nodes: int | None  # visited in a slot
+    proven_share: float  # of its slots, in which the answer is proven best
+    decisions_per_s: float  # slots by CPU seconds in all
+    faster_than: dict[str, float]
+    stopped: tuple[str, ...]  # references that ran into their time limit
 
 
 @dataclass(frozen=True)
@@ -65,71 +107,164 @@ class BenchmarkSolvers:
         bad = [size for size in self.requests if not 1 <= size <= MOST_REQUESTS]
         if bad or not self.requests:
             raise ValueError(f"requests: {bad[0] if bad else 'none'}; expected numbers from 1 to {MOST_REQUESTS}")
-        if self.slots_per_size < 1:
-            raise ValueError(f"slots-per-size: {self.slots_per_size}; expected at least 1")
+        require_arguments(
+            slots_per_size=self.slots_per_size, reference_slots=self.reference_slots, node_limit=self.node_limit
+        )
+        if not 0.0 < self.time_limit_s < math.inf:
+            raise ValueError(f"time-limit-s: {self.time_limit_s}; expected a finite number above 0")
         slots = min(self.slots_per_size, _QUICK_SLOTS) if self.quick else self.slots_per_size
         references = min(self.reference_slots, _QUICK_REFERENCE_SLOTS) if self.quick else self.reference_slots
         limits = Limits(references, self.time_limit_s, self.node_limit)
         seeds = iter(episode_seeds("validation", self.seed, _MOST_EPISODES))
         require_place(self.out)
-        require_references()
+        for package in ("highspy", "ortools"):
+            if importlib.util.find_spec(package) is None:
+                raise ValueError(f"{package} is missing; {HIGHS} and {CP_SAT} need the extra edgellm-env[dev]")
         about = measured_with("highspy", "ortools")
+        about |= {"scenario": scenario.name, "scenario_checksum": scenario.checksum}
 
         blocks: list[tuple[MetSlots, list[SolverTimes]]] = []
-        with Progress(console=console, transient=True) as progress:
+        with console.status("") as status:
             for size in self.requests:
-                task = progress.add_task(f"{size} requests: meeting slots", total=None)
+                show = partial(_show, status, size)
+                show("meeting slots")
                 met = meet_slots(scenario, size, slots, seeds)
-                blocks.append((met, time_solvers(met.problems, limits, _shown(progress, task, size))))
-                progress.remove_task(task)
+                blocks.append((met, time_solvers(met.problems, limits, show)))
         rows = [row for _, block in blocks for row in block]
-        if self.out is not None:
-            document: dict[str, Any] = {
-                "metadata": {**about, "scenario": scenario.name, "scenario_checksum": scenario.checksum},
-                "limits": asdict(limits),
-                "slots": [
-                    {"requests": met.requests, "arrival_rate_rps": met.arrival_rate_rps, "played": met.played}
-                    for met, _ in blocks
-                ],
-                "rows": [asdict(row) for row in rows],
-            }
-            write_json(self.out, document)
-        console.print(solver_table(scenario.name, blocks, limits))
-        if self.out is not None:
-            console.print(f"Rows: {self.out}")
+        document = {
+            "metadata": about,
+            "limits": limits._asdict(),
+            "slots": [
+                {name: getattr(met, name) for name in ("requests", "arrival_rate_rps", "played")} for met, _ in blocks
+            ],
+            "rows": [asdict(row) for row in rows],
+        }
+        report(console, self.out, document, solver_table(scenario.name, blocks, limits))
         return rows
+
+
+def time_solvers(
+    problems: Sequence[SlotProblem], limits: Limits, on_progress: Callable[[str], None] = lambda solver: None
+) -> list[SolverTimes]:
+    """Return how each solver did on ``problems``, which have the same number of requests.
+
+    Args:
+        problems: at least one slot.
+        limits: how long solvers may take.
+        on_progress: called with a solver's name before its slots.
+
+    Raises:
+        RuntimeError: solvers disagree on a count.
+    """
+    subset = spread(len(problems), limits.reference_slots)
+    plan: dict[str, Callable[[SlotProblem], Solution]] = {
+        EXACT: solve_exact,
+        DFTSP: partial(solve_dftsp, node_limit=limits.node_limit),
+        HIGHS: partial(solve_milp, time_limit_s=limits.time_limit_s),
+        CP_SAT: partial(solve_cp_sat, time_limit_s=limits.time_limit_s),
+    }
+    found: dict[str, dict[int, Timed[Solution]]] = {}
+    for name, solve in plan.items():
+        on_progress(name)
+        slots, rounds = (subset, 1) if name in REFERENCES else (range(len(problems)), _ROUNDS)
+        found[name] = dict(zip(slots, _time([partial(solve, problems[slot]) for slot in slots], rounds), strict=True))
+    on_progress(BATCH)
+    batch, part = (_time_batch(some) for some in (problems, [problems[slot] for slot in subset]))
+    require_agreement(
+        [{name: own[slot].answer for name, own in found.items() if slot in own} for slot in range(len(problems))],
+        batch.answer,
+    )
+
+    medians_s = {name: statistics.median(own[slot].cpu_s for slot in subset) for name, own in found.items()}
+    medians_s[BATCH] = part.cpu_s
+    stopped = tuple(name for name in REFERENCES if not all(one.answer.optimal for one in found[name].values()))
+
+    def row(name: str) -> SolverTimes:
+        # How long a reference that was stopped would have taken is not known, nor what that is of another's time.
+        others = [] if name in stopped else [one for one in REFERENCES if one != name]
+        ratios = {one: medians_s[one] / medians_s[name] for one in others}
+        bounds = tuple(one for one in stopped if one in ratios)
+        answers = [batch] if name == BATCH else list(found[name].values())
+        cpu_s = np.array([one.cpu_s for one in answers])
+        proven = np.concatenate([np.atleast_1d(one.answer.optimal) for one in answers])
+        nodes = None if name in REFERENCES else np.concatenate([np.atleast_1d(one.answer.nodes) for one in answers])
+        return SolverTimes(
+            solver=name,
+            requests=problems[0].size,
+            slots=proven.size,
+            median_s=float(np.median(cpu_s)),
+            p95_s=None if name == BATCH else float(np.quantile(cpu_s, 0.95)),
+            p99_s=None if name == BATCH else float(np.quantile(cpu_s, 0.99)),
+            elapsed_median_s=statistics.median(one.elapsed_s for one in answers),
+            mean_nodes=None if nodes is None else float(nodes.mean()),
+            most_nodes=None if nodes is None else int(nodes.max()),
+            proven_share=float(proven.mean()),
+            decisions_per_s=1.0 / float(cpu_s.mean()),
+            faster_than=ratios,
+            stopped=bounds,
+        )
+
+    return [row(name) for name in (EXACT, BATCH, DFTSP, HIGHS, CP_SAT)]
+
+
+def spread(total: int, wanted: int) -> list[int]:
+    """Return ``wanted`` places (all, if fewer) spread evenly over 0 .. ``total`` - 1."""
+    return sorted({int(place) for place in np.linspace(0, total - 1, min(total, wanted)).round()})
+
+
+def require_agreement(by_slot: Sequence[dict[str, Solution]], batch: BatchSolution) -> None:
+    """Check that all proven counts of a slot are equal, and that no answer that is not proven beats them.
+
+    Raises:
+        RuntimeError: they differ; one of the solvers is wrong, and times would mean nothing.
+    """
+    for slot, solutions in enumerate(by_slot):
+        counts = {name: (one.count, one.optimal) for name, one in solutions.items()}
+        counts[BATCH] = (int(batch.count[slot]), bool(batch.optimal[slot]))
+        proven = {count for count, optimal in counts.values() if optimal}
+        most = max(count for count, _ in counts.values())
+        if len(proven) > 1 or any(count < most for count in proven):
+            told = ", ".join(f"{name} {count}{'' if ok else ' (not proven)'}" for name, (count, ok) in counts.items())
+            raise RuntimeError(f"slot {slot}: the solvers disagree on the count: {told}")
+
+
+def _time_batch(problems: Sequence[SlotProblem]) -> Timed[BatchSolution]:
+    """Return the answers of one call for all slots, with seconds by slot."""
+    (call,) = _time([partial(solve_exact_batch, Problems.of(problems))], _ROUNDS)
+    return call._replace(cpu_s=call.cpu_s / len(problems), elapsed_s=call.elapsed_s / len(problems))
+
+
+def _time(calls: Sequence[Callable[[], Answer]], rounds: int) -> list[Timed[Answer]]:
+    """Return what each of ``calls`` answers, in ``rounds`` over all of them, with nothing in between.
+
+    Drawing a progress bar takes longer than a decision, and leaves the processor's caches to the next one cold.
+    """
+    calls[0]()  # compiling and importing on first use is no part of a decision's time
+    gc.disable()  # as timeit does: it would strike solvers at random
+    try:
+        by_call = zip(*([timed(call) for call in calls] for _ in range(rounds)), strict=True)
+        return [Timed(own[0].answer, *np.median([one[1:] for one in own], axis=0).tolist()) for own in by_call]
+    finally:
+        gc.enable()
 
 
 def solver_table(scenario: str, blocks: Sequence[tuple[MetSlots, Sequence[SolverTimes]]], limits: Limits) -> Table:
     """Return the measurement as a table, a block for each size."""
-    table = Table(
-        title=f"{scenario}: solvers on the same slots",
-        title_justify="left",
-        caption_justify="left",
-        box=SIMPLE_HEAD,
-        collapse_padding=True,
-        pad_edge=False,
-    )
     rates = ", ".join(f"{met.requests} at {met.arrival_rate_rps:.1f}" for met, _ in blocks)
-    table.caption = (
-        f"Slots: met by DFTSP in {scenario} with a queue that blocks nobody, at the arrival rate at which about so "
+    caption = (
+        f"Slots: met by DFTSP in {scenario} with a queue that blocks none, at the arrival rate at which about so "
         f"many wait in the mean (requests/s: {rates}); of the slots played, those with exactly so many waiting.\n"
         "Times: milliseconds of CPU a slot, one thread, model building included; solve_exact and solve_dftsp: median "
-        f"of {ROUNDS} rounds over the slots for each; those of solve_exact_batch are a "
-        f"call's for all slots by their number (median of {BATCH_CALLS} calls). Nodes: mean per slot.\n"
+        f"of {_ROUNDS} rounds over the slots for each; those of solve_exact_batch are a "
+        f"call's for all slots by their number (median of {_ROUNDS} calls). Nodes: mean per slot.\n"
         f"{HIGHS} and {CP_SAT}: on {limits.reference_slots} of the slots (all, if fewer), at most "
         f"{limits.time_limit_s:g} s each. Ratios: the reference's median by the solver's on those slots, ≥ where a "
         f"reference ran out of time. solve_dftsp: at most {limits.node_limit:,} nodes.\n"
         "All counts agree wherever they are proven."
     )
-    table.add_column("waiting", justify="right", no_wrap=True)
-    table.add_column("solver", no_wrap=True)
-    for heading in ("slots", "median", "p95", "p99", "nodes", "proven", "per s", f"to {HIGHS}", f"to {CP_SAT}"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for _, rows in blocks:
-        for row in rows:
-            table.add_row(*_cells(row), end_section=row is rows[-1])
-    return table
+    headings = ("slots", "median", "p95", "p99", "nodes", "proven", "per s", f"to {HIGHS}", f"to {CP_SAT}")
+    cells = [[_cells(row) for row in rows] for _, rows in blocks]
+    return plain_table(f"{scenario}: solvers on the same slots", caption, ("waiting", "solver"), headings, cells)
 
 
 def _cells(row: SolverTimes) -> tuple[str, ...]:
@@ -161,5 +296,5 @@ def _short(value: float) -> str:
     return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 
-def _shown(progress: Progress, task: TaskID, size: int) -> Callable[[str], None]:
-    return lambda solver: progress.update(task, description=f"{size} requests: {solver}")
+def _show(status: Status, size: int, what: str) -> None:
+    status.update(f"{size} requests: {what}")

@@ -1,57 +1,75 @@
 """Measures how much happens in a second, of many things in turn, on a machine that may be busy."""
 
+import resource
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle
+from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
+
+import gymnasium as gym
+import numpy as np
+
+AnyEnv: TypeAlias = gym.Env[Any, Any] | gym.vector.VectorEnv[Any, Any, Any]
+Answer = TypeVar("Answer")
+
+STEPS: Final = 200
+"""Steps that a subject that steps environments plays at a time."""
+
+_DRAWN: Final = 16
 
 
 @dataclass(frozen=True)
-class Subject:
-    """Something whose throughput is measured.
+class Named:
+    """What is measured."""
 
-    Args:
-        group: block of the table it belongs to.
-        name: what it is.
-        mode: how it is driven, for example ``single`` or ``vector``.
-        environments: how many are stepped together.
-        play: does some work, always the same kind, and returns how much of each unit it was.
-    """
-
-    group: str
+    group: str  # block of the table it belongs to
     name: str
-    mode: str
-    environments: int
-    play: Callable[[], dict[str, int]]
+    mode: str  # how it is driven, for example "single" or "vector"
+    environments: int  # how many are stepped together
 
 
 @dataclass(frozen=True)
-class Throughput:
-    """A subject's throughput in one unit.
+class Subject(Named):
+    """Something whose throughput is measured."""
 
-    Args:
-        group: as the subject's.
-        name: as the subject's.
-        mode: as the subject's.
-        environments: as the subject's.
-        unit: what is counted, for example ``slots``.
-        median_per_s: of the repeats, per second elapsed.
-        low_per_s: the slowest repeat.
-        high_per_s: the fastest repeat.
-        per_cpu_s: median per second of processor time, all threads together; other processes hardly change it.
-        repeats: how many.
-    """
+    play: Callable[[], Mapping[str, int]]  # some work, always the same kind; returns how much of each unit it was
 
-    group: str
-    name: str
-    mode: str
-    environments: int
-    unit: str
-    median_per_s: float
-    low_per_s: float
-    high_per_s: float
-    per_cpu_s: float
+
+@dataclass(frozen=True)
+class Throughput(Named):
+    """A subject's throughput in one unit."""
+
+    unit: str  # what is counted, for example "slots"
+    median_per_s: float  # of the repeats, per second elapsed
+    low_per_s: float  # the slowest repeat
+    high_per_s: float  # the fastest repeat
+    per_cpu_s: float  # median per second of processor time, all threads together; other processes hardly change it
     repeats: int
+
+
+class Timed(NamedTuple, Generic[Answer]):
+    """What a call returned, and the seconds that it took."""
+
+    answer: Answer
+    elapsed_s: float
+    cpu_s: float  # of all threads, and of the child processes that ended
+
+
+def timed(call: Callable[[], Answer]) -> Timed[Answer]:
+    """Call ``call`` and say how long it took."""
+    children_s = _children_s()
+    began_s, began_cpu_s = time.perf_counter(), time.process_time()
+    answer = call()
+    cpu_s, elapsed_s = time.process_time() - began_cpu_s, time.perf_counter() - began_s
+    return Timed(answer, elapsed_s, cpu_s + _children_s() - children_s)
+
+
+def _children_s() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def measure(
@@ -76,44 +94,86 @@ def measure(
     for subject in subjects:
         on_progress(subject)
         subject.play()
-    rates: dict[tuple[int, str], list[tuple[float, float]]] = {}
+    rates: list[dict[str, list[tuple[float, float]]]] = [defaultdict(list) for _ in subjects]
     for _ in range(repeats):
-        for index, subject in enumerate(subjects):
+        for subject, own in zip(subjects, rates, strict=True):
             on_progress(subject)
-            for unit, rate in _rates(subject, seconds).items():
-                rates.setdefault((index, unit), []).append(rate)
-    return [_summary(subjects[index], unit, seen) for (index, unit), seen in sorted(rates.items(), key=_place)]
+            played = timed(lambda subject=subject: _play_for(subject, seconds))
+            for unit, number in played.answer.items():
+                own[unit].append((number / played.elapsed_s, number / max(1e-9, played.cpu_s)))
+    return [_row(one, unit, pairs) for one, own in zip(subjects, rates, strict=True) for unit, pairs in own.items()]
 
 
-def _place(item: tuple[tuple[int, str], object]) -> int:
-    return item[0][0]
+def _play_for(subject: Subject, seconds: float) -> Counter[str]:
+    totals, until_s = Counter(subject.play()), time.perf_counter() + seconds
+    while time.perf_counter() < until_s:
+        totals.update(subject.play())
+    return totals
 
 
-def _rates(subject: Subject, seconds: float) -> dict[str, tuple[float, float]]:
-    """Return, per unit, how much was done in a second elapsed and in a second of processor time."""
-    totals: dict[str, int] = {}
-    began_s, began_cpu_s = time.perf_counter(), time.process_time()
-    while True:
-        for unit, number in subject.play().items():
-            totals[unit] = totals.get(unit, 0) + number
-        elapsed_s = time.perf_counter() - began_s
-        if elapsed_s >= seconds:
-            break
-    cpu_s = max(1e-9, time.process_time() - began_cpu_s)
-    return {unit: (number / elapsed_s, number / cpu_s) for unit, number in totals.items()}
-
-
-def _summary(subject: Subject, unit: str, rates: Sequence[tuple[float, float]]) -> Throughput:
+def _row(one: Subject, unit: str, rates: Sequence[tuple[float, float]]) -> Throughput:
     per_s, per_cpu_s = zip(*rates, strict=True)
+    median_per_s, median_per_cpu_s = statistics.median(per_s), statistics.median(per_cpu_s)
+    extremes = min(per_s), max(per_s)
     return Throughput(
-        group=subject.group,
-        name=subject.name,
-        mode=subject.mode,
-        environments=subject.environments,
-        unit=unit,
-        median_per_s=statistics.median(per_s),
-        low_per_s=min(per_s),
-        high_per_s=max(per_s),
-        per_cpu_s=statistics.median(per_cpu_s),
-        repeats=len(rates),
+        one.group, one.name, one.mode, one.environments, unit, median_per_s, *extremes, median_per_cpu_s, len(rates)
     )
+
+
+class Stepper:
+    """Steps an environment, or many together, again and again; the only loop over ``env.step`` that is measured.
+
+    Episodes that end begin anew within the time measured; vector environments see to it themselves.
+
+    Args:
+        env: single or vector environment.
+        act: returns the next action, given the last info.
+        unit: what a step of one environment counts as.
+        seeds: of the episodes; after them the environment draws its own.
+    """
+
+    def __init__(
+        self, env: AnyEnv, act: Callable[[Mapping[str, Any]], Any], unit: str, seeds: Iterable[int] = (0,)
+    ) -> None:
+        self.env, self._act, self._unit, self._seeds = env, act, unit, iter(seeds)
+        self._info: Mapping[str, Any] = {}
+        self._over = True
+
+    def step_for(self, steps: int = STEPS) -> dict[str, int]:
+        """Take ``steps`` steps; return how many of the unit they were."""
+        env, act, info, over = self.env, self._act, self._info, self._over
+        size = env.num_envs if isinstance(env, gym.vector.VectorEnv) else 0
+        for _ in range(steps):
+            if over:
+                _, info = env.reset(seed=next(self._seeds, None))
+            _, _, terminated, truncated, info = env.step(act(info))
+            over = not size and bool(terminated or truncated)
+        self._info, self._over = info, over
+        return {self._unit: steps * max(1, size)}
+
+
+class SelectStepper(Stepper):
+    """Steps ``EdgeLLM/Select-v0``, which has no actions that are legal beforehand, by the first one of the mask."""
+
+    def __init__(self, env: AnyEnv) -> None:
+        super().__init__(env, self._first_legal, "micro-steps")
+        self._slots = 0
+
+    def step_for(self, steps: int = STEPS) -> dict[str, int]:
+        """As :meth:`Stepper.step_for`; the slots that ended are counted too."""
+        self._slots = 0
+        picks = super().step_for(steps)
+        return {"slots": self._slots, **picks}
+
+    def _first_legal(self, info: Mapping[str, Any]) -> Any:
+        mask = info["action_mask"]
+        action = mask.argmax(axis=-1)
+        self._slots += int(np.count_nonzero(action == mask.shape[-1] - 1))
+        return action
+
+
+def stepper(env: AnyEnv, unit: str) -> Stepper:
+    """Return a stepper of ``env`` whose actions are drawn beforehand."""
+    env.action_space.seed(0)
+    actions = cycle([env.action_space.sample() for _ in range(_DRAWN)])
+    return Stepper(env, lambda info: next(actions), unit)

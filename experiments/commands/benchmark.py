@@ -7,9 +7,9 @@ import tyro
 from rich.console import Console
 
 from experiments.benchmarks.collecting import BenchmarkCollect
+from experiments.benchmarks.complexity import BenchmarkComplexity
 from experiments.benchmarks.decisions import BenchmarkDecisions
 from experiments.benchmarks.environments import BenchmarkEnv
-from experiments.benchmarks.solver_complexity import BenchmarkComplexity
 from experiments.benchmarks.solvers import BenchmarkSolvers
 
 Measurement: TypeAlias = (

@@ -13,7 +13,7 @@ from rich.table import Table
 from agents.files import alone_in, prepare_folder, write_json, write_text
 from agents.seeds import episode_seeds
 from edgellm_env.scenario import load_scenario
-from experiments.benchmarks.node_counts import BRUTE_FORCE, FIRST_BATCH
+from experiments.benchmarks.complexity import BRUTE_FORCE, FIRST_BATCH
 from experiments.commands.sweep import Sweep, sweep_progress
 from experiments.grid.parallel import processors
 from experiments.grid.reproduce_comparing import COMPUTE, LATENCY, MEASURES, THROUGHPUT, compare_points

@@ -6,8 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
-from experiments.benchmarks.node_counts import BRUTE_FORCE, FIRST_BATCH
-from experiments.benchmarks.solver_complexity import BenchmarkComplexity
+from experiments.benchmarks.complexity import BRUTE_FORCE, FIRST_BATCH, BenchmarkComplexity
 from experiments.grid.reproduce_study import SCENARIO, Size
 from experiments.pages.claims import NodeReduction
 from experiments.results.figures import Curve, Panel, plot_panels

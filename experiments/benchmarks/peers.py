@@ -5,34 +5,34 @@ step of jumanji's Knapsack picks one item under a mask; a slot here decides a wh
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from importlib.util import find_spec
 from io import StringIO
-from typing import Any
+from typing import Any, Final, TypeVar
 
 import gymnasium as gym
 
-from experiments.benchmarks.throughput import Subject
-from experiments.benchmarks.throughput_environments import drive_alone, drive_together
+from experiments.benchmarks.throughput import STEPS, Subject, stepper
 
-PEERS = "peers"
-PACKAGES = {"jumanji": "jumanji", "mobile-env": "mobile_env", "gpu-choochoo": "gpu_choochoo"}
+PEERS: Final = "peers"
+CARTPOLE: Final = "CartPole-v1 (Gymnasium)"
+PACKAGES: Final = {"jumanji": "jumanji", "mobile-env": "mobile_env", "gpu-choochoo": "gpu_choochoo"}
 """Packages of the ``bench`` extra, and the modules they install."""
 
-_STEPS = 200
+_Made = TypeVar("_Made")
 
 
-def peers(vector_sizes: tuple[int, ...]) -> tuple[list[Subject], list[str]]:
+def peers(vector_sizes: Sequence[int]) -> tuple[list[Subject], list[str]]:
     """Return the peers that are installed, and a note on each that is not.
 
     Args:
         vector_sizes: how many environments to step together, for those that can.
     """
-    subjects = [Subject(PEERS, "CartPole-v1 (Gymnasium)", "single", 1, drive_alone(gym.make("CartPole-v1"), "steps"))]
+    subjects = [_single(CARTPOLE, gym.make("CartPole-v1"))]
     for size in vector_sizes:
         vector = gym.make_vec("CartPole-v1", num_envs=size, vectorization_mode="vector_entry_point")
-        subjects.append(Subject(PEERS, "CartPole-v1 (Gymnasium)", "vector", size, drive_together(vector, "steps")))
+        subjects.append(Subject(PEERS, CARTPOLE, "vector", size, stepper(vector, "steps").step_for))
     notes = []
     makers: dict[str, Callable[[], list[Subject]]] = {
         "jumanji": lambda: [_knapsack(size) for size in vector_sizes],
@@ -42,12 +42,24 @@ def peers(vector_sizes: tuple[int, ...]) -> tuple[list[Subject], list[str]]:
     for package, make in makers.items():
         if find_spec(PACKAGES[package]) is None:
             notes.append(f'{package}: not installed (pip install -e ".[bench]")')
-            continue
-        # Their own warnings (of deprecated calls, of spaces) are not about this measurement.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            subjects += make()
+        else:
+            subjects += _quietly(make)()
     return subjects, notes
+
+
+def _single(name: str, env: gym.Env[Any, Any]) -> Subject:
+    return Subject(PEERS, name, "single", 1, _quietly(stepper(env, "steps").step_for))
+
+
+def _quietly(make: Callable[[], _Made]) -> Callable[[], _Made]:
+    """Return ``make`` without its warnings (of deprecated calls, of spaces), and without what it prints."""
+
+    def quiet() -> _Made:
+        with warnings.catch_warnings(), redirect_stdout(StringIO()):
+            warnings.simplefilter("ignore")
+            return make()
+
+    return quiet
 
 
 def _knapsack(size: int) -> Subject:
@@ -66,7 +78,7 @@ def _knapsack(size: int) -> Subject:
         state, timestep = environment.step(state, action)
         return (state, timestep, key), timestep.reward
 
-    rollout = jax.jit(lambda carry: jax.lax.scan(step, carry, None, _STEPS))
+    rollout = jax.jit(lambda carry: jax.lax.scan(step, carry, None, STEPS))
     state, timestep = jax.jit(environment.reset)(jax.random.split(jax.random.PRNGKey(0), size))
     carry = (state, timestep, jax.random.PRNGKey(1))
 
@@ -74,7 +86,7 @@ def _knapsack(size: int) -> Subject:
         nonlocal carry
         carry, rewards = rollout(carry)
         rewards.block_until_ready()
-        return {"masked steps": _STEPS * size}
+        return {"masked steps": STEPS * size}
 
     return Subject(PEERS, "Knapsack-v1 (jumanji)", "vector", size, play)
 
@@ -83,7 +95,7 @@ def _mobile_env() -> Subject:
     import mobile_env  # noqa: F401, PLC0415 - optional; importing it registers its environments
 
     env = gym.make("mobile-medium-central-v0", disable_env_checker=True)
-    return Subject(PEERS, "mobile-medium-central-v0 (mobile-env)", "single", 1, _quietly(env))
+    return _single("mobile-medium-central-v0 (mobile-env)", env)
 
 
 def _gpu_choochoo() -> Subject:
@@ -103,17 +115,4 @@ def _gpu_choochoo() -> Subject:
         }
         for job in range(200)
     ]
-    env = GPUSchedulerEnv(nodes, jobs)
-    return Subject(PEERS, "GPUSchedulerEnv (gpu-choochoo)", "single", 1, _quietly(env))
-
-
-def _quietly(env: gym.Env[Any, Any]) -> Callable[[], dict[str, int]]:
-    """Drive an environment that warns, or prints at every episode's end."""
-    drive = drive_alone(env, "steps")
-
-    def play() -> dict[str, int]:
-        with warnings.catch_warnings(), redirect_stdout(StringIO()):
-            warnings.simplefilter("ignore")
-            return drive()
-
-    return play
+    return _single("GPUSchedulerEnv (gpu-choochoo)", GPUSchedulerEnv(nodes, jobs))
