@@ -23,17 +23,18 @@ from experiments.benchmarks.met_slots import settled_slots
 from experiments.benchmarks.reporting import plain_table, report, require_arguments
 from experiments.results.provenance import measured_with
 from experiments.results.statistics import share_of
+from experiments.results.summary import REFERENCE
 
 PAPER_REDUCTION: Final = 0.45
 """The headline of arXiv 2405.07140 (we read it of nodes): DFTSP cuts brute force's complexity by more than 45 %."""
 
-DFTSP, BRUTE_FORCE, FIRST_BATCH = "dftsp", "brute force", "only stop_at_first"
+BRUTE_FORCE, FIRST_BATCH = "brute force", "only stop_at_first"
 """The last is the brute force that stops at the first batch found: sizes fall, so that it is a largest one."""
 
 RULES: Final = tuple(rule.name for rule in fields(Pruning))
 WITHOUT: Final = {f"without {rule}": replace(Pruning(), **{rule: False}) for rule in RULES}
 ONLY: Final = {f"only {rule}": replace(NO_PRUNING, **{rule: True}) for rule in RULES}
-SEARCHES: Final[dict[str, Pruning]] = {DFTSP: Pruning(), BRUTE_FORCE: NO_PRUNING, **WITHOUT, **ONLY}
+SEARCHES: Final[dict[str, Pruning]] = {REFERENCE: Pruning(), BRUTE_FORCE: NO_PRUNING, **WITHOUT, **ONLY}
 """Every search that is counted, by name."""
 
 _NEARLY_ALL: Final = 0.9999
@@ -144,7 +145,7 @@ def count_nodes(problems: Iterable[SlotProblem], arrival_rate_rps: float, node_l
         if len(counts) > 1:
             raise RuntimeError(f"slot {slot}: the searches disagree on the count: {sorted(counts)}")
     by_search = dict(zip(SEARCHES, zip(*answers, strict=True), strict=True))
-    return [_counted(name, arrival_rate_rps, found, by_search[DFTSP]) for name, found in by_search.items()]
+    return [_counted(name, arrival_rate_rps, found, by_search[REFERENCE]) for name, found in by_search.items()]
 
 
 def _counted(name: str, arrival_rate_rps: float, found: Sequence[Solution], dftsp: Sequence[Solution]) -> NodeCount:
@@ -183,7 +184,7 @@ def rate_table(scenario: str, rows: Sequence[NodeCount], waiting: dict[float, fl
     found = {(row.arrival_rate_rps, row.search): row for row in rows}
     block = []
     for rate, requests in waiting.items():
-        brute, first, dftsp = (found[rate, name] for name in (BRUTE_FORCE, FIRST_BATCH, DFTSP))
+        brute, first, dftsp = (found[rate, name] for name in (BRUTE_FORCE, FIRST_BATCH, REFERENCE))
         holds = {True: "yes", False: "no", None: "not known"}[headline(brute)]
         cells = [f"{rate:g}", f"{requests:.1f}", _total(brute), str(brute.slots - brute.finished), _total(dftsp)]
         block.append([*cells, _saved(brute), holds, _total(first), _saved(first)])
@@ -201,7 +202,7 @@ def rule_table(scenario: str, rows: Sequence[NodeCount]) -> Table:
     for row in rows:
         cells[row.search].append(f"{_bound(row)}{row.mean_nodes:,.1f}")
     rates = [f"{rate:g}/s" for rate in dict.fromkeys(row.arrival_rate_rps for row in rows)]
-    blocks = [[cells[name] for name in names] for names in ((DFTSP,), WITHOUT, (BRUTE_FORCE, *ONLY))]
+    blocks = [[cells[name] for name in names] for names in ((REFERENCE,), WITHOUT, (BRUTE_FORCE, *ONLY))]
     return plain_table(f"{scenario}: nodes visited per slot, by pruning rule", caption, ("search",), rates, blocks)
 
 

@@ -23,8 +23,8 @@ from experiments.benchmarks.met_slots import Meeting
 from experiments.benchmarks.reporting import plain_table, report, require_arguments
 from experiments.benchmarks.throughput import Subject, Throughput, measure
 from experiments.results.provenance import measured_with
+from experiments.results.summary import REFERENCE
 
-DFTSP: Final = Dftsp.name
 FAST: Final = "largest batch, fast solver"
 _QUICK_ENVIRONMENTS: Final = 8
 
@@ -97,7 +97,7 @@ class BenchmarkDecisions:
         others = [policy.name for policy in built if isinstance(policy, CallablePolicy)]
         if others:
             raise ValueError(f"policies: {', '.join(others)} takes single actions; expected policies that decide slots")
-        return {DFTSP: Dftsp(), FAST: Exact(), **{policy.name: policy for policy in built}}
+        return {REFERENCE: Dftsp(), FAST: Exact(), **{policy.name: policy for policy in built}}
 
 
 def met_engine(name: str, size: int, seed: int) -> Engine:
@@ -125,7 +125,7 @@ def decider(policy: Policy, engine: Engine) -> Callable[[], dict[str, int]]:
 
 def decision_times(rows: Sequence[Throughput], mean_waiting: float) -> list[DecisionTime]:
     """Return decision times from decisions a second; DFTSP is among them."""
-    reference = next(row for row in rows if row.name == DFTSP)
+    reference = next(row for row in rows if row.name == REFERENCE)
     return [
         DecisionTime(
             scenario=row.group,

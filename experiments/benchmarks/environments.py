@@ -180,12 +180,9 @@ def training(environments: int, n_steps: int, adapter: bool, k: int | None = Non
 
 def growth_exponent(rows: Sequence[Throughput], environment_id: str) -> float:
     """Return the exponent e of the best fit of processor time per slot by c·N^e over queues of N, always full."""
-    points = [
-        (float(row.name.rpartition("= ")[2]), 1.0 / row.per_cpu_s)
-        for row in rows
-        if row.group == GROWTH and row.name.startswith(environment_id)
-    ]
-    return float(np.polyfit(*np.log(points).T, 1)[0])
+    growing = [row for row in rows if row.group == GROWTH and row.name.startswith(environment_id)]
+    capacities = [float(row.name.rpartition("= ")[2]) for row in growing]
+    return float(np.polyfit(np.log(capacities), -np.log([row.per_cpu_s for row in growing]), 1)[0])
 
 
 def times_as_fast(row: Throughput, rows: Sequence[Throughput]) -> float | None:

@@ -51,7 +51,7 @@ class Meeting(Observer):
 
     def __init__(self, wanted: int, requests: int | None = None) -> None:
         self.problems: list[SlotProblem] = []
-        self.played = 0
+        self.seen = 0
         self._wanted, self._requests = wanted, requests
 
     def begin(self, engine: Engine, seeds: Sequence[int]) -> None:
@@ -63,7 +63,7 @@ class Meeting(Observer):
         slots = step.slots
         if slots is None or slots.slot[0] < self._settling:
             return
-        self.played += 1
+        self.seen += 1
         if self._requests in (None, slots.waiting[0]):
             self.problems.append(slots.problem(0))
         if len(self.problems) == self._wanted:
@@ -106,13 +106,13 @@ def meet_slots(scenario: Scenario, requests: int, slots: int, seeds: Iterator[in
     rate_rps = _fitting_rate_rps(roomy, requests, seeds)
     busy, meeting = roomy.with_arrival_rate(rate_rps), Meeting(slots, requests)
     while len(meeting.problems) < slots:
-        if meeting.played >= slots * _PLAYED_PER_SLOT:
+        if meeting.seen >= slots * _PLAYED_PER_SLOT:
             raise RuntimeError(
-                f"{scenario.name}: exactly {requests} requests waited in {len(meeting.problems)} of {meeting.played} "
+                f"{scenario.name}: exactly {requests} requests waited in {len(meeting.problems)} of {meeting.seen} "
                 f"slots; {slots} were asked for"
             )
         _play(_BriefDftsp(), busy, _EPISODE_SLOTS, next(seeds), meeting)
-    return MetSlots(requests, tuple(meeting.problems), rate_rps, meeting.played)
+    return MetSlots(requests, tuple(meeting.problems), rate_rps, meeting.seen)
 
 
 def _play(policy: Policy, scenario: Scenario, slots: int, seed: int, meeting: Meeting) -> None:

@@ -28,7 +28,7 @@ def require_arguments(seconds: float = 0.0, **counts: int) -> None:
 def plain_table(
     title: str, caption: str, words: Sequence[str], numbers: Sequence[str], blocks: Iterable[Iterable[Sequence[str]]]
 ) -> Table:
-    """Return a table of ``blocks`` of rows, under the headings of columns of ``words``, then of those of ``numbers``."""
+    """Return a table of ``blocks`` of rows, under headings of columns of ``words`` and then of ``numbers``."""
     table = Table(
         title=title, caption=caption, title_justify="left", caption_justify="left", box=SIMPLE_HEAD, pad_edge=False
     )

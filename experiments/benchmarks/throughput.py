@@ -6,6 +6,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import cycle
 from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
@@ -98,7 +99,7 @@ def measure(
     for _ in range(repeats):
         for subject, own in zip(subjects, rates, strict=True):
             on_progress(subject)
-            played = timed(lambda subject=subject: _play_for(subject, seconds))
+            played = timed(partial(_play_for, subject, seconds))
             for unit, number in played.answer.items():
                 own[unit].append((number / played.elapsed_s, number / max(1e-9, played.cpu_s)))
     return [_row(one, unit, pairs) for one, own in zip(subjects, rates, strict=True) for unit, pairs in own.items()]

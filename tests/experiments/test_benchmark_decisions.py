@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from agents.registry import build_policies
+from agents.rollout import policy_generator
 from edgellm_env import load_scenario
-from edgellm_env.env.view import view_slot
+from edgellm_env.env.slots import Slots
 from experiments.__main__ import main
-from experiments.benchmarks.decisions import FAST, decision_times, met_slots
+from experiments.benchmarks.decisions import FAST, decision_times, met_engine
 from experiments.benchmarks.throughput import Throughput
 from experiments.results.summary import REFERENCE
 
@@ -31,18 +32,32 @@ def test_quick_benchmark_writes_every_row(tmp_path: Path, capsys) -> None:
 
 
 @pytest.mark.parametrize(
-    "spec", ["cem-linear:light", "es-value:light", "ppo-value:light", "ppo-select:light", "dagger:balanced"]
+    "spec", ["cem-linear:light", "es-value:light", "ppo-value:light", "ppo-select:light", "dagger:balanced", "random"]
 )
 def test_many_slots_at_once_are_decided_as_one_by_one(spec: str) -> None:
-    dynamics, observation = met_slots("light", 6, 3)
-    (policy,) = build_policies([spec], load_scenario("light"))
-    batches = policy.batches(observation, dynamics)
-    assert batches.dtype == np.bool_
-    assert batches.any()
-    for row in range(6):
-        view = view_slot(dynamics, row, {name: array[row] for name, array in observation.items()})
-        np.testing.assert_array_equal(batches[row, : view.problem.size], policy.select(view))
-        assert not batches[row, view.problem.size :].any()
+    engine, scenario = met_engine("light", 6, 3), load_scenario("light")
+    (policy,) = build_policies([spec], scenario)
+
+    def batches(rows: np.ndarray | None) -> np.ndarray:
+        slots = Slots(engine, rows)
+        policy.begin(scenario, 6)
+        batch = policy.decide(slots, [policy_generator(int(row)) for row in slots.episode]).batch
+        assert batch.dtype == np.bool_
+        return batch
+
+    together = batches(None)
+    assert together.any()
+    for row, waiting in enumerate(engine.dynamics.node["waiting"]):
+        (alone,) = batches(np.array([row]))
+        np.testing.assert_array_equal(together[row, :waiting], alone[:waiting])
+        assert not together[row, waiting:].any()
+        assert not alone[waiting:].any()
+
+
+def test_a_batch_of_one_is_timed_like_many(capsys: pytest.CaptureFixture[str]) -> None:
+    line = ["benchmark", "decisions", "--quick", "--scenario", "light", "--environments", "1", "--policies", "sjf"]
+    assert main(line) == 0
+    assert "sjf" in capsys.readouterr().out
 
 
 def test_ratios_by_hand() -> None:
@@ -62,8 +77,7 @@ def test_ratios_by_hand() -> None:
         (["--environments", "0"], "environments: 0"),
         (["--seconds", "-1"], "seconds: -1.0"),
         (["--scenario", "bursty"], "no agent is shipped for 'bursty'"),
-        (["--scenario", "light", "--policies", "sjf"], "sjf can't decide many slots at once"),
-        (["--policies", "dftsp"], "dftsp can't decide many slots at once"),
+        (["--policies", "tests.experiments.own_policies:shortest@EdgeLLM/Rank-v0"], "takes single actions"),
         (["--out", "/nowhere/at/all.json"], "/nowhere"),
     ],
 )

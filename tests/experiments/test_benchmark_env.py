@@ -9,10 +9,18 @@ import pytest
 
 import edgellm_env
 from experiments.__main__ import main
-from experiments.benchmarks.environments import GROWTH_IDS, growth_exponent
+from experiments.benchmarks.environments import (
+    ENVIRONMENTS,
+    GROWTH,
+    GROWTH_IDS,
+    TRAINING,
+    environment,
+    growth,
+    growth_exponent,
+    times_as_fast,
+)
+from experiments.benchmarks.peers import CARTPOLE, PACKAGES, PEERS, peers
 from experiments.benchmarks.throughput import Subject, Throughput, measure
-from experiments.benchmarks.throughput_environments import GROWTH, environment, growth
-from experiments.benchmarks.throughput_peers import PACKAGES, peers
 
 
 def test_quick_benchmark_writes_every_row(tmp_path, capsys):
@@ -80,14 +88,31 @@ def test_growth_exponent_of_a_known_law():
     assert growth_exponent(rows, "EdgeLLM/Batch-v0") == pytest.approx(1.5)
 
 
+def test_ratios_are_to_a_peer_driven_in_the_same_way():
+    def row(group, name, mode, environments, per_cpu_s):
+        return Throughput(group, name, mode, environments, "slots", 1.0, 1.0, 1.0, per_cpu_s, 1)
+
+    rows = [
+        row(ENVIRONMENTS, "EdgeLLM/Batch-v0", "single", 1, 30.0),
+        row(ENVIRONMENTS, "EdgeLLM/Batch-v0", "vector", 1, 80.0),
+        row(ENVIRONMENTS, "EdgeLLM/Batch-v0", "vector", 64, 900.0),
+        row(GROWTH, "EdgeLLM/Batch-v0, N = 32", "vector", 16, 70.0),
+        row(TRAINING, "PPO", "SB3VecEnv", 64, 50.0),
+        row(TRAINING, "PPO", "DummyVecEnv", 64, 10.0),
+        row(PEERS, CARTPOLE, "single", 1, 60.0),
+        row(PEERS, CARTPOLE, "vector", 1, 40.0),
+    ]
+    assert [times_as_fast(one, rows) for one in rows] == [0.5, 2.0, None, None, 5.0, 1.0, 1.0, 1.0]
+
+
 def environment_of(subject):
-    cells = [cell.cell_contents for cell in subject.play.__closure__]
-    return next(content for content in cells if isinstance(content, gym.vector.VectorEnv))
+    return subject.play.__self__.env
 
 
 @pytest.mark.parametrize("capacity", [32, 128])
 def test_growth_is_measured_on_full_queues(capacity):
     env = environment_of(growth("EdgeLLM/Batch-v0", capacity))
+    env.reset(seed=0)
     waiting = []
     for _ in range(40):
         *_, infos = env.step(env.action_space.sample())
@@ -100,7 +125,9 @@ def test_growth_is_measured_on_full_queues(capacity):
 def test_select_counts_slots_as_the_environment_does():
     subject = environment("EdgeLLM/Select-v0", 3, "light")
     env = environment_of(subject)
+    first = subject.play()
     before = env.unwrapped.dynamics.node["slot"].copy()
+    assert first == {"micro-steps": 600, "slots": before.sum()}
     counted = subject.play()
     assert counted["micro-steps"] == 600
     assert counted["slots"] == (env.unwrapped.dynamics.node["slot"] - before).sum() < 600

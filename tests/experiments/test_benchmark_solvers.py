@@ -11,11 +11,10 @@ from edgellm_env import load_scenario
 from edgellm_env.slot.problem import Problems
 from edgellm_env.solvers import solve_brute_force, solve_dftsp, solve_exact, solve_exact_batch
 from experiments.__main__ import main
+from experiments.benchmarks.complexity import BRUTE_FORCE, RULES, NodeCount, count_nodes, headline
 from experiments.benchmarks.met_slots import meet_slots, settled_slots
-from experiments.benchmarks.node_counts import BRUTE_FORCE, RULES, NodeCount, count_nodes, only
-from experiments.benchmarks.solver_complexity import headline
-from experiments.benchmarks.solver_timing import BATCH, CP_SAT, EXACT, HIGHS, require_agreement, spread
-from experiments.benchmarks.solver_timing import DFTSP as SOLVE_DFTSP
+from experiments.benchmarks.solvers import BATCH, CP_SAT, EXACT, HIGHS, require_agreement, spread
+from experiments.benchmarks.solvers import DFTSP as SOLVE_DFTSP
 from experiments.results.summary import REFERENCE
 
 
@@ -71,11 +70,11 @@ def test_brute_force_against_dftsp_by_rate_and_rule(tmp_path: Path, capsys: pyte
         assert brute["saved_share"] >= 0.45
         for rule in RULES:
             assert dftsp["nodes"] <= rows[rate, f"without {rule}"]["nodes"]
-            assert rows[rate, only(rule)]["nodes"] <= brute["nodes"]
+            assert rows[rate, f"only {rule}"]["nodes"] <= brute["nodes"]
 
 
 def test_nodes_are_those_that_the_solvers_count() -> None:
-    problems = list(settled_slots(load_scenario("paper").with_arrival_rate(12.0), 10, seed=3))
+    problems = settled_slots(load_scenario("paper").with_arrival_rate(12.0), 10, seed=3)
     rows = {row.search: row for row in count_nodes(problems, 12.0, node_limit=10**6)}
     assert rows[REFERENCE].nodes == sum(solve_dftsp(problem).nodes for problem in problems)
     assert rows[BRUTE_FORCE].nodes == sum(solve_brute_force(problem).nodes for problem in problems)
@@ -103,6 +102,12 @@ def test_slots_of_one_size_as_met_by_the_policy() -> None:
     assert all(
         np.array_equal(one.slack_s, other.slack_s) for one, other in zip(met.problems, again.problems, strict=True)
     )
+
+
+def test_bursts_grow_with_the_arrival_rate() -> None:
+    workload = load_scenario("bursty").with_arrival_rate(10.0).workload
+    assert workload.bursts is not None
+    assert (workload.arrival_rate_rps, workload.bursts.rate_rps) == (10.0, 80.0)
 
 
 def test_disagreement_is_an_error() -> None:
@@ -148,6 +153,6 @@ def test_errors_come_before_anything_runs(
     def played(*_: object, **__: object) -> None:
         raise AssertionError("something ran")
 
-    monkeypatch.setattr("experiments.benchmarks.met_slots.make_environment", played)
+    monkeypatch.setattr("experiments.benchmarks.met_slots.rollout", played)
     assert run(f"benchmark {line.format(tmp=tmp_path)}") == 2
     assert message in capsys.readouterr().err
