@@ -29,9 +29,8 @@ def plain_table(
     title: str, caption: str, words: Sequence[str], numbers: Sequence[str], blocks: Iterable[Iterable[Sequence[str]]]
 ) -> Table:
     """Return a table of ``blocks`` of rows, under headings of columns of ``words`` and then of ``numbers``."""
-    table = Table(
-        title=title, caption=caption, title_justify="left", caption_justify="left", box=SIMPLE_HEAD, pad_edge=False
-    )
+    table = Table(title=title, caption=caption, title_justify="left", caption_justify="left", box=SIMPLE_HEAD)
+    table.pad_edge, table.collapse_padding = False, True
     for heading in words:
         table.add_column(heading, no_wrap=True, max_width=32, overflow="ellipsis")
     for heading in numbers:

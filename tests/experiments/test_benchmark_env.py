@@ -3,7 +3,6 @@
 import json
 import math
 
-import gymnasium as gym
 import numpy as np
 import pytest
 
