@@ -4,13 +4,12 @@ Nodes are counted by the searches themselves, all in the same tree and in the sa
 looked at, whether or not it was cut there.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Final
 
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from agents.files import require_place
@@ -104,11 +103,12 @@ class BenchmarkComplexity:
 
         rows: list[NodeCount] = []
         waiting: dict[float, float] = {}
-        for rate, busy in zip(self.rates, scenarios, strict=True):
-            problems = settled_slots(busy, self.slots, seed)
-            waiting[rate] = sum(problem.size for problem in problems) / len(problems)
-            shown = track(problems, f"{rate:g} requests/s", console=console, transient=True)
-            rows += count_nodes(shown, rate, self.node_limit)
+        with console.status("") as status:
+            for rate, busy in zip(self.rates, scenarios, strict=True):
+                status.update(f"{rate:g} requests/s")
+                problems = settled_slots(busy, self.slots, seed)
+                waiting[rate] = sum(problem.size for problem in problems) / len(problems)
+                rows += count_nodes(problems, rate, self.node_limit)
         document = {
             "metadata": about,
             "node_limit": self.node_limit,
@@ -125,7 +125,7 @@ class BenchmarkComplexity:
         return rows
 
 
-def count_nodes(problems: Iterable[SlotProblem], arrival_rate_rps: float, node_limit: int) -> list[NodeCount]:
+def count_nodes(problems: Sequence[SlotProblem], arrival_rate_rps: float, node_limit: int) -> list[NodeCount]:
     """Return what each search visits on ``problems``.
 
     Args:

@@ -201,10 +201,10 @@ def throughput_table(rows: Sequence[Throughput]) -> Table:
     caption = (
         "Median of the repeats, and their extremes; resets of ended episodes included. Per CPU s: all threads "
         "together.\nActions drawn beforehand; Select: the first legal one. Training: rollouts and updates, as in "
-        "learn().\nTimes as fast, by CPU time: training as through DummyVecEnv, all else as as many CartPoles."
+        "learn().\nTimes: how many times as fast, by CPU time, as DummyVecEnv in training or CartPole driven alike."
     )
     blocks = [[_cells(row, rows) for row in block] for _, block in groupby(rows, key=lambda row: row.group)]
-    numbers = ("envs", "unit", "per second", "lowest", "highest", "per CPU s", "times as fast")
+    numbers = ("envs", "unit", "per second", "lowest", "highest", "per CPU s", "times")
     return plain_table("Throughput", caption, ("", "mode"), numbers, blocks)
 
 

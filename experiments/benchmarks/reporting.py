@@ -32,7 +32,7 @@ def plain_table(
     table = Table(title=title, caption=caption, title_justify="left", caption_justify="left", box=SIMPLE_HEAD)
     table.pad_edge, table.collapse_padding = False, True
     for heading in words:
-        table.add_column(heading, no_wrap=True, max_width=32, overflow="ellipsis")
+        table.add_column(heading, overflow="fold")
     for heading in numbers:
         table.add_column(heading, justify="right", no_wrap=True)
     for block in blocks:
