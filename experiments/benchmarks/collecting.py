@@ -17,13 +17,13 @@ from rich.table import Table
 from agents.files import require_place
 from agents.seeds import episode_seeds
 from edgellm_env.env.single import EdgeLLMEnv
+from edgellm_env.scenario import load_scenario
 from edgellm_env.solvers import solve_dftsp
 from experiments.benchmarks.reporting import plain_table, report
 from experiments.benchmarks.throughput import Stepper, timed
 from experiments.datasets.collect import Collect
 from experiments.extras import MissingExtraError, require
 from experiments.results.provenance import measured_with
-
 
 OURS: Final = "collect"
 THEIRS: Final = "minari.DataCollector"

@@ -104,12 +104,6 @@ def test_slots_of_one_size_as_met_by_the_policy() -> None:
     )
 
 
-def test_bursts_grow_with_the_arrival_rate() -> None:
-    workload = load_scenario("bursty").with_arrival_rate(10.0).workload
-    assert workload.bursts is not None
-    assert (workload.arrival_rate_rps, workload.bursts.rate_rps) == (10.0, 80.0)
-
-
 def test_disagreement_is_an_error() -> None:
     (problem,) = meet_slots(load_scenario("balanced"), requests=8, slots=1, seeds=count(7)).problems
     good = solve_exact(problem)
