@@ -29,23 +29,25 @@ def picked_batches(network: RequestScorer, slots: Slots) -> BoolArray:
     length = max(1, int(node["waiting"].max()))
     each = np.repeat(np.arange(count), beams)
     seen = shortened(slots.observation, length)
-    partial, legal = np.zeros((each.size, length), np.bool_), np.zeros((each.size, length + 1), np.bool_)
-    state = (node[each], waiting[each, :length], partial, np.zeros((each.size, 5)), np.zeros_like(each), legal)
+    partial = picking.start_partial(each.size, length)
+    state = (node[each], waiting[each, :length], partial)
     # The environment's own way of picking, so that masks are the same.
     picking.start_selecting(np.arange(each.size), *state)
+    legal = partial.legal
     likelihood = np.where(np.arange(each.size) % beams == 0, 0.0, -np.inf)
     while True:
         rows = np.flatnonzero(legal[:, :-1].any(axis=1) & np.isfinite(likelihood))
         if not rows.size:
             break
         options = np.full(legal.shape, -np.inf)
-        begun = {name: array[each[rows]] for name, array in seen.items()} | {"batch": partial[rows].astype(np.int8)}
+        begun = {name: array[each[rows]] for name, array in seen.items()}
+        begun["batch"] = partial.batch[rows].astype(np.int8)
         numbers = torch.as_tensor(numbers_of(network, begun, legal[rows]))
         options[rows] = torch.log_softmax(numbers, dim=1).numpy()
         _widen(beams, options, likelihood, *state)
     batches = np.zeros((count, capacity), dtype=np.bool_)
     best = likelihood.reshape(count, beams).argmax(axis=1)
-    batches[:, :length] = partial.reshape(count, beams, length)[np.arange(count), best]
+    batches[:, :length] = partial.batch.reshape(count, beams, length)[np.arange(count), best]
     return batches
 
 
@@ -56,10 +58,7 @@ def _widen(
     likelihood: FloatArray,
     node: NDArray[np.void],
     waiting: NDArray[np.void],
-    partial: BoolArray,
-    totals: FloatArray,
-    picks: IntArray,
-    legal: BoolArray,
+    partial: picking.Partial,
 ) -> None:
     """Replace each slot's batches by the most probable ones with a pick more; leave them if there is none.
 
@@ -67,12 +66,9 @@ def _widen(
         beams: rows of a slot, one after the other.
         options: (rows, N + 1) logarithms of the picks' probabilities, ``-inf`` where there is none; used up.
         likelihood: (rows,) logarithms of the batches' probabilities, ``-inf`` for none.
-        node: the batches' state, as :mod:`edgellm_env.slot.picking` has it, and all that follows.
-        waiting: see there.
-        partial: see there.
-        totals: see there.
-        picks: see there.
-        legal: see there.
+        node: (rows,) the batches' nodes.
+        waiting: (rows, N) their queues.
+        partial: the batches.
     """
     parents, places = np.empty(beams, dtype=np.int64), np.empty(beams, dtype=np.int64)
     values = np.empty(beams)
@@ -87,31 +83,33 @@ def _widen(
             if place < 0:
                 break
             options[parent, place] = -np.inf
-            if not _is_known(parent, place, parents[:found], places[:found], partial):
+            if not _is_known(parent, place, parents[:found], places[:found], partial.batch):
                 parents[found], places[found], values[found] = parent, place, best
                 found += 1
         if found == 0:
             continue
-        batch_before, totals_before = partial[first : first + beams].copy(), totals[first : first + beams].copy()
-        legal_before = legal[first : first + beams].copy()
+        own = slice(first, first + beams)
+        batch_before, totals_before = partial.batch[own].copy(), partial.totals[own].copy()
+        legal_before = partial.legal[own].copy()
         likelihood[first : first + beams] = -np.inf
         for child in range(found):
             row, parent = first + child, parents[child] - first
             likelihood[row] = values[child]
-            partial[row], totals[row], legal[row] = batch_before[parent], totals_before[parent], legal_before[parent]
-            closed = picking.pick(row, places[child], False, node, waiting, partial, totals, picks, legal)
-            picking.refresh(row, False, node, waiting, partial, totals, picks, legal)
+            partial.batch[row], partial.totals[row] = batch_before[parent], totals_before[parent]
+            partial.legal[row] = legal_before[parent]
+            closed = picking.pick(row, places[child], False, node, waiting, partial)
+            picking.refresh(row, False, node, waiting, partial)
             if closed:
-                legal[row] = False
+                partial.legal[row] = False
 
 
 @compiled
-def _is_known(parent: int, place: int, parents: IntArray, places: IntArray, partial: BoolArray) -> bool:
+def _is_known(parent: int, place: int, parents: IntArray, places: IntArray, batches: BoolArray) -> bool:
     """Return whether the batch of ``parent`` with the request at ``place`` is one of those found already."""
     for other in range(parents.size):
         same = True
-        for one in range(partial.shape[1]):
-            ours, theirs = partial[parent, one] or one == place, partial[parents[other], one] or one == places[other]
+        for one in range(batches.shape[1]):
+            ours, theirs = batches[parent, one] or one == place, batches[parents[other], one] or one == places[other]
             if ours != theirs:
                 same = False
                 break

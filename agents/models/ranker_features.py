@@ -101,7 +101,7 @@ def count_waiting(valid: NDArray[np.int8]) -> int:
     return count
 
 
-@compiled_parallel(work=0)
+@compiled_parallel(work="requests")
 def _write_all(
     requests: NDArray[np.float32],
     valid: NDArray[np.int8],

@@ -87,7 +87,7 @@ class Scorers:
         return scores
 
 
-@compiled_parallel(work=0)
+@compiled_parallel(work="requests")
 def _score_rows(
     requests: NDArray[np.float32],
     valid: NDArray[np.int8],

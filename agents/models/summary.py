@@ -46,7 +46,7 @@ def slot_summary(observation: Observation) -> NDArray[np.float32]:
     return summary
 
 
-@compiled_parallel(work=0)
+@compiled_parallel(work="requests")
 def _summarise(
     requests: NDArray[np.float32],
     valid: NDArray[np.int8],

@@ -46,7 +46,7 @@ def rates(scenario: Scenario) -> NDArray[np.void]:
     return record
 
 
-@compiled_parallel(work=2)
+@compiled_parallel(work="arrival_s")
 def write_costs(
     count: IntArray,
     rate: Any,

@@ -150,11 +150,7 @@ class SelectInterface(ActionInterface):
 
     def __init__(self, dynamics: Dynamics, encoder: ObservationEncoder) -> None:
         super().__init__(dynamics, encoder)
-        size, capacity = dynamics.num_envs, dynamics.capacity
-        self._partial = np.zeros((size, capacity), dtype=np.bool_)
-        self._totals = np.zeros((size, 5))
-        self._picks = np.zeros(size, dtype=np.int64)
-        self._legal = np.zeros((size, capacity + 1), dtype=np.bool_)
+        self._partial = picking.start_partial(dynamics.num_envs, dynamics.capacity)
 
     def space(self) -> spaces.Discrete[np.int64]:
         """``Discrete(N + 1)``."""
@@ -162,10 +158,7 @@ class SelectInterface(ActionInterface):
 
     def begin(self, rows: IntArray) -> None:
         """Start with empty batches."""
-        picking.start_selecting(rows, self.dynamics.node, self.dynamics.waiting, *self._state())
-
-    def _state(self) -> picking.Partial:
-        return self._partial, self._totals, self._picks, self._legal
+        picking.start_selecting(rows, self.dynamics.node, self.dynamics.waiting, self._partial)
 
     def execute(self, actions: NDArray[Any], observation: Observation) -> BoolArray:
         """Add to the partial batches; advance by a slot where one has been committed."""
@@ -179,7 +172,7 @@ class SelectInterface(ActionInterface):
             )
         if self.dynamics.scenario.queue.infeasible == "raise":
             self._refuse_illegal(picks)
-        return self.dynamics.play_picked(picks, self._state(), self.encoder.places(observation))
+        return self.dynamics.play_picked(picks, self._partial, self.encoder.places(observation))
 
     def toward(self, batch: BoolArray, scheme: IntArray) -> IntArray:
         """Return the next pick of each batch, (E,): its oldest request, or the commit once all have been picked.
@@ -187,23 +180,23 @@ class SelectInterface(ActionInterface):
         A request that is not legal any more is skipped, as the rule ``trim`` does.
         """
         # Feasible sets are downward closed: what is illegal now stays so until the slot ends.
-        batch &= self._legal[:, :-1]
+        batch &= self._partial.legal[:, :-1]
         left = batch.any(axis=1)
         places: IntArray = np.where(left, np.argmax(batch, axis=1), self.dynamics.capacity)
         batch[np.flatnonzero(left), places[left]] = False
         return places
 
     def _refuse_illegal(self, picks: IntArray) -> None:
-        illegal = ~self._legal[np.arange(picks.size), picks]
+        illegal = ~self._partial.legal[np.arange(picks.size), picks]
         if illegal.any():
             row = int(np.argmax(illegal))
             place, waiting = int(picks[row]), int(self.dynamics.node["waiting"][row])
             if place >= waiting:
                 reason = f"nobody waits there ({waiting} waiting)"
-            elif self._partial[row, place]:
+            elif self._partial.batch[row, place]:
                 reason = "already in the batch"
             else:
-                batch = self._partial[row, :waiting].copy()
+                batch = self._partial.batch[row, :waiting].copy()
                 batch[place] = True
                 reason = f"infeasible batch, {self.dynamics.slot_problem(row).violations(batch)}"
             raise InfeasibleBatchError(f"environment {row}, pick {place}: {reason}")
@@ -219,25 +212,27 @@ class SelectInterface(ActionInterface):
         """Add ``batch`` and ``used`` (shares of compute limit, free memory, uplink, downlink)."""
         node = self.dynamics.node
         limits = np.ones((node.size, 4))
-        limits[:, 0] = np.minimum(node["compute_limit_s"], self._totals[:, 4])
+        limits[:, 0] = np.minimum(node["compute_limit_s"], self._partial.totals[:, 4])
         limits[:, 1] = node["memory_bytes"]
-        used = self._totals[:, :4]
-        observation["batch"] = self._partial.astype(np.int8)
+        used = self._partial.totals[:, :4]
+        observation["batch"] = self._partial.batch.astype(np.int8)
         observation["used"] = np.divide(used, limits, out=np.zeros_like(used), where=limits > 0.0).astype(np.float32)
 
     def action_mask(self) -> BoolArray:
         """Return (E, N + 1) bool: an index is legal if and only if the batch stays feasible with it; N always is."""
-        return self._legal.copy()
+        return self._partial.legal.copy()
 
     def partial_batch(self) -> BoolArray:
         """Return the requests picked so far, (E, N) bool."""
-        return self._partial.copy()
+        return self._partial.batch.copy()
 
     def express(self, selection: BoolArray, row: int, scheme: int | None) -> list[int]:
         """Return the places in queue order, oldest first, then the commit; the slot must not be under way."""
         self._loaded_only(scheme)
-        if self._picks[row]:
-            raise ValueError(f"selection: {int(self._picks[row])} pick(s) were made in this slot; expected none yet")
+        if self._partial.picks[row]:
+            raise ValueError(
+                f"selection: {int(self._partial.picks[row])} pick(s) were made in this slot; expected none yet"
+            )
         return [*np.flatnonzero(selection).tolist(), self.dynamics.capacity]
 
 

@@ -84,8 +84,8 @@ class ObservationEncoder:
     def encode_into(self, observation: Observation, dynamics: Dynamics) -> None:
         """Write every environment's state into the arrays of :meth:`blank`, unless there are none."""
         if observation["node"].shape[0]:
-            encode_rows(dynamics.node, dynamics.waiting, dynamics.requests, *self.places(observation))
+            encode_rows(dynamics.nodes, self.places(observation))
 
     def places(self, observation: Observation) -> Shown:
         """Return where the dynamics are to show each state as they reach it: in the arrays of :meth:`blank`."""
-        return self._scales, observation["requests"], observation["valid"], observation["node"]
+        return Shown(self._scales, observation["requests"], observation["valid"], observation["node"])

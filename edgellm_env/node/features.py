@@ -7,7 +7,7 @@ agents use, the documentation page of ``EdgeLLM/Batch-v0`` and the fingerprint t
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from edgellm_env._compile import compiled, compiled_parallel
 from edgellm_env.arrays import FloatArray
 from edgellm_env.node.records import scheme_records
+from edgellm_env.node.transition import Nodes
 from edgellm_env.scenario import Scenario
 
 _FLAG: Final = "0 or 1"
@@ -146,28 +147,28 @@ def fingerprint() -> str:
     return hashlib.sha256(json.dumps(columns).encode()).hexdigest()[:16]
 
 
-Shown: TypeAlias = tuple[FloatArray, NDArray[np.float32], NDArray[np.int8], NDArray[np.float32]]
-"""Scales (7,) and the arrays to write to: ``requests`` (E, N, F), ``valid`` (E, N), ``node`` (E, G); or E = 0: none."""
+
+class Shown(NamedTuple):
+    """Where a pass over slots shows what it has come to, and in what units; no environments: it shows nothing."""
+
+    scales: FloatArray  # (7,)
+    requests: NDArray[np.float32]  # (E, N, F)
+    valid: NDArray[np.int8]  # (E, N)
+    node: NDArray[np.float32]  # (E, G)
 
 
 def nothing_shown() -> Shown:
     """Return what makes a pass over slots show nothing."""
     requests = np.empty((0, 0, len(REQUEST_FEATURES)), dtype=np.float32)
-    return np.ones(7), requests, np.empty((0, 0), dtype=np.int8), np.empty((0, 0), dtype=np.float32)
+    return Shown(np.ones(7), requests, np.empty((0, 0), dtype=np.int8), np.empty((0, 0), dtype=np.float32))
 
 
 @compiled
-def encode_row(
-    state: Any,
-    waiting: Any,
-    records: Any,
-    scales: FloatArray,
-    requests_out: NDArray[np.float32],
-    valid_out: NDArray[np.int8],
-    out: NDArray[np.float32],
-) -> None:
-    """Write what an agent sees of one environment: ``requests_out`` (N, F), ``valid_out`` (N,) and ``out`` (G,)."""
-    per_slot_s, per_memory, per_prompt, per_output, per_episode, per_queue, slot_s = scales
+def encode_row(nodes: Nodes, row: int, shown: Shown) -> None:
+    """Write what an agent sees of environment ``row``."""
+    state, waiting, records = nodes.node[row], nodes.waiting[row], nodes.requests[row]
+    requests_out, valid_out, out = shown.requests[row], shown.valid[row], shown.node[row]
+    per_slot_s, per_memory, per_prompt, per_output, per_episode, per_queue, slot_s = shown.scales
     now_s = state.slot * slot_s
     for place in range(state.waiting):
         one = waiting[place]
@@ -199,18 +200,9 @@ def encode_row(
         out[scheme] = 1.0 if state.scheme == scheme - SCHEMES else 0.0
 
 
-@compiled_parallel(work=4)
-def encode_rows(
-    node: Any,
-    waiting: Any,
-    records: Any,
-    scales: FloatArray,
-    requests_out: NDArray[np.float32],
-    valid_out: NDArray[np.int8],
-    node_out: NDArray[np.float32],
-    first: int = 0,
-    last: int = 0,
-) -> None:
+@compiled_parallel(work="shown.requests")
+def encode_rows(nodes: Nodes, shown: Shown, first: int = 0, last: int = 0) -> None:
     """Write every environment's state, as :func:`encode_row` does."""
+    nodes, shown = Nodes(*nodes), Shown(*shown)
     for row in range(first, last):
-        encode_row(node[row], waiting[row], records[row], scales, requests_out[row], valid_out[row], node_out[row])
+        encode_row(nodes, row, shown)

@@ -10,10 +10,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgellm_env.arrays import BoolArray, FloatArray, IntArray
+from edgellm_env.arrays import BoolArray, IntArray
 from edgellm_env.node import step, transition
 from edgellm_env.node.features import Shown, nothing_shown
-from edgellm_env.node.records import NODE, REQUEST, WAITING, rule_record, scheme_records, write_request_records
+from edgellm_env.node.records import (
+    NODE,
+    REQUEST,
+    WAITING,
+    rule_record,
+    scheme_records,
+    write_request_records,
+)
+from edgellm_env.node.transition import Nodes
 from edgellm_env.scenario import Scenario
 from edgellm_env.slot import admission
 from edgellm_env.slot.picking import Partial
@@ -31,7 +39,8 @@ class Dynamics:
     """State and transition of ``num_envs`` nodes that share one scenario.
 
     Attributes:
-        node: (E,) records of :data:`edgellm_env.node.records.NODE`.
+        nodes: the state. Its arrays are written in place, but for ``requests``, which grow with longer episodes.
+        node: (E,) records of :data:`edgellm_env.node.records.NODE`, those of ``nodes``, as the next three.
         waiting: (E, N) records of :data:`edgellm_env.node.records.WAITING`, real up to ``node["waiting"]``, oldest
             first.
         requests: (E, M) records of :data:`edgellm_env.node.records.REQUEST`.
@@ -44,14 +53,20 @@ class Dynamics:
         self.num_envs = num_envs
         self.capacity = scenario.queue.capacity
         self.schemes = scheme_records(scenario)
-        self._rules = rule_record(scenario)
         self.node = np.zeros(num_envs, dtype=NODE)
         self.waiting = np.zeros((num_envs, self.capacity), dtype=WAITING)
-        longest_run_s = scenario.timing.spill_s + float(self.schemes["load_s"].max())
-        self.held = np.zeros((num_envs, math.ceil(longest_run_s / scenario.timing.slot_s) + 1, 2))
         self.requests = np.zeros((num_envs, 1), dtype=REQUEST)
-        self._count = np.zeros(num_envs, dtype=np.int64)
-        self._availability = np.ones((num_envs, scenario.timing.episode_slots, 3))
+        longest_run_s = scenario.timing.spill_s + float(self.schemes["load_s"].max())
+        self.nodes = Nodes(
+            node=self.node,
+            waiting=self.waiting,
+            held=np.zeros((num_envs, math.ceil(longest_run_s / scenario.timing.slot_s) + 1, 2)),
+            requests=self.requests,
+            request_count=np.zeros(num_envs, dtype=np.int64),
+            availability=np.ones((num_envs, scenario.timing.episode_slots, 3)),
+            schemes=self.schemes,
+            rules=rule_record(scenario),
+        )
         self.admitted = np.zeros((num_envs, self.capacity), dtype=np.bool_)
 
     def begin(self, rows: IntArray, traces: TraceBatch) -> None:
@@ -62,31 +77,21 @@ class Dynamics:
             grown = np.zeros((self.num_envs, room + room // 8), dtype=REQUEST)
             grown[:, : self.requests.shape[1]] = self.requests
             self.requests = grown
+            self.nodes = self.nodes._replace(requests=grown)
+        nodes = self.nodes
         if np.array_equal(rows, np.arange(rows[0], rows[0] + rows.size)):
-            write_request_records(self.scenario, traces, self.requests[rows[0] : rows[0] + rows.size, :room])
+            write_request_records(self.scenario, traces, nodes.requests[rows[0] : rows[0] + rows.size, :room])
         else:
             records = np.zeros((rows.size, room), dtype=REQUEST)
             write_request_records(self.scenario, traces, records)
-            self.requests[rows, :room] = records
-        self._count[rows] = traces.count
-        self._availability[rows, :, 0] = traces.compute_availability
-        self._availability[rows, :, 1] = traces.uplink_availability
-        self._availability[rows, :, 2] = traces.downlink_availability
-        self.node[rows] = np.zeros((), dtype=NODE)
-        self.held[rows] = 0.0
-        transition.begin_episodes(rows, *self._state())
-
-    def _state(self) -> tuple[Any, Any, FloatArray, Any, IntArray, FloatArray, Any, Any]:
-        return (
-            self.node,
-            self.waiting,
-            self.held,
-            self.requests,
-            self._count,
-            self._availability,
-            self.schemes,
-            self._rules,
-        )
+            nodes.requests[rows, :room] = records
+        nodes.request_count[rows] = traces.count
+        nodes.availability[rows, :, 0] = traces.compute_availability
+        nodes.availability[rows, :, 1] = traces.uplink_availability
+        nodes.availability[rows, :, 2] = traces.downlink_availability
+        nodes.node[rows] = np.zeros((), dtype=NODE)
+        nodes.held[rows] = 0.0
+        transition.begin_episodes(rows, nodes)
 
     def play_selected(
         self, asked: NDArray[np.int8], scheme: IntArray | None = None, shown: Shown | None = None
@@ -108,12 +113,11 @@ class Dynamics:
         scheme = self.node["scheme"] if scheme is None else scheme
         if rule == "raise":
             self._require_feasible(asked, scheme)
-        step.play_selected(asked, scheme, rule != "trim", self.admitted, *self._state(), *(shown or nothing_shown()))
+        step.play_selected(asked, scheme, rule != "trim", self.admitted, self.nodes, shown or nothing_shown())
         return self.admitted
 
     def _require_feasible(self, asked: NDArray[np.int8], scheme: IntArray) -> None:
-        state = (self.node, self.waiting, self.held, self.requests, self.schemes, self._rules)
-        row = step.find_infeasible(asked, scheme, self.admitted, *state)
+        row = step.find_infeasible(asked, scheme, self.admitted, self.nodes)
         if row >= 0:
             problem = self.slot_problem(row, int(scheme[row]))
             broken = problem.violations(asked[row, : problem.size].astype(np.bool_))
@@ -121,7 +125,7 @@ class Dynamics:
 
     def play_ranked(self, scores: NDArray[np.floating[Any]], shown: Shown | None = None) -> BoolArray:
         """As :meth:`play_selected`, with batches packed by descending ``scores`` (E, N), ties in queue order."""
-        step.play_ranked(scores, self.admitted, *self._state(), *(shown or nothing_shown()))
+        step.play_ranked(scores, self.admitted, self.nodes, shown or nothing_shown())
         return self.admitted
 
     def play_picked(self, picks: IntArray, partial: Partial, shown: Shown | None = None) -> BoolArray:
@@ -129,12 +133,12 @@ class Dynamics:
 
         Args:
             picks: (E,) places in the queue, or N to commit.
-            partial: what is chosen so far: batch, totals, picks and legal of :mod:`edgellm_env.slot.picking`.
+            partial: what is chosen so far.
             shown: as for :meth:`play_selected`.
         """
         closed = np.empty(self.num_envs, dtype=np.bool_)
         serve_none = self.scenario.queue.infeasible == "reject"
-        step.play_picked(picks, closed, serve_none, *partial, *self._state(), *(shown or nothing_shown()))
+        step.play_picked(picks, closed, serve_none, partial, self.nodes, shown or nothing_shown())
         return closed
 
     def preview_ranked(self, scores: NDArray[np.floating[Any]], row: int) -> BoolArray:
@@ -147,7 +151,7 @@ class Dynamics:
 
     def view_under(self, scheme: IntArray) -> None:
         """Show every environment's slot as it is under its ``scheme`` (E,), loading time included."""
-        transition.view_all_under(scheme, self.node, self.waiting, self.held, self.requests, self.schemes, self._rules)
+        transition.view_all_under(scheme, self.nodes)
 
     def slot_problem(self, row: int = 0, scheme: int | None = None) -> SlotProblem:
         """Return the problem of environment ``row`` in its current slot, under the loaded scheme or another.
@@ -158,13 +162,14 @@ class Dynamics:
         for name, index, size in (("row", row, self.num_envs), ("scheme", scheme, self.schemes.size)):
             if index is not None and not 0 <= operator.index(index) < size:
                 raise ValueError(f"{name}: {index}; expected 0 to {size - 1}")
-        node, waiting = self.node[row : row + 1], self.waiting[row]
+        only = slice(row, row + 1)
+        node, waiting = self.node[only], self.waiting[only]
         if scheme is not None and scheme != int(node["scheme"][0]):
             node, waiting = node.copy(), waiting.copy()
-            transition.view_under_scheme(
-                node[0], waiting, self.held[row], self.requests[row], self.schemes, self._rules[0], scheme
-            )
-        queue = waiting[: int(node["waiting"][0])]
+            nodes = self.nodes
+            one = nodes._replace(node=node, waiting=waiting, held=nodes.held[only], requests=nodes.requests[only])
+            transition.view_under_scheme(one, 0, scheme)
+        queue = waiting[0, : int(node["waiting"][0])]
         return SlotProblem(
             compute_s=queue["compute_s"],
             kv_bytes=queue["kv_bytes"],

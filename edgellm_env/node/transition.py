@@ -1,11 +1,9 @@
 """The queue's transition, compiled: a slot closes with a batch, the next one opens.
 
-Arrays, for E environments with queues of N and episodes of at most M requests and K slots: ``node`` (E,), ``waiting``
-(E, N), ``held`` (E, R, 2) seconds to go and bytes of batches that run on, ``requests`` (E, M), ``count`` (E,),
-``availability`` (E, K, 3), ``schemes`` (S,), ``rules`` (1,); record types in :mod:`edgellm_env.node.records`.
+Each function works on one row of :class:`Nodes`; record types in :mod:`edgellm_env.node.records`.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,30 +12,43 @@ from edgellm_env.arrays import BoolArray, FloatArray, IntArray
 from edgellm_env.slot.problem import totals_fit, within
 
 
+class Nodes(NamedTuple):
+    """State of E nodes that share a scenario: queues of N, episodes of at most M requests and K slots, S schemes."""
+
+    node: Any  # (E,) NODE
+    waiting: Any  # (E, N) WAITING, real up to the node's ``waiting``, oldest first
+    held: FloatArray  # (E, B, 2) seconds to go and bytes of each batch that runs on
+    requests: Any  # (E, M) REQUEST
+    request_count: IntArray  # (E,) requests of each episode, the real ones of ``requests``
+    availability: FloatArray  # (E, K, 3) of compute, uplink and downlink
+    schemes: Any  # (S,) SCHEME
+    rules: Any  # (1,) RULES
+
+
 @compiled
-def view_under_scheme(
-    node: Any, waiting: Any, held: FloatArray, requests: Any, schemes: Any, rules: Any, scheme: int
-) -> None:
+def view_under_scheme(nodes: Nodes, row: int, scheme: int) -> None:
     """Write one environment's slot problem as it is under ``scheme`` into ``waiting`` and ``node``.
 
     Loading a scheme other than the loaded one takes time before the batch can start.
     """
-    load_s = 0.0 if scheme == node.scheme else schemes[scheme].load_s
+    node, waiting, held, requests = nodes.node[row], nodes.waiting[row], nodes.held[row], nodes.requests[row]
+    rules, chosen = nodes.rules[0], nodes.schemes[scheme]
+    load_s = 0.0 if scheme == node.scheme else chosen.load_s
     start_s = node.backlog_s + load_s
     held_bytes = 0.0
     for batch in range(held.shape[0]):
         held_bytes += held[batch, 1]
     node.compute_limit_s = max(0.0, rules.slot_s + rules.spill_s - start_s)
-    node.memory_bytes = max(0.0, schemes[scheme].memory_bytes - held_bytes)
+    node.memory_bytes = max(0.0, chosen.memory_bytes - held_bytes)
     now_s = node.slot * rules.slot_s
     for place in range(node.waiting):
         request = requests[waiting[place].request]
-        waiting[place].compute_s = request.compute_s * schemes[scheme].compute_factor / node.compute_availability
-        waiting[place].kv_bytes = request.kv_bytes * schemes[scheme].kv_factor
+        waiting[place].compute_s = request.compute_s * chosen.compute_factor / node.compute_availability
+        waiting[place].kv_bytes = request.kv_bytes * chosen.kv_factor
         waiting[place].uplink_share = request.uplink_share / node.uplink_availability
         waiting[place].downlink_share = request.downlink_share / node.downlink_availability
         waiting[place].slack_s = request.deadline_s - now_s - rules.radio_s - start_s
-        waiting[place].admissible = schemes[scheme].quality >= request.accuracy_requirement
+        waiting[place].admissible = chosen.quality >= request.accuracy_requirement
 
 
 @compiled
@@ -77,19 +88,12 @@ def _best_compute_s(request: Any, schemes: Any, rules: Any) -> float:
 
 
 @compiled
-def open_slot(
-    node: Any,
-    waiting: Any,
-    held: FloatArray,
-    requests: Any,
-    count: int,
-    availability: FloatArray,
-    schemes: Any,
-    rules: Any,
-) -> None:
+def open_slot(nodes: Nodes, row: int) -> None:
     """Begin a slot: arrivals join or are turned away, the hopeless leave, the slot's problem is written."""
+    node, waiting, requests = nodes.node[row], nodes.waiting[row], nodes.requests[row]
+    schemes, rules = nodes.schemes, nodes.rules[0]
     now_s = node.slot * rules.slot_s
-    first, best_quality = node.next_request, _best_quality(schemes)
+    first, count, best_quality = node.next_request, nodes.request_count[row], _best_quality(schemes)
     while node.next_request < count and requests[node.next_request].arrival_s < now_s:
         if requests[node.next_request].accuracy_requirement > best_quality:
             node.rejected += 1
@@ -120,26 +124,19 @@ def open_slot(
     node.waiting = kept
 
     # The observation that closes an episode lies one slot past the last; it shows the last slot's background load.
-    slot = min(node.slot, availability.shape[0] - 1)
-    node.compute_availability = availability[slot, 0]
-    node.uplink_availability = availability[slot, 1]
-    node.downlink_availability = availability[slot, 2]
-    view_under_scheme(node, waiting, held, requests, schemes, rules, node.scheme)
+    slot = min(node.slot, nodes.availability.shape[1] - 1)
+    node.compute_availability = nodes.availability[row, slot, 0]
+    node.uplink_availability = nodes.availability[row, slot, 1]
+    node.downlink_availability = nodes.availability[row, slot, 2]
+    view_under_scheme(nodes, row, node.scheme)
 
 
 @compiled
-def close_slot(
-    node: Any,
-    waiting: Any,
-    held: FloatArray,
-    requests: Any,
-    schemes: Any,
-    rules: Any,
-    scheme: int,
-    admitted: BoolArray,
-) -> None:
+def close_slot(nodes: Nodes, row: int, scheme: int, admitted: BoolArray) -> None:
     """Execute the admitted batch under ``scheme`` and move to the next slot's start."""
-    load_s = 0.0 if scheme == node.scheme else schemes[scheme].load_s
+    node, waiting, held, requests = nodes.node[row], nodes.waiting[row], nodes.held[row], nodes.requests[row]
+    rules = nodes.rules[0]
+    load_s = 0.0 if scheme == node.scheme else nodes.schemes[scheme].load_s
     now_s = node.slot * rules.slot_s
     compute_s, kv_bytes, uplink, downlink, arrivals_s = 0.0, 0.0, 0.0, 0.0, 0.0
     served, kept = 0, 0
@@ -157,7 +154,7 @@ def close_slot(
             kept += 1
 
     # Full use is 1; sums may pass it by the check's relative tolerance, which is no use of anything.
-    capacity_bytes = schemes[scheme].memory_bytes
+    capacity_bytes = nodes.schemes[scheme].memory_bytes
     end_s = node.backlog_s + load_s + compute_s
     node.compute_utilisation = min(1.0, end_s / rules.slot_s)
     node.memory_utilisation = min(1.0, (capacity_bytes - node.memory_bytes + kv_bytes) / capacity_bytes)
@@ -187,38 +184,17 @@ def close_slot(
     node.slot += 1
 
 
-@compiled_parallel(work=2)
-def begin_episodes(
-    rows: IntArray,
-    node: Any,
-    waiting: Any,
-    held: FloatArray,
-    requests: Any,
-    count: IntArray,
-    availability: FloatArray,
-    schemes: Any,
-    rules: Any,
-    first: int = 0,
-    last: int = 0,
-) -> None:
+@compiled_parallel(work="nodes.waiting")
+def begin_episodes(rows: IntArray, nodes: Nodes, first: int = 0, last: int = 0) -> None:
     """Open slot 0 in the given environments, whose node records are fresh."""
+    nodes = Nodes(*nodes)
     for index in range(first, last):
-        row = rows[index]
-        open_slot(node[row], waiting[row], held[row], requests[row], count[row], availability[row], schemes, rules[0])
+        open_slot(nodes, rows[index])
 
 
-@compiled_parallel(work=2)
-def view_all_under(
-    scheme: IntArray,
-    node: Any,
-    waiting: Any,
-    held: FloatArray,
-    requests: Any,
-    schemes: Any,
-    rules: Any,
-    first: int = 0,
-    last: int = 0,
-) -> None:
+@compiled_parallel(work="nodes.waiting")
+def view_all_under(scheme: IntArray, nodes: Nodes, first: int = 0, last: int = 0) -> None:
     """Write every environment's slot problem as it is under its ``scheme`` (E,)."""
+    nodes = Nodes(*nodes)
     for row in range(first, last):
-        view_under_scheme(node[row], waiting[row], held[row], requests[row], schemes, rules[0], scheme[row])
+        view_under_scheme(nodes, row, scheme[row])

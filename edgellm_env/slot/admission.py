@@ -86,7 +86,7 @@ def admit_by_score(
     node.infeasible = False
 
 
-@compiled_parallel(work=2)
+@compiled_parallel(work="scores")
 def pack_by_score(
     node: Any,
     waiting: Any,

@@ -1,10 +1,6 @@
-"""Building a batch one request at a time, compiled: partial batches, their totals, and which requests still fit.
+"""Building a batch one request at a time, compiled: partial batches, what they use, and which requests still fit."""
 
-Arrays for E environments with queues of N: ``partial`` (E, N) bool, ``totals`` (E, 5) of the partial batch (compute_s,
-kv_bytes, uplink and downlink share, tightest slack_s), ``picks`` (E,) actions taken in this slot, ``legal`` (E, N + 1).
-"""
-
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,26 +8,43 @@ from edgellm_env._compile import compiled, compiled_parallel
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
 from edgellm_env.slot.problem import totals_fit
 
-Partial: TypeAlias = tuple[BoolArray, FloatArray, IntArray, BoolArray]
-"""``partial``, ``totals``, ``picks`` and ``legal``."""
+
+class Partial(NamedTuple):
+    """What has been chosen so far in the slots of E environments with queues of N."""
+
+    batch: BoolArray  # (E, N) the partial batches
+    totals: FloatArray  # (E, 5) of the partial batch: compute_s, kv_bytes, uplink and downlink share, tightest slack_s
+    picks: IntArray  # (E,) actions taken in this slot
+    legal: BoolArray  # (E, N + 1) whether picking this place keeps the batch feasible; the last is the commit
+
+
+def start_partial(size: int, capacity: int) -> Partial:
+    """Return room for the partial batches of ``size`` environments with queues of ``capacity``."""
+    return Partial(
+        batch=np.zeros((size, capacity), dtype=np.bool_),
+        totals=np.zeros((size, 5)),
+        picks=np.zeros(size, dtype=np.int64),
+        legal=np.zeros((size, capacity + 1), dtype=np.bool_),
+    )
 
 
 @compiled
-def _start(partial: BoolArray, totals: FloatArray) -> None:
-    partial[:] = False
-    totals[:4] = 0.0
-    totals[4] = np.inf
+def _start(partial: Partial, row: int) -> None:
+    partial.batch[row] = False
+    partial.totals[row, :4] = 0.0
+    partial.totals[row, 4] = np.inf
 
 
 @compiled
-def _mark_legal(node: Any, waiting: Any, partial: BoolArray, totals: FloatArray, legal: BoolArray) -> None:
+def _mark_legal(row: int, node: Any, waiting: Any, partial: Partial) -> None:
     """Mark each request that keeps the batch feasible if added; committing (the last entry) is always legal."""
+    state, batch, totals, legal = node[row], partial.batch[row], partial.totals[row], partial.legal[row]
     legal[:] = False
     legal[-1] = True
-    for place in range(node.waiting):
-        one = waiting[place]
+    for place in range(state.waiting):
+        one = waiting[row, place]
         legal[place] = (
-            not partial[place]
+            not batch[place]
             and one.admissible
             and totals_fit(
                 totals[0] + one.compute_s,
@@ -39,8 +52,8 @@ def _mark_legal(node: Any, waiting: Any, partial: BoolArray, totals: FloatArray,
                 totals[2] + one.uplink_share,
                 totals[3] + one.downlink_share,
                 min(totals[4], one.slack_s),
-                node.compute_limit_s,
-                node.memory_bytes,
+                state.compute_limit_s,
+                state.memory_bytes,
                 1.0,
                 1.0,
             )
@@ -48,72 +61,44 @@ def _mark_legal(node: Any, waiting: Any, partial: BoolArray, totals: FloatArray,
 
 
 @compiled
-def pick(
-    row: int,
-    place: int,
-    serve_none: bool,
-    node: Any,
-    waiting: Any,
-    partial: BoolArray,
-    totals: FloatArray,
-    picks: IntArray,
-    legal: BoolArray,
-) -> bool:
+def pick(row: int, place: int, serve_none: bool, node: Any, waiting: Any, partial: Partial) -> bool:
     """Add the request at ``place`` to the batch of environment ``row``, or commit; return whether its slot ends.
 
     An illegal pick adds nothing; with ``serve_none`` it ends the slot with an empty batch. A slot ends by itself after
     N + 1 picks, so that a policy that insists on an illegal request can't stop time.
     """
-    if picks[row] == 0:
+    if partial.picks[row] == 0:
         node[row].infeasible = False
-    picks[row] += 1
-    commit = legal.shape[1] - 1
-    if not legal[row, place]:
+    partial.picks[row] += 1
+    commit = partial.legal.shape[1] - 1
+    if not partial.legal[row, place]:
         node[row].infeasible = True
         if serve_none:
-            _start(partial[row], totals[row])
+            _start(partial, row)
             return True
     elif place < commit:
-        one = waiting[row, place]
-        partial[row, place] = True
-        totals[row, 0] += one.compute_s
-        totals[row, 1] += one.kv_bytes
-        totals[row, 2] += one.uplink_share
-        totals[row, 3] += one.downlink_share
-        totals[row, 4] = min(totals[row, 4], one.slack_s)
-    return bool(place == commit or picks[row] == legal.shape[1])
+        one, totals = waiting[row, place], partial.totals[row]
+        partial.batch[row, place] = True
+        totals[0] += one.compute_s
+        totals[1] += one.kv_bytes
+        totals[2] += one.uplink_share
+        totals[3] += one.downlink_share
+        totals[4] = min(totals[4], one.slack_s)
+    return bool(place == commit or partial.picks[row] == partial.legal.shape[1])
 
 
 @compiled
-def refresh(
-    row: int,
-    closed: bool,
-    node: Any,
-    waiting: Any,
-    partial: BoolArray,
-    totals: FloatArray,
-    picks: IntArray,
-    legal: BoolArray,
-) -> None:
+def refresh(row: int, closed: bool, node: Any, waiting: Any, partial: Partial) -> None:
     """Start anew in environment ``row`` if its slot has closed, and mark what is legal."""
     if closed:
-        _start(partial[row], totals[row])
-        picks[row] = 0
-    _mark_legal(node[row], waiting[row], partial[row], totals[row], legal[row])
+        _start(partial, row)
+        partial.picks[row] = 0
+    _mark_legal(row, node, waiting, partial)
 
 
-@compiled_parallel(work=3)
-def start_selecting(
-    rows: IntArray,
-    node: Any,
-    waiting: Any,
-    partial: BoolArray,
-    totals: FloatArray,
-    picks: IntArray,
-    legal: BoolArray,
-    first: int = 0,
-    last: int = 0,
-) -> None:
+@compiled_parallel(work="partial.batch")
+def start_selecting(rows: IntArray, node: Any, waiting: Any, partial: Partial, first: int = 0, last: int = 0) -> None:
     """Begin a slot with an empty batch in the given environments."""
+    partial = Partial(*partial)
     for index in range(first, last):
-        refresh(rows[index], True, node, waiting, partial, totals, picks, legal)
+        refresh(rows[index], True, node, waiting, partial)

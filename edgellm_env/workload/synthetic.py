@@ -56,7 +56,7 @@ def _draw_arrivals(
             state = 1 - state
 
 
-@compiled_parallel(work=4)
+@compiled_parallel(work="arrival_s")
 def _draw_all_arrivals(
     seeds: NDArray[np.uint64],
     rates_rps: FloatArray,
@@ -71,7 +71,7 @@ def _draw_all_arrivals(
         count[row] = _draw_arrivals(seeds[row], rates_rps, switch_rates_per_s, horizon_s, arrival_s[row])
 
 
-@compiled_parallel(work=4)
+@compiled_parallel(work="tokens")
 def _draw_lengths(
     seeds: NDArray[np.uint64],
     count: IntArray,
@@ -90,7 +90,7 @@ def _draw_lengths(
         tokens[:, row, count[row] :] = 1
 
 
-@compiled_parallel(work=5)
+@compiled_parallel(work="out")
 def _draw_requirements(
     seeds: NDArray[np.uint64],
     count: IntArray,
@@ -111,7 +111,7 @@ def _draw_requirements(
         out[:, row, count[row] :] = 1.0
 
 
-@compiled_parallel(work=7)
+@compiled_parallel(work="gain")
 def _draw_channels(
     seeds: NDArray[np.uint64],
     count: IntArray,
@@ -134,7 +134,7 @@ def _draw_channels(
         gain[row, count[row] :] = 1.0
 
 
-@compiled_parallel(work=5)
+@compiled_parallel(work="out")
 def _draw_background(
     seeds: NDArray[np.uint64],
     slots: int,

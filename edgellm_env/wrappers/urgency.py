@@ -124,7 +124,7 @@ class UrgentView:
         return full
 
 
-@compiled_parallel(work=1)
+@compiled_parallel(work="requests")
 def _find_most_urgent(
     order: IntArray,
     requests: NDArray[np.float32],

@@ -44,6 +44,6 @@ def blocks_of_rows(rows: int) -> int:
     return int(starts.sum())
 
 
-@compiled_parallel(work=0, least=0)
+@compiled_parallel(work="starts", least=0)
 def _mark_starts(starts: FloatArray, first: int = 0, last: int = 0) -> None:
     starts[first] = 1.0
