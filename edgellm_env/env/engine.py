@@ -104,6 +104,10 @@ class Engine:
         """Return the trace of one environment's episode. For analysis and bounds: it tells the future."""
         return self.source.draw([int(self.episode_seed[row])]).trace(0)
 
+    def request_log(self, row: int) -> NDArray[np.void]:
+        """Return what has become of each request of one environment; see :data:`edgellm_env.node.records.FATE`."""
+        return self.dynamics.request_log(row)
+
     def view_of(self, row: int) -> SlotView:
         """Return what a scheduler of environment ``row`` may know."""
         return view_slot(self.dynamics, row, {name: array[row] for name, array in self.observe().items()})

@@ -63,7 +63,7 @@ class Slots:
 
     @cached_property
     def problems(self) -> Problems:
-        """The slots' problems under the loaded schemes, as batched solvers take them; copies, for policies may write."""
+        """The slots' problems under the loaded schemes, as batched solvers take them; copies: policies may write."""
         return self._dynamics.problem_arrays(self.episode)
 
     @cached_property

@@ -147,7 +147,6 @@ def fingerprint() -> str:
     return hashlib.sha256(json.dumps(columns).encode()).hexdigest()[:16]
 
 
-
 class Shown(NamedTuple):
     """Where a pass over slots shows what it has come to, and in what units; no environments: it shows nothing."""
 

@@ -14,6 +14,7 @@ from edgellm_env.arrays import BoolArray, IntArray
 from edgellm_env.node import step, transition
 from edgellm_env.node.features import Shown, nothing_shown
 from edgellm_env.node.records import (
+    FATE,
     NODE,
     REQUEST,
     WAITING,
@@ -62,6 +63,7 @@ class Dynamics:
             waiting=self.waiting,
             held=np.zeros((num_envs, math.ceil(longest_run_s / scenario.timing.slot_s) + 1, 2)),
             requests=self.requests,
+            log=np.zeros((num_envs, 1), dtype=FATE),
             request_count=np.zeros(num_envs, dtype=np.int64),
             availability=np.ones((num_envs, scenario.timing.episode_slots, 3)),
             schemes=self.schemes,
@@ -77,7 +79,9 @@ class Dynamics:
             grown = np.zeros((self.num_envs, room + room // 8), dtype=REQUEST)
             grown[:, : self.requests.shape[1]] = self.requests
             self.requests = grown
-            self.nodes = self.nodes._replace(requests=grown)
+            log = np.zeros(grown.shape, dtype=FATE)
+            log[:, : self.nodes.log.shape[1]] = self.nodes.log
+            self.nodes = self.nodes._replace(requests=grown, log=log)
         nodes = self.nodes
         if np.array_equal(rows, np.arange(rows[0], rows[0] + rows.size)):
             write_request_records(self.scenario, traces, nodes.requests[rows[0] : rows[0] + rows.size, :room])
@@ -91,6 +95,7 @@ class Dynamics:
         nodes.availability[rows, :, 2] = traces.downlink_availability
         nodes.node[rows] = np.zeros((), dtype=NODE)
         nodes.held[rows] = 0.0
+        nodes.log[rows, :room] = np.zeros((), dtype=FATE)
         transition.begin_episodes(rows, nodes)
 
     def play_selected(
@@ -203,6 +208,11 @@ class Dynamics:
             uplink_limit_share=whole_link,
             downlink_limit_share=whole_link,
         )
+
+    def request_log(self, row: int = 0) -> NDArray[np.void]:
+        """Return what has become of each request that arrived in environment ``row``, (n,) records of FATE, a copy."""
+        log: NDArray[np.void] = self.nodes.log[row, : int(self.node["next_request"][row])].copy()
+        return log
 
     def waiting_requests(self, row: int = 0) -> NDArray[np.void]:
         """Return the records of the requests that wait in environment ``row``, oldest first, (n,)."""

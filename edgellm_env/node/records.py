@@ -104,6 +104,17 @@ WAITING = np.dtype(
 """One waiting request under the loaded scheme and this slot's availability: a row of the SlotProblem."""
 
 
+FATE = np.dtype(
+    [
+        ("outcome", np.int8),  # an index of edgellm_env.node.transition.OUTCOMES
+        ("slot", np.int32),  # in which it was served or last waited, or at whose start it was turned away
+        ("delivered_s", np.float64),  # since the episode's start, of the served
+    ],
+    align=True,
+)
+"""What has become of one request of an episode: a row of the request log."""
+
+
 def request_records(scenario: Scenario, traces: TraceBatch) -> NDArray[np.void]:
     """Turn traces into (E, M) records of :data:`REQUEST`."""
     records = np.zeros(traces.arrival_s.shape, dtype=REQUEST)

@@ -11,6 +11,10 @@ from edgellm_env._compile import compiled, compiled_parallel
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
 from edgellm_env.slot.problem import totals_fit, within
 
+OUTCOMES = ("waiting", "served", "expired", "rejected", "blocked")
+"""What can become of a request, by code; one that has not arrived yet counts as waiting."""
+WAITS, SERVED, EXPIRED, REJECTED, BLOCKED = range(5)
+
 
 class Nodes(NamedTuple):
     """State of E nodes that share a scenario: queues of N, episodes of at most M requests and K slots, S schemes."""
@@ -19,6 +23,7 @@ class Nodes(NamedTuple):
     waiting: Any  # (E, N) WAITING, real up to the node's ``waiting``, oldest first
     held: FloatArray  # (E, B, 2) seconds to go and bytes of each batch that runs on
     requests: Any  # (E, M) REQUEST
+    log: Any  # (E, M) FATE
     request_count: IntArray  # (E,) requests of each episode, the real ones of ``requests``
     availability: FloatArray  # (E, K, 3) of compute, uplink and downlink
     schemes: Any  # (S,) SCHEME
@@ -88,17 +93,27 @@ def _best_compute_s(request: Any, schemes: Any, rules: Any) -> float:
 
 
 @compiled
+def _note(fate: Any, outcome: int, slot: int) -> None:
+    """Write down what has become of a request."""
+    fate.outcome = outcome
+    fate.slot = slot
+
+
+@compiled
 def open_slot(nodes: Nodes, row: int) -> None:
     """Begin a slot: arrivals join or are turned away, the hopeless leave, the slot's problem is written."""
     node, waiting, requests = nodes.node[row], nodes.waiting[row], nodes.requests[row]
     schemes, rules = nodes.schemes, nodes.rules[0]
     now_s = node.slot * rules.slot_s
     first, count, best_quality = node.next_request, nodes.request_count[row], _best_quality(schemes)
+    log = nodes.log[row]
     while node.next_request < count and requests[node.next_request].arrival_s < now_s:
         if requests[node.next_request].accuracy_requirement > best_quality:
             node.rejected += 1
+            _note(log[node.next_request], REJECTED, node.slot)
         elif node.waiting == waiting.size:
             node.blocked += 1
+            _note(log[node.next_request], BLOCKED, node.slot)
         else:
             waiting[node.waiting].request = node.next_request
             waiting[node.waiting].best_compute_s = _best_compute_s(requests[node.next_request], schemes, rules)
@@ -121,6 +136,8 @@ def open_slot(nodes: Nodes, row: int) -> None:
             kept += 1
         else:
             node.expired += 1
+            # One that never joined the queue that schedulers see was lost at the start of this slot.
+            _note(log[index], EXPIRED, node.slot if index >= first else node.slot - 1)
     node.waiting = kept
 
     # The observation that closes an episode lies one slot past the last; it shows the last slot's background load.
@@ -139,7 +156,7 @@ def close_slot(nodes: Nodes, row: int, scheme: int, admitted: BoolArray) -> None
     load_s = 0.0 if scheme == node.scheme else nodes.schemes[scheme].load_s
     now_s = node.slot * rules.slot_s
     compute_s, kv_bytes, uplink, downlink, arrivals_s = 0.0, 0.0, 0.0, 0.0, 0.0
-    served, kept = 0, 0
+    served = 0
     for place in range(node.waiting):
         if admitted[place]:
             served += 1
@@ -148,20 +165,31 @@ def close_slot(nodes: Nodes, row: int, scheme: int, admitted: BoolArray) -> None
             uplink += waiting[place].uplink_share
             downlink += waiting[place].downlink_share
             arrivals_s += requests[waiting[place].request].arrival_s
+    end_s = node.backlog_s + load_s + compute_s
+    delivered_s = now_s + rules.radio_s + end_s
+
+    # The served leave the queue; where slots are independent the others do too.
+    log, kept = nodes.log[row], 0
+    for place in range(node.waiting):
+        index = waiting[place].request
+        if admitted[place]:
+            _note(log[index], SERVED, node.slot)
+            log[index].delivered_s = delivered_s
         else:
-            waiting[kept].request = waiting[place].request
+            if not rules.carry_over:
+                _note(log[index], EXPIRED, node.slot)
+            waiting[kept].request = index
             waiting[kept].best_compute_s = waiting[place].best_compute_s
             kept += 1
 
     # Full use is 1; sums may pass it by the check's relative tolerance, which is no use of anything.
     capacity_bytes = nodes.schemes[scheme].memory_bytes
-    end_s = node.backlog_s + load_s + compute_s
     node.compute_utilisation = min(1.0, end_s / rules.slot_s)
     node.memory_utilisation = min(1.0, (capacity_bytes - node.memory_bytes + kv_bytes) / capacity_bytes)
     node.uplink_utilisation = min(1.0, uplink)
     node.downlink_utilisation = min(1.0, downlink)
     node.slot_served = served
-    node.slot_latency_s = served * (now_s + rules.radio_s + end_s) - arrivals_s
+    node.slot_latency_s = served * delivered_s - arrivals_s
     node.served += served
     node.waiting = kept
     if not rules.carry_over:
