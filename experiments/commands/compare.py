@@ -19,7 +19,7 @@ from experiments.grid.evaluation import EpisodeResult, require_playable
 from experiments.grid.ledger import open_ledger
 from experiments.grid.points import Point
 from experiments.grid.runner import IncompleteRunError, Plan, failure_texts, play_plans
-from experiments.report.recorder import record_episodes
+from experiments.report.recorder import record_first, recordings_of
 from experiments.report.recordings import FILE_NAME as RECORDINGS
 from experiments.report.recordings import write_recordings
 from experiments.results.figures import plot_throughput
@@ -80,7 +80,8 @@ class Compare:
         require_playable(scenario, policies)
         if self.clairvoyant_s is not None:
             require_bounds(scenario, seeds[0], self.clairvoyant_s)
-        plan = Plan((Point(0, (), scenario),), tuple(self.policies), tuple(seeds))
+        collect = record_first(self.record)
+        plan = Plan((Point(0, (), scenario),), tuple(self.policies), tuple(seeds), collect=collect)
         out = prepare_folder(self.out)
 
         bounds: list[EpisodeBound] = []
@@ -99,9 +100,8 @@ class Compare:
 
             # An earlier comparison's must not stay beside this one's results.
             (out / RECORDINGS).unlink(missing_ok=True)
-            able = [policy for policy in policies if policy.name in {row.policy for row in contest.rows}]
-            if self.record and able:
-                write_recordings(out / RECORDINGS, record_episodes(scenario, able, seeds[: self.record]))
+            if contest.notes:
+                write_recordings(out / RECORDINGS, recordings_of(scenario.checksum, contest.rows, contest.notes))
 
             summaries = summarise(contest.rows, bounds=bounds)
             about = self._metadata(scenario, policies, seeds[0])

@@ -1,19 +1,17 @@
 """Everything that the page shows, as one plain document: no figure is worked out in two places."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from edgellm_env.scenario import Scenario, load_scenario
 from experiments.grid.evaluation import RESOURCES, EpisodeResult
-from experiments.report.recordings import CAUSES, HOPELESS, OUTCOMES, SERVED, RecordedEpisode, Recordings
+from experiments.report.recordings import CAUSES, HOPELESS, OUTCOMES, RecordedEpisode, Recordings
 from experiments.report.series import LATENCY_SHARES, WHYS, WINDOW_S, PolicySeries, policy_series
 from experiments.report.stories import Story, best_pair, tell_stories
 from experiments.results.summary import REFERENCE, PolicySummary, summarise
-
-FATES: Final = ("served", "waiting", "expired", "rejected", "blocked")
 
 
 class ReportError(ValueError):
@@ -106,14 +104,6 @@ class Document:
     replay: Replay | None
     notes: list[str]
 
-    def as_json(self) -> dict[str, Any]:
-        """Return the document as what JSON can hold."""
-        plain = asdict(self)
-        if self.replay is not None:
-            for place, episode in zip(plain["replay"]["episodes"], self.replay.episodes, strict=True):
-                place["recorded"] = episode.recorded.model_dump()
-        return plain
-
 
 def make_document(
     about: dict[str, Any], rows: Sequence[EpisodeResult], recordings: Recordings | None, notes: Sequence[str] = ()
@@ -151,7 +141,7 @@ def make_document(
         window_s=WINDOW_S,
         whys=WHYS,
         replay=replay,
-        notes=[*notes, *_unrepeatable(recorded, rows), *missing],
+        notes=[*notes, *missing],
     )
 
 
@@ -165,7 +155,7 @@ def _policy_figures(summary: PolicySummary, rows: Sequence[EpisodeResult], refer
         difference_rps=[
             row.throughput_rps - against[episode].throughput_rps for episode, row in own.items() if episode in against
         ],
-        fates={name: sum(getattr(row, name) for row in own.values()) / arrived for name in FATES},
+        fates={name: sum(getattr(row, name) for row in own.values()) / arrived for name in OUTCOMES},
         utilisation={
             name: float(np.mean([getattr(row, f"{name}_utilisation") for row in own.values()])) for name in RESOURCES
         },
@@ -188,19 +178,6 @@ def _checked(recordings: Recordings, about: dict[str, Any], rows: Sequence[Episo
     return [
         episode.model_copy(update={"played": [played for played in episode.played if played.policy in known]})
         for episode in recordings.episodes
-    ]
-
-
-def _unrepeatable(recorded: Sequence[RecordedEpisode], rows: Sequence[EpisodeResult]) -> list[str]:
-    """Say which policies played a recorded episode otherwise than the evaluation saw them play it."""
-    served = {(row.policy, row.episode): row.served for row in rows}
-    return [
-        f"{played.policy} does not repeat itself: in episode {episode.episode} it served {served[key]} requests, "
-        f"and {again} when the episode was played again to be recorded."
-        for episode in recorded
-        for played in episode.played
-        for key, again in [((played.policy, episode.episode), played.outcome.count(SERVED))]
-        if served.get(key, again) != again
     ]
 
 

@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 from typing import Any, Final
 
+from pydantic import TypeAdapter
+
 from experiments.report.document import Document
 
 STATIC: Final = Path(__file__).parent / "static"
@@ -32,7 +34,7 @@ def render_page(document: Document, plotly_js: str) -> str:
     parts = {
         "TITLE": html.escape(document.title),
         "STYLE": _static("page.css"),
-        "DATA": as_script_data(document.as_json()),
+        "DATA": as_script_data(TypeAdapter(Document).dump_python(document, mode="json")),
         "PLOTLY": plotly_js,
         "SCRIPT": "\n".join(_static(name) for name in SCRIPTS),
     }

@@ -1,28 +1,17 @@
-"""Plays an episode again and writes down what happens to every request, for the report's replay.
+"""Writes down what happens to every request of an episode, for the report's replay, while it is evaluated."""
 
-An episode is determined by scenario, seed and policy, so that what is recorded here is what was evaluated.
-"""
-
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from agents.registry import Player
+from agents.rollout import Step
 from edgellm_env.arrays import BoolArray, IntArray
-from edgellm_env.env.observation import Observation
-from edgellm_env.env.single import EdgeLLMEnv
-from edgellm_env.scenario import Scenario
+from edgellm_env.env.engine import Engine
 from edgellm_env.slot.problem import SlotProblem
-from experiments.grid.evaluation import (
-    ENVIRONMENT_ID,
-    EpisodeResult,
-    PolicyFailureError,
-    environment_of,
-    make_environment,
-    play_episode,
-)
+from experiments.grid.evaluation import Collect, Collector, EpisodeResult
 from experiments.report.recordings import (
     BLOCKED,
     CAUSES,
@@ -38,63 +27,62 @@ from experiments.report.recordings import (
     Slots,
 )
 
+_OF_REQUESTS: Final = (
+    "arrival_s", "prompt_tokens", "output_tokens", "compute_s", "kv_bytes", "uplink_share", "downlink_share",
+)  # fmt: skip
 _DIGITS: Final = 6  # of a cost; more than a screen can show
 _DECIMALS: Final = 5  # of a time in seconds, however late in the episode
 
 
-class WatchedEnv(EdgeLLMEnv):
-    """An environment that also writes down what becomes of every request; see :func:`watched_environment`."""
+class FateRecorder(Collector):
+    """Writes down who was served, who left and why, and what each slot's batch could use."""
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Observation, dict[str, Any]]:
-        """Begin an episode; what was written down of the one before is forgotten."""
-        answer = super().reset(seed=seed, options=options)
-        room = self.engine.dynamics.requests.shape[1]
+    def begin(self, engine: Engine, seeds: Sequence[int]) -> None:
+        """Begin with nothing written down."""
+        self._engine = engine
+        room = engine.dynamics.requests.shape[1]
         self._outcome = np.full(room, WAITING)
         self._first_slot, self._last_slot, self._cause = (np.zeros(room, dtype=np.int64) for _ in range(3))
         self._slots: dict[str, list[float]] = {name: [] for name in Slots.model_fields}
         self._open(np.zeros(0, dtype=np.int64), 0)
-        return answer
 
-    def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """Execute an action; if it ends a slot, write down who was served, who left, and what the batch could use."""
-        view, node = self.slot_view(), self.engine.dynamics.node[0].copy()
-        picked = self._picked(action)
-        answer = super().step(action)
-        dynamics = self.engine.dynamics
-        if int(dynamics.node["slot"][0]) == view.slot:
-            return answer
-        scheme = int(dynamics.node["scheme"][0])
-        problem = view.problems[scheme]
-        admitted = (dynamics.admitted[0] if picked is None else picked)[: view.request.size].copy()
-        if not dynamics.node["slot_served"][0]:
+    def decided(self, step: Step) -> None:
+        """Look at the slot before the step, and at the batch with which the step may end it."""
+        dynamics, interface = self._engine.dynamics, self._engine.interface
+        self._node = dynamics.node[0].copy()
+        self._request: IntArray = dynamics.waiting["request"][0, : int(self._node["waiting"])].copy()
+        self._problems = [dynamics.slot_problem(0, scheme) for scheme in range(dynamics.schemes.size)]
+        partial, legal = interface.partial_batch(), interface.action_mask()
+        self._picked: BoolArray | None = None
+        if partial is not None and legal is not None:
+            self._picked, (action,) = partial[0], step.actions
+            if action < self._picked.size and legal[0, action]:
+                self._picked[action] = True
+
+    def played(self, step: Step) -> None:
+        """Write down what became of the requests of a slot that ended, and who has arrived for the next."""
+        if not step.closed[0]:
+            return
+        dynamics = self._engine.dynamics
+        node, scheme, slot = dynamics.node[0], int(dynamics.node["scheme"][0]), int(self._node["slot"])
+        problem, request = self._problems[scheme], self._request
+        admitted = (dynamics.admitted[0] if self._picked is None else self._picked)[: request.size].copy()
+        if not node["slot_served"]:
             admitted[:] = False
-        self._write_slot(node, scheme, problem, admitted)
-
-        served, rest = view.request[admitted], view.request[~admitted]
-        self._outcome[served] = SERVED
-        self._last_slot[view.request] = view.slot
-        stays = np.isin(rest, dynamics.waiting["request"][0, : int(dynamics.node["waiting"][0])])
+        self._write_slot(scheme, problem, admitted)
+        rest = request[~admitted]
+        self._outcome[request[admitted]] = SERVED
+        self._last_slot[request] = slot
+        stays = np.isin(rest, dynamics.waiting["request"][0, : int(node["waiting"])])
         for place in np.flatnonzero(~admitted)[~stays]:
-            self._outcome[view.request[place]] = EXPIRED
-            self._cause[view.request[place]] = _broken(problem, admitted, int(place))
-        self._open(rest if self.scenario.queue.carry_over else rest[:0], int(node["next_request"]))
-        return answer
-
-    def _picked(self, action: Any) -> BoolArray | None:
-        """Return the batch (N,) with which ``action`` may end the slot, where batches are built pick by pick."""
-        partial, legal = self.engine.interface.partial_batch(), self.engine.interface.action_mask()
-        if partial is None or legal is None:
-            return None
-        batch: BoolArray = partial[0]
-        if action < batch.size and legal[0, action]:
-            batch[action] = True
-        return batch
+            self._outcome[request[place]] = EXPIRED
+            self._cause[request[place]] = _broken(problem, admitted, int(place))
+        carried = self._engine.scenario.queue.carry_over
+        self._open(rest if carried else rest[:0], int(self._node["next_request"]))
 
     def _open(self, waiting: IntArray, first: int) -> None:
-        """Follow the arrivals from ``first`` on into the slot that has just begun, behind those who are ``waiting``."""
-        dynamics = self.engine.dynamics
+        """Follow the arrivals from ``first`` on into the slot that has just begun, behind those ``waiting`` already."""
+        dynamics = self._engine.dynamics
         node = dynamics.node[0]
         slot, queued = int(node["slot"]), waiting.size
         there = set(dynamics.waiting["request"][0, : int(node["waiting"])].tolist())
@@ -109,8 +97,8 @@ class WatchedEnv(EdgeLLMEnv):
                 if request not in there:
                     self._outcome[request], self._cause[request] = EXPIRED, HOPELESS
 
-    def _write_slot(self, node: Any, scheme: int, problem: SlotProblem, admitted: BoolArray) -> None:
-        dynamics, timing = self.engine.dynamics, self.scenario.timing
+    def _write_slot(self, scheme: int, problem: SlotProblem, admitted: BoolArray) -> None:
+        dynamics, timing, node = self._engine.dynamics, self._engine.scenario.timing, self._node
         record = dynamics.schemes[scheme]
         start_s = float(node["backlog_s"]) + (0.0 if scheme == int(node["scheme"]) else float(record["load_s"]))
         values = {
@@ -129,85 +117,56 @@ class WatchedEnv(EdgeLLMEnv):
         for name, value in values.items():
             self._slots[name].append(value)
 
-    def played(self, policy: str) -> Played:
-        """Return what was written down, as ``policy``'s."""
-        arrived = int(self.engine.dynamics.node["arrived"][0])
-        return Played(
-            policy=policy,
-            outcome=_whole(self._outcome[:arrived]),
-            last_slot=_whole(self._last_slot[:arrived]),
-            cause=_whole(self._cause[:arrived]),
-            slots=Slots.model_validate(
-                {
-                    name: _whole(values)
-                    if name in ("scheme", "infeasible")
-                    else _seconds(values)
-                    if name.endswith("_s")
-                    else _rounded(values)
-                    for name, values in self._slots.items()
-                }
-            ),
-        )
-
-    def arrived_requests(self) -> Requests:
-        """Return the requests that arrived, as every policy meets them."""
-        dynamics = self.engine.dynamics
+    def collected(self) -> dict[str, Any]:
+        """Return the requests that arrived, as every policy meets them, and what became of them here."""
+        dynamics = self._engine.dynamics
         records = dynamics.requests[0, : int(dynamics.node["arrived"][0])]
-        return Requests(
-            arrival_s=_seconds(records["arrival_s"]),
-            latency_requirement_s=_seconds(records["deadline_s"] - records["arrival_s"]),
-            prompt_tokens=_whole(records["prompt_tokens"]),
-            output_tokens=_whole(records["output_tokens"]),
-            first_slot=_whole(self._first_slot[: records.size]),
-            **{name: _rounded(records[name]) for name in ("compute_s", "kv_bytes", "uplink_share", "downlink_share")},
-        )
+        arrived = records.size
+        played = {
+            "outcome": _whole(self._outcome[:arrived]),
+            "last_slot": _whole(self._last_slot[:arrived]),
+            "cause": _whole(self._cause[:arrived]),
+            "slots": {name: _column(name, values) for name, values in self._slots.items()},
+        }
+        requests = {name: _column(name, records[name]) for name in _OF_REQUESTS}
+        requests["latency_requirement_s"] = _seconds(records["deadline_s"] - records["arrival_s"])
+        requests["first_slot"] = _whole(self._first_slot[:arrived])
+        return {"requests": requests, "played": played}
 
 
-def watched_environment(scenario: Scenario, environment_id: str = ENVIRONMENT_ID) -> WatchedEnv:
-    """Return the environment of that id, watched.
-
-    Raises:
-        ValueError: the scenario replays a trace file that is missing or malformed.
-    """
-    kind = type(make_environment(scenario, environment_id))
-    watched: WatchedEnv = type(f"Watched{kind.__name__}", (WatchedEnv, kind), {})(scenario)
-    return watched
+def record_first(episodes: int) -> Collect:
+    """Return what records the first few episodes of each policy."""
+    return partial(_recorder, episodes)
 
 
-def record_episodes(
-    scenario: Scenario,
-    policies: Sequence[Player],
-    seeds: Sequence[int],
-    on_progress: Callable[[EpisodeResult], None] = lambda result: None,
+def _recorder(episodes: int, episode: int) -> FateRecorder | None:
+    return FateRecorder() if episode < episodes else None
+
+
+def recordings_of(
+    scenario_checksum: str, rows: Sequence[EpisodeResult], notes: Mapping[tuple[str, int], Any]
 ) -> Recordings:
-    """Play ``policies`` in one episode per seed and write down what became of every request.
-
-    A policy that fails in an episode is left out of it: the evaluation has reported it.
+    """Return what was recorded, an entry for each episode.
 
     Args:
-        scenario: where they play.
-        policies: who plays.
-        seeds: of the episodes, the first ones of the evaluation.
-        on_progress: called after each episode of each policy.
+        scenario_checksum: of the scenario that was played.
+        rows: of the policies, in their order.
+        notes: what :class:`FateRecorder` collected, by policy and episode.
     """
-    environments = {name: watched_environment(scenario, name) for name in {environment_of(one) for one in policies}}
     episodes = []
-    for episode, seed in enumerate(seeds):
-        played, requests, checksum = [], None, ""
-        for policy in policies:
-            environment = environments[environment_of(policy)]
-            try:
-                result = play_episode(environment, policy, episode, seed)
-            except PolicyFailureError:
-                continue
-            played.append(environment.played(policy.name))
-            requests, checksum = environment.arrived_requests(), environment.trace().checksum()
-            on_progress(result)
-        if requests is not None:
-            episodes.append(
-                RecordedEpisode(episode=episode, seed=seed, trace_checksum=checksum, requests=requests, played=played)
+    for episode in sorted({episode for _, episode in notes}):
+        own = [(row, notes[row.policy, episode]) for row in rows if row.episode == episode]
+        (row, note), *_ = own
+        episodes.append(
+            RecordedEpisode(
+                episode=episode,
+                seed=row.seed,
+                trace_checksum=row.trace_checksum,
+                requests=Requests.model_validate(note["requests"]),
+                played=[Played.model_validate({"policy": one.policy, **kept["played"]}) for one, kept in own],
             )
-    return Recordings(scenario_checksum=scenario.checksum, episodes=episodes)
+        )
+    return Recordings(scenario_checksum=scenario_checksum, episodes=episodes)
 
 
 def _broken(problem: SlotProblem, admitted: BoolArray, place: int) -> int:
@@ -215,6 +174,12 @@ def _broken(problem: SlotProblem, admitted: BoolArray, place: int) -> int:
     mask = admitted.copy()
     mask[place] = True
     return sum(CAUSES[name] for name in problem.violations(mask))
+
+
+def _column(name: str, values: ArrayLike) -> list[int] | list[float]:
+    if name in ("scheme", "infeasible", "prompt_tokens", "output_tokens"):
+        return _whole(values)
+    return _seconds(values) if name in ("start_s", "compute_limit_s", "delivered_s", "arrival_s") else _rounded(values)
 
 
 def _rounded(values: ArrayLike) -> list[float]:

@@ -4,10 +4,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agents.registry import build_players, build_policies
+from agents.policy import Decision, Policy
+from agents.registry import build_policies
+from agents.rollout import make_engine
+from agents.seeds import episode_seeds
 from edgellm_env.scenario import load_scenario
-from experiments.grid.evaluation import evaluate, play_episode
-from experiments.report.recorder import record_episodes, watched_environment
+from experiments.grid.evaluation import play_episode
+from experiments.grid.ledger import Ledger
+from experiments.grid.points import Point
+from experiments.grid.runner import Plan, play_plans
+from experiments.report.recorder import FateRecorder, record_first, recordings_of
 from experiments.report.recordings import (
     BLOCKED,
     CAUSES,
@@ -23,6 +29,7 @@ from experiments.report.recordings import (
 from tests.conftest import arguments_for
 
 SLOTS = 30
+RAISING = "tests.experiments.own_policies:Raising"
 
 
 def scenario_of(name: str, **overrides):
@@ -33,24 +40,30 @@ def scenario_of(name: str, **overrides):
     return load_scenario(name).with_values(changes)
 
 
-class Witness:
-    """Keeps every view and every batch of the policy it wraps."""
+class Witness(Policy):
+    """Keeps every view and every decision of the policy it wraps."""
 
-    def __init__(self, policy) -> None:
-        self._policy, self.name, self.views = policy, policy.name, []
+    def __init__(self, policy: Policy) -> None:
+        self._policy, self.name, self.environment_id = policy, policy.name, policy.environment_id
 
-    def begin_episode(self, scenario, rng) -> None:
-        self._policy.begin_episode(scenario, rng)
+    def begin(self, scenario, episodes) -> None:
+        self._policy.begin(scenario, episodes)
         self.views = []
 
-    def select_jointly(self, view):
-        joint = hasattr(self._policy, "select_jointly")
-        scheme, batch = self._policy.select_jointly(view) if joint else (view.scheme, self._policy.select(view))
-        self.views.append((view, scheme, batch))
-        return scheme, batch
+    def decide(self, slots, rngs) -> Decision:
+        decision, view = self._policy.decide(slots, rngs), slots.view(0)
+        scheme = view.scheme if decision.scheme is None else int(decision.scheme[0])
+        self.views.append((view, scheme, decision.batch[0, : view.problem.size]))
+        return decision
 
-    def select(self, view):
-        return self.select_jointly(view)[1]
+
+def record(scenario, policy: Policy, seed: int):
+    """Play one episode; return its row, the recorded requests, and what became of them."""
+    episode = play_episode(make_engine(scenario, policy.environment_id, 1), policy, 0, seed, FateRecorder())
+    recordings = recordings_of(scenario.checksum, [episode.result], {(policy.name, 0): episode.note})
+    (recorded,) = recordings.episodes
+    (played,) = recorded.played
+    return episode.result, recorded.requests, played
 
 
 @pytest.mark.parametrize(
@@ -67,9 +80,7 @@ class Witness:
 def test_queues_and_outcomes_are_those_that_the_policy_saw(name: str, policy: str, overrides) -> None:
     scenario = scenario_of(name, **overrides)
     witness = Witness(build_policies([policy], scenario)[0])
-    environment = watched_environment(scenario)
-    row = play_episode(environment, witness, 0, 5)
-    requests, played = environment.arrived_requests(), environment.played(policy)
+    row, requests, played = record(scenario, witness, 5)
 
     counts = np.bincount(played.outcome, minlength=len(OUTCOMES))
     assert dict(zip(OUTCOMES, counts.tolist(), strict=True)) == {name: getattr(row, name) for name in OUTCOMES}
@@ -106,9 +117,7 @@ def test_queues_and_outcomes_are_those_that_the_policy_saw(name: str, policy: st
 def test_causes_name_what_the_request_would_have_broken() -> None:
     scenario = scenario_of("balanced")
     witness = Witness(build_policies(["dftsp"], scenario)[0])
-    environment = watched_environment(scenario)
-    play_episode(environment, witness, 0, 5)
-    played = environment.played("dftsp")
+    _, _, played = record(scenario, witness, 5)
     expired = [i for i, code in enumerate(played.outcome) if code == EXPIRED and played.cause[i] != HOPELESS]
     assert expired
     for request in expired:
@@ -119,42 +128,42 @@ def test_causes_name_what_the_request_would_have_broken() -> None:
         assert played.cause[request] > 0  # the expert leaves nothing out that fits
 
 
-class Idle:
+class Idle(Policy):
     name = "idle"
 
-    def begin_episode(self, scenario, rng) -> None: ...
-
-    def select(self, view):
-        return np.zeros(view.problem.size, dtype=np.bool_)
+    def decide(self, slots, rngs) -> Decision:
+        return Decision(np.zeros(slots.waits.shape, dtype=np.bool_))
 
 
-class Broken(Idle):
-    name = "broken"
-
-    def select(self, view):
-        raise ZeroDivisionError
-
-
-def test_a_request_that_was_left_out_has_no_cause_and_a_failing_policy_no_recording() -> None:
+def test_a_request_that_was_left_out_has_no_cause() -> None:
     scenario = scenario_of("light", **{"queue.capacity": 8})
-    seeds = [3, 4]
-    progress = []
-    recordings = record_episodes(scenario, [Idle(), Broken()], seeds, progress.append)
-    assert [[played.policy for played in episode.played] for episode in recordings.episodes] == [["idle"], ["idle"]]
-    rows = evaluate(scenario, [Idle()], seeds)
-    for episode, row in zip(recordings.episodes, rows, strict=True):
-        assert episode.trace_checksum == row.trace_checksum
-        (played,) = episode.played
-        assert len(played.outcome) == row.arrived
-        assert played.outcome.count(EXPIRED) == row.expired
-        assert 0 in {cause for cause, code in zip(played.cause, played.outcome, strict=True) if code == EXPIRED}
-        assert played.outcome.count(BLOCKED) == row.blocked
-    assert len(progress) == 2
+    row, requests, played = record(scenario, Idle(), 3)
+    assert len(played.outcome) == len(requests.arrival_s) == row.arrived
+    assert played.outcome.count(EXPIRED) == row.expired
+    assert 0 in {cause for cause, code in zip(played.cause, played.outcome, strict=True) if code == EXPIRED}
+    assert played.outcome.count(BLOCKED) == row.blocked
+
+
+def test_episodes_hold_every_policy_that_has_rows_and_failing_ones_are_left_out() -> None:
+    scenario = scenario_of("light")
+    seeds = episode_seeds("test", 0, 3)
+    plan = Plan((Point(0, (), scenario),), ("sjf", RAISING, "fcfs"), tuple(seeds), collect=record_first(2))
+    ((contest,),) = play_plans([(plan, Ledger())])
+    recordings = recordings_of(scenario.checksum, contest.rows, contest.notes)
+    assert [episode.seed for episode in recordings.episodes] == seeds[:2]
+    for number, episode in enumerate(recordings.episodes):
+        assert [played.policy for played in episode.played] == ["sjf", "fcfs"]
+        for played in episode.played:
+            (row,) = (row for row in contest.rows if (row.policy, row.episode) == (played.policy, number))
+            assert episode.trace_checksum == row.trace_checksum
+            assert played.outcome.count(SERVED) == row.served
 
 
 def test_files_are_read_back_and_damage_is_named(tmp_path: Path) -> None:
     scenario = scenario_of("light")
-    recordings = record_episodes(scenario, build_policies(["sjf"], scenario), [1])
+    (policy,) = build_policies(["sjf"], scenario)
+    episode = play_episode(make_engine(scenario, policy.environment_id, 1), policy, 0, 1, FateRecorder())
+    recordings = recordings_of(scenario.checksum, [episode.result], {("sjf", 0): episode.note})
     path = tmp_path / "recordings.json.gz"
     write_recordings(path, recordings)
     written = path.read_bytes()
@@ -188,9 +197,8 @@ def oldest_legal(observation, info):
 )
 def test_functions_of_observations_are_watched_in_their_environment(function: str, way: str) -> None:
     scenario = scenario_of("spillover")
-    players = build_players([f"{__name__}:{function}@EdgeLLM/{way}-v0", "fcfs"], scenario)
-    (episode,) = record_episodes(scenario, players, [7]).episodes
-    theirs, fcfs = episode.played
+    policies = build_policies([f"{__name__}:{function}@EdgeLLM/{way}-v0", "fcfs"], scenario)
+    theirs, fcfs = (record(scenario, policy, 7)[2] for policy in policies)
     assert fcfs.outcome.count(SERVED) > 0
     for part in ("outcome", "last_slot", "cause"):
         assert getattr(theirs, part) == getattr(fcfs, part)

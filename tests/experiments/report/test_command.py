@@ -197,16 +197,6 @@ def test_who_has_no_rows_is_not_shown(results: Path) -> None:
     assert "dftsp" in document.replay.pair
 
 
-def test_a_policy_that_does_not_repeat_itself_is_named(results: Path) -> None:
-    about, rows = read_results(results / "results.json")
-    recordings = read_recordings(results / FILE_NAME)
-    assert make_document(about, rows, recordings).notes == []
-    rows = [dataclasses.replace(row, served=row.served + 1) if row.policy == "sjf" else row for row in rows]
-    first, second = make_document(about, rows, recordings).notes
-    assert first.startswith("sjf does not repeat itself: in episode 0 it served ")
-    assert "episode 1" in second
-
-
 def test_failures_and_bounds_are_told(tmp_path: Path) -> None:
     policies = ["dftsp", "tests.experiments.own_policies:Raising"]
     words = ["compare", "--scenario", "light", "--slots", "20", "--episodes", "2", "--policies", *policies]
