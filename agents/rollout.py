@@ -42,6 +42,10 @@ class PolicyFailureError(RuntimeError):
         super().__init__(f"policy {policy!r}{where}: {reason}")
         self.policy, self.slot, self.reason = policy, slot, reason
 
+    def __reduce__(self) -> tuple[type["PolicyFailureError"], tuple[str, int | None, str]]:
+        """Be what unpickling makes: worker processes raise it too."""
+        return type(self), (self.policy, self.slot, self.reason)
+
 
 @dataclass(frozen=True, eq=False)
 class Step:

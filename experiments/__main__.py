@@ -8,6 +8,7 @@ from rich.console import Console
 
 from experiments.commands.benchmark import Benchmark
 from experiments.commands.census import CensusCommand, ScenarioPages
+from experiments.commands.collect import Collect
 from experiments.commands.compare import Compare
 from experiments.commands.report import Report
 from experiments.commands.reproduce import Reproduce
@@ -18,8 +19,7 @@ from experiments.commands.sweep import Sweep
 from experiments.commands.trace_info import TraceInfo
 from experiments.commands.train import Train
 from experiments.commands.tune import TuneLookahead
-from experiments.datasets.collect import Collect
-from experiments.datasets.verify import Verify
+from experiments.commands.verify import Verify
 from experiments.grid.ledger import InterruptedRunError
 from experiments.grid.runner import IncompleteRunError
 

@@ -21,7 +21,7 @@ from edgellm_env.scenario import load_scenario
 from edgellm_env.solvers import solve_dftsp
 from experiments.benchmarks.reporting import plain_table, report
 from experiments.benchmarks.throughput import Stepper, timed
-from experiments.datasets.collect import Collect
+from experiments.commands.collect import Collect
 from experiments.extras import MissingExtraError, require
 from experiments.results.provenance import measured_with
 

@@ -9,20 +9,18 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from agents.files import OutputError, prepare_folder, write_json, write_text
+from agents.learned import PickingPolicy
 from agents.learning.cloning import Agreement, Epoch, clone
 from agents.learning.imitation import ImitationSettings
 from agents.learning.runs import ABOUT, SCENARIO, WEIGHTS
 from agents.learning.settings import read_settings
 from agents.models.network_storage import save_scorer
-from agents.network_policies import PickingPolicy
+from agents.optimal import Dftsp
+from agents.rollout import rollout
 from agents.seeds import episode_seeds
 from edgellm_env.scenario import load_scenario
-from experiments.datasets.behaviour import Expert, PolicyBehaviour
-from experiments.datasets.collect import datasets_root
-from experiments.datasets.describe import OWN
-from experiments.datasets.merge import read_metadata
+from experiments.datasets.storage import OWN, datasets_root, read_metadata
 from experiments.datasets.stream import SlotSource, slot_loader
-from experiments.datasets.work import play_returns
 from experiments.results.provenance import metadata
 
 HELD_OUT = 0.1
@@ -96,10 +94,9 @@ def clone_dataset(
             report,
         )
     save_scorer(network, run / WEIGHTS)
-    policy = PolicyBehaviour(PickingPolicy(network, "bc"), "bc")
     served, expert = (
-        float(np.mean(play_returns(scenario, behaviour, validation))) / scenario.timing.episode_s
-        for behaviour in (policy, Expert())
+        float(np.mean(rollout(policy, scenario, validation).served)) / scenario.timing.episode_s
+        for policy in (PickingPolicy(network, "bc"), Dftsp())
     )
     result = Cloned(run / WEIGHTS, agreement, served, expert)
     write_text(run / SCENARIO, scenario.to_yaml())

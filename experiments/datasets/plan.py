@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from agents.files import file_sha256
-from agents.registry import build_policies
 from agents.seeds import EPISODES_PER_SEED, episode_seeds
 from edgellm_env.scenario import Scenario, load_scenario
-from experiments.datasets.behaviour import Behaviour, Expert, Mixture, NoisyExpert, PolicyBehaviour, RandomOrder
-from experiments.datasets.errors import DatasetError
-from experiments.datasets.recorder import INTERFACES
+from experiments.datasets.policies import MIXED, NOISY, Actors
+from experiments.datasets.recorder import ENVIRONMENTS
+from experiments.datasets.storage import DatasetError
 
 LAYOUT = 1
 """Version of how datasets are laid out; part of every plan, so that a resumed collection can't mix two."""
@@ -87,32 +86,10 @@ class Plan:
         """Return the scenario with its trace file."""
         return load_scenario(self.scenario).with_trace(self.trace)
 
-    def behaviour(self) -> Behaviour:
-        """Return who acts.
-
-        Raises:
-            DatasetError, PolicyError: no such policy, or it does not fit.
-        """
-        return make_behaviour(self.policy, self.parts, self.epsilon, self.playable_scenario())
-
-
-def make_behaviour(policy: str, parts: Sequence[str], epsilon: float, scenario: Scenario) -> Behaviour:
-    """Return the behaviour that ``policy`` names; ``parts`` and ``epsilon`` are for mixtures and noisy experts.
-
-    Raises:
-        PolicyError: no such policy, or it does not fit the scenario.
-    """
-    if policy == "mixed":
-        return Mixture([make_behaviour(part, (), epsilon, scenario) for part in parts])
-    if policy == "dftsp":
-        return Expert()
-    if policy == "random":
-        return RandomOrder()
-    if policy == "noisy-expert":
-        return NoisyExpert(epsilon)
-    (built,) = build_policies([policy], scenario)
-    # The folder of a trained model is each user's own: it stays out of the dataset.
-    return PolicyBehaviour(built, policy.partition("=")[0])
+    @property
+    def actors(self) -> Actors:
+        """Who acts."""
+        return Actors(self.policy, self.parts, self.epsilon)
 
 
 def default_tier(policy: str) -> str:
@@ -123,27 +100,26 @@ def default_tier(policy: str) -> str:
 
 
 def make_plan(
-    dataset_id: str | None,
-    environment: str,
     scenario: Scenario,
-    policy: str,
-    parts: Sequence[str],
-    epsilon: float,
-    tier: str | None,
+    environment: str,
+    actors: Actors,
     episodes: int,
     seed: int,
+    tier: str | None,
+    dataset_id: str | None,
 ) -> Plan:
     """Check everything and return the plan; nothing has been played then.
 
     Raises:
         ValueError: a setting that can't be used.
     """
-    if environment not in INTERFACES:
-        raise DatasetError(f"env: {environment!r}; expected one of {', '.join(INTERFACES)}")
+    policy, parts, epsilon = actors
+    if environment not in ENVIRONMENTS:
+        raise DatasetError(f"env: {environment!r}; expected one of {', '.join(ENVIRONMENTS)}")
     if not 0.0 <= epsilon <= 1.0:
         raise DatasetError(f"epsilon: {epsilon}; expected a number from 0 to 1")
-    if policy == "mixed" and (not parts or "mixed" in parts):
-        raise DatasetError(f"parts: {list(parts)}; expected the policies of the mixture, none of them 'mixed'")
+    if policy == MIXED and (not parts or MIXED in parts):
+        raise DatasetError(f"parts: {list(parts)}; expected the policies of the mixture, none of them '{MIXED}'")
     if len(scenario.schemes) > 1:
         raise DatasetError(f"scenario: {scenario.name!r} has several schemes, which {environment} can't choose")
     episode_seeds("train", seed, 1)
@@ -156,14 +132,12 @@ def make_plan(
             f"id: {chosen!r}; expected NAMESPACE/NAME-vN of letters, digits, '_' and '-', the namespace (it may have "
             "several parts) at least two characters long, as in edgellm/balanced/dftsp-v0"
         )
-    files = {}
     trace = None if scenario.workload.trace is None else scenario.workload.trace.path
+    files = {} if trace is None else {"trace": Path(trace)}
     if trace is not None:
-        files["trace"] = file_checksum(Path(trace))
         scenario = scenario.without_trace()
-    used = tuple(parts) if policy == "mixed" else ()
-    for name, path in _model_files((policy, *used)):
-        files[name] = file_checksum(path)
+    used = parts if policy == MIXED else ()
+    files |= _model_files((policy, *used))
     plan = Plan(
         dataset_id=chosen,
         environment=environment,
@@ -171,14 +145,14 @@ def make_plan(
         trace=None if trace is None else str(trace),
         policy=policy,
         parts=used,
-        epsilon=epsilon if "noisy-expert" in (policy, *used) else 0.0,
+        epsilon=epsilon if NOISY in (policy, *used) else 0.0,
         tier=named,
         episodes=episodes,
         seed=seed,
         unit_episodes=unit_episodes(scenario, environment),
-        files=files,
+        files={name: _checksum(path) for name, path in files.items()},
     )
-    plan.behaviour()
+    plan.actors.build(plan.playable_scenario())
     return plan
 
 
@@ -189,23 +163,19 @@ def unit_episodes(scenario: Scenario, environment: str) -> int:
     return max(1, min(UNIT_EPISODES, UNIT_BYTES // (step_bytes * steps)))
 
 
-def _model_files(policies: Sequence[str]) -> list[tuple[str, Path]]:
-    found = []
+def _model_files(policies: Sequence[str]) -> dict[str, Path]:
+    """Return the files of the trained models among ``policies``, by names that don't tell where they lie."""
+    found: dict[str, Path] = {}
     for policy in policies:
         name, equals, path = policy.partition("=")
         if equals:
             run = Path(path)
             candidates = sorted(run.glob("*.zip")) + sorted(run.glob("*.safetensors")) if run.is_dir() else [run]
-            found += [(f"{name}/{one.name}", one) for one in candidates]
+            found |= {f"{name}/{one.name}": one for one in candidates}
     return found
 
 
-def file_checksum(path: Path) -> str:
-    """Return a file's SHA-256.
-
-    Raises:
-        DatasetError: it can't be read.
-    """
+def _checksum(path: Path) -> str:
     try:
         return file_sha256(path)
     except OSError as error:

@@ -6,26 +6,59 @@ nothing but zeros and are not stored at all; the others are compressed with gzip
 """
 
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from experiments.datasets.episode import Episode
-from experiments.datasets.errors import DatasetError
-from experiments.datasets.totals import UnitTotals
 from experiments.extras import require
 
-PLACES = 8
+DATA_FILE: Final = "main_data.hdf5"
+METADATA_FILE: Final = "metadata.json"
+
+OWN: Final = "edgellm"
+"""Key of everything in a dataset's metadata that Minari has no name for."""
+
+PLACES: Final = 8
 """Places of the queue in a tile."""
 
-STEPS = 256
+STEPS: Final = 256
 """Most steps in a tile."""
 
-SMALL_BYTES = 16_384
+SMALL_BYTES: Final = 16_384
 """Arrays up to this size are stored as they are: a tile's bookkeeping would cost more than it saves."""
+
+
+class DatasetError(ValueError):
+    """A dataset, or a request for one, that can't be used; the message names what and what is expected."""
+
+
+def datasets_root(out: Path | None) -> Path:
+    """Return the folder that datasets lie in, by the rules of Minari, unless it is given."""
+    if out is not None:
+        return out
+    given = os.environ.get("MINARI_DATASETS_PATH")
+    return Path(given) if given else Path.home() / ".minari" / "datasets"
+
+
+def read_metadata(dataset: Path) -> dict[str, Any]:
+    """Read the metadata of the dataset in the folder ``dataset`` as plain data.
+
+    Raises:
+        DatasetError: there is none, or it is not readable.
+    """
+    path = dataset / "data" / METADATA_FILE
+    try:
+        metadata = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{path}: can't be read: {error}") from error
+    if not isinstance(metadata, dict):
+        raise DatasetError(f"{path}: {type(metadata).__name__}; expected a mapping")
+    return metadata
 
 
 def group_name(episode: int) -> str:
@@ -33,26 +66,17 @@ def group_name(episode: int) -> str:
     return f"episode_{episode}"
 
 
-def write_episodes(path: Path, episodes: Iterable[Episode], first: int, about: dict[str, Any]) -> None:
-    """Write episodes numbered from ``first``, with ``about`` as the file's attribute, to a new file."""
+def write_shard(path: Path, episodes: Iterable[Episode], about: dict[str, Any], totals: dict[str, Any]) -> None:
+    """Write episodes to a new file, numbered from ``about["first"]``; it carries ``about`` and ``totals`` as JSON."""
     h5py = require("h5py", "datasets")
     with h5py.File(path, "w") as file:
-        count = 0
-        for count, episode in enumerate(episodes, start=1):
-            _write_episode(h5py, file, first + count - 1, episode)
-        # Last, so that it can speak of all that was written.
-        file.attrs["about"] = json.dumps(about | {"first": first, "episodes": count})
+        for number, episode in enumerate(episodes, about["first"]):
+            _write_episode(h5py, file, number, episode)
+        file.attrs["about"], file.attrs["totals"] = json.dumps(about), json.dumps(totals)
 
 
-def set_totals(path: Path, totals: UnitTotals) -> None:
-    """Add a unit's totals to its file."""
-    h5py = require("h5py", "datasets")
-    with h5py.File(path, "r+") as file:
-        file.attrs["totals"] = json.dumps(totals.as_json())
-
-
-def read_about(path: Path) -> tuple[dict[str, Any], UnitTotals]:
-    """Read what :func:`write_episodes` and :func:`set_totals` wrote about a file.
+def read_about(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read what :func:`write_shard` wrote about a file.
 
     Raises:
         DatasetError: it is no such file.
@@ -60,7 +84,7 @@ def read_about(path: Path) -> tuple[dict[str, Any], UnitTotals]:
     h5py = require("h5py", "datasets")
     try:
         with h5py.File(path, "r") as file:
-            return json.loads(file.attrs["about"]), UnitTotals.from_json(json.loads(file.attrs["totals"]))
+            return json.loads(file.attrs["about"]), json.loads(file.attrs["totals"])
     except (OSError, KeyError, ValueError, TypeError) as error:
         raise DatasetError(f"{path}: no shard of a dataset: {error}") from error
 

@@ -11,11 +11,8 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from edgellm_env.node.features import PER_CAPACITY
-from experiments.datasets.describe import OWN
 from experiments.datasets.episode import Episode
-from experiments.datasets.errors import DatasetError
-from experiments.datasets.merge import DATA_FILE, read_metadata
-from experiments.datasets.storage import read_episode
+from experiments.datasets.storage import DATA_FILE, OWN, DatasetError, read_episode, read_metadata
 from experiments.extras import require
 
 EPISODES_AT_ONCE = 16

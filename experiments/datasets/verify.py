@@ -1,27 +1,39 @@
-"""``verify``: checks a dataset against its own description, its digests, and episodes played anew."""
+"""Checks a dataset against its own description, its digests, and episodes played anew from seeds and actions alone."""
 
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any, Final
 
 import numpy as np
-import tyro
 import yaml
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from agents.optimal import dftsp_answers
+from agents.policy import BATCH, Decision, Generators, Policy
+from agents.rollout import EndRollout, PolicyFailureError, Step, make_engine, rollout
 from agents.seeds import MAXIMUM_SEED, episode_seeds
+from edgellm_env.arrays import BoolArray
+from edgellm_env.env.engine import Engine
+from edgellm_env.env.slots import Slots
 from edgellm_env.scenario import load_scenario
-from experiments.datasets.collect import datasets_root
-from experiments.datasets.describe import OWN, content_checksum, environment_spec
-from experiments.datasets.episode import Episode
-from experiments.datasets.errors import DatasetError, VerificationError
-from experiments.datasets.merge import DATA_FILE, read_metadata
-from experiments.datasets.replay import ENVIRONMENTS, Replayer
-from experiments.datasets.storage import read_episode
+from edgellm_env.slot.problem import SlotProblem
+from edgellm_env.solvers import solve_exact_batch
+from experiments.datasets.card import content_checksum, environment_spec, spaces_of
+from experiments.datasets.episode import MASK, Episode
+from experiments.datasets.recorder import ENVIRONMENTS, Recorder, UnitTotals, environment_id
+from experiments.datasets.storage import DATA_FILE, OWN, DatasetError, read_episode, read_metadata
 from experiments.extras import require
+
+MASK_EVERY: Final = 10
+"""One step in so many has its action mask checked by trying every request."""
+
+ALWAYS_FEASIBLE: Final = ("dftsp", "noisy-expert", "random")
+"""Behaviours that never ask for anything infeasible."""
+
+
+class VerificationError(RuntimeError):
+    """A dataset that is not what it claims to be; the message names the first episode and step that differs."""
 
 
 @dataclass(frozen=True)
@@ -39,55 +51,6 @@ class Verified:
     steps: int
     replayed: int
     replayed_steps: int
-
-
-@dataclass(frozen=True)
-class Verify:
-    """Check a dataset: every episode's digest and shape, and some episodes played anew from their seeds.
-
-    The dataset is read as data; nothing that it names is imported or run.
-    """
-
-    dataset_id: Annotated[str, tyro.conf.Positional]
-    """The dataset's id."""
-    episodes: int = 50
-    """How many episodes to play anew, spread over the dataset; 0 for digests alone."""
-    out: Path | None = None
-    """Root of datasets, as for collect."""
-    trace: Path | None = None
-    """Trace file, for scenarios that replay one."""
-
-    def run(self, console: Console) -> Verified:
-        """Check everything and say what was checked.
-
-        Raises:
-            DatasetError: no such dataset.
-            VerificationError: the first mismatch, with episode and step.
-        """
-        require("h5py", "datasets")
-        if self.episodes < 0:
-            raise DatasetError(f"episodes: {self.episodes}; expected at least 0")
-        folder = datasets_root(self.out) / self.dataset_id
-        with Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-        ) as progress:
-            task = progress.add_task("", total=None)
-
-            def report(description: str, done: int, total: int) -> None:
-                progress.update(task, description=description, completed=done, total=total)
-
-            verified = verify_dataset(folder, self.dataset_id, self.episodes, self.trace, report)
-        console.print(
-            f"{self.dataset_id}: {verified.episodes:,} episodes ({verified.steps:,} steps) are what their digests "
-            f"say; {verified.replayed:,} of them ({verified.replayed_steps:,} steps) played anew are equal in every "
-            "array, feasible, and optimal where they claim to be."
-        )
-        return verified
 
 
 def verify_dataset(
@@ -112,45 +75,44 @@ def verify_dataset(
     """
     metadata = read_metadata(folder)
     try:
-        checker = _Checker(metadata, dataset_id, trace)
+        dataset = _Dataset(metadata, dataset_id, trace)
     except (KeyError, TypeError, AttributeError) as error:
         raise VerificationError(f"metadata: not as collected: {type(error).__name__}: {error}") from error
     h5py = require("h5py", "datasets")
     path = folder / "data" / DATA_FILE
     try:
         with h5py.File(path, "r") as file:
-            return checker.check(file, replays, report)
+            return dataset.check(file, replays, report)
     except OSError as error:
         raise VerificationError(f"{path}: can't be read: {error}") from error
 
 
-class _Checker:
+class _Dataset:
     """Checks a dataset's metadata when made, its episodes on demand."""
 
     def __init__(self, metadata: dict[str, Any], dataset_id: str, trace: Path | None) -> None:
         own = metadata[OWN]
         self._episodes, self._steps = int(metadata["total_episodes"]), int(metadata["total_steps"])
         self._content = own["content_sha256"]
-        self._environment = own["environment"]
+        environment = own["environment"]
         _expect("dataset_id", metadata["dataset_id"], dataset_id)
-        if self._environment not in ENVIRONMENTS:
-            raise VerificationError(f"metadata: environment: {self._environment!r}; expected one of {[*ENVIRONMENTS]}")
+        if environment not in ENVIRONMENTS:
+            raise VerificationError(f"metadata: environment: {environment!r}; expected one of {[*ENVIRONMENTS]}")
         scenario = load_scenario(yaml.safe_load(own["scenario"]))
         _expect("scenario_checksum", own["scenario_checksum"], scenario.checksum)
-        spec = environment_spec(self._environment, scenario.model_dump(mode="json"))
+        spec = environment_spec(environment, scenario.model_dump(mode="json"))
         # Read by Minari to make the environment: what it names must be ours, with this very scenario.
         _expect("env_spec", json.loads(metadata["env_spec"]), json.loads(spec.to_json()))
         seed = own["seed"]
         if not isinstance(seed, int) or not 0 <= seed <= MAXIMUM_SEED:
             raise VerificationError(f"metadata: seed: {seed!r}; expected a whole number from 0 to {MAXIMUM_SEED}")
         self._first_seed = episode_seeds("train", seed, 1)[0]
-        self._replayer = Replayer(self._environment, scenario.with_trace(trace))
-        self._check_spaces(metadata)
-
-    def _check_spaces(self, metadata: dict[str, Any]) -> None:
+        playable = scenario.with_trace(trace)
         serialize = require("minari.serialization", "datasets").serialize_space
-        for name, space in self._replayer.spaces().items():
+        for name, space in spaces_of(environment, playable).items():
             _expect(name, json.loads(metadata[name]), json.loads(serialize(space)))
+        self._environment_id = environment_id(environment)
+        self._engine = make_engine(playable, self._environment_id, 1)
 
     def check(self, file: Any, replays: int, report: Callable[[str, int, int], None]) -> Verified:
         """Check all episodes' digests, and play some anew."""
@@ -201,7 +163,7 @@ class _Checker:
 
     def _replay(self, number: int, episode: Episode) -> None:
         try:
-            self._replayer.check(episode)
+            check_episode(episode, self._environment_id, self._engine)
         except VerificationError as error:
             raise VerificationError(f"episode {number}, {error}") from error
 
@@ -214,3 +176,128 @@ def _expect(name: str, found: object, expected: object) -> None:
 def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 120 else f"{text[:117]}..."
+
+
+class _Replay(Policy):
+    """Plays recorded actions again; the rollout ends with the last of them.
+
+    Args:
+        recorded: the episode.
+        environment_id: where it was recorded.
+    """
+
+    def __init__(self, recorded: Episode, environment_id: str) -> None:
+        self.name, self.environment_id = recorded.behaviour, environment_id
+        self._actions = iter(recorded.actions)
+
+    def decide(self, slots: Slots, rngs: Generators) -> Decision:
+        """Return the next action."""
+        return Decision(actions=np.asarray(next(self._actions))[None])
+
+
+class _Checker(Recorder):
+    """Records an episode that is played again, and checks step by step what its labels and behaviour claim.
+
+    Args:
+        recorded: the episode.
+        environment_id: where it was recorded.
+    """
+
+    def __init__(self, recorded: Episode, environment_id: str) -> None:
+        super().__init__(UnitTotals())
+        self._behaviour, self._last = recorded.behaviour, recorded.steps
+        self._fits = environment_id == BATCH and recorded.behaviour.partition("(")[0] in ALWAYS_FEASIBLE
+        self._slot, self._optimum = -1, 0
+
+    def decided(self, step: Step) -> None:
+        """Check the action: whether it is legal, and feasible where the behaviour never asks for anything else.
+
+        Raises:
+            VerificationError: it is not, or solvers do not agree on the optimum of the slot, or a mask is wrong.
+        """
+        super().decided(step)
+        assert step.slots is not None
+        slot, problem, (action,) = int(step.slots.slot[0]), step.slots.problem(0), step.actions
+        if slot != self._slot:
+            self._slot, self._optimum = slot, self._solve(step.slots)
+        mask = step.engine.interface.action_mask()
+        if mask is not None:
+            if self.steps % MASK_EVERY == 0:
+                assert step.slots.begun is not None
+                self._check_mask(problem, step.slots.begun[0], mask[0])
+            if not (0 <= action < mask[0].size and mask[0][action]):
+                raise self.error(f"actions: {action} is masked")
+        elif self._fits:
+            batch = action.astype(np.bool_)
+            if batch[problem.size :].any():
+                raise self.error("actions: marks places where no request waits")
+            if not problem.is_feasible(batch[: problem.size]):
+                raise self.error(f"actions: infeasible batch, {problem.violations(batch[: problem.size])}")
+
+    def played(self, step: Step) -> None:
+        """Check that the slot served no more than its optimum, and no less if the expert played.
+
+        Raises:
+            VerificationError: it did.
+            EndRollout: nothing more is recorded.
+        """
+        reward, closed = step.rewards[0], step.closed[0]
+        if reward > self._optimum or (self._behaviour == "dftsp" and closed and reward != self._optimum):
+            player = "DFTSP" if self._behaviour == "dftsp" else repr(self._behaviour)
+            raise self.error(f"{player} served {reward:g}; the optimum of the slot is {self._optimum}")
+        super().played(step)
+        if self.steps == self._last:
+            raise EndRollout
+
+    def _solve(self, slots: Slots) -> int:
+        """Return the optimum of the slot, on which both solvers must agree."""
+        published, exact = dftsp_answers(slots), solve_exact_batch(slots.problems)
+        if published.optimal[0] and exact.optimal[0] and published.count[0] != exact.count[0]:
+            raise self.error(f"DFTSP finds {published.count[0]} and the exact solver {exact.count[0]}")
+        return int(exact.count[0])
+
+    def _check_mask(self, problem: SlotProblem, begun: BoolArray, mask: BoolArray) -> None:
+        """Try every request: legal if and only if it is not in the batch yet and the batch stays feasible with it."""
+        chosen = begun[: problem.size]
+        for place in range(problem.size):
+            tried = chosen.copy()
+            tried[place] = True
+            legal = not chosen[place] and problem.is_feasible(tried)
+            if legal != bool(mask[place]):
+                raise self.error(f"infos/{MASK}[{place}]: {int(mask[place])}; expected {int(legal)}")
+
+    def error(self, what: str) -> VerificationError:
+        """Return an error that says in which step it is."""
+        return VerificationError(f"step {self.steps}: {what}")
+
+
+def check_episode(recorded: Episode, environment_id: str, engine: Engine) -> None:
+    """Play an episode anew with the recorded seed and actions, and compare every array.
+
+    Args:
+        recorded: the episode.
+        environment_id: where it was recorded.
+        engine: one such environment.
+
+    Raises:
+        VerificationError: the first step at which an array differs, the environment refuses an action, a batch or
+            mask is not feasible, or the expert was not optimal.
+    """
+    space, actions = engine.interface.space(), recorded.actions
+    if (actions.dtype, actions.shape[1:]) != (space.dtype, space.shape):
+        raise VerificationError(f"actions: {actions.dtype} {actions.shape[1:]}; expected {space.dtype} {space.shape}")
+    checker, policy = _Checker(recorded, environment_id), _Replay(recorded, environment_id)
+    wrong: VerificationError | None = None
+    try:
+        rollout(policy, engine.scenario, [recorded.seed], [checker], engine=engine)
+    except VerificationError as error:
+        wrong = error
+    except PolicyFailureError as error:
+        wrong = checker.error(f"actions: {error.reason}")
+    (again,) = checker.episodes(recorded.behaviour)
+    # What differs before a wrong step is where it began.
+    difference = recorded.difference(again, begun=wrong is not None)
+    if difference is not None:
+        raise VerificationError(difference)
+    if wrong is not None:
+        raise wrong

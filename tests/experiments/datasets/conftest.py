@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from experiments.datasets.collect import Collect
-from experiments.datasets.merge import DATA_FILE
-from experiments.datasets.storage import read_episode
+from experiments.commands.collect import Collect
+from experiments.datasets.storage import DATA_FILE, read_episode
 
 SHORT = {"slots": 20, "workers": 1}
 

@@ -5,13 +5,22 @@ import signal
 
 import numpy as np
 
+from agents.policy import Decision, Policy
 
-class Dying:
+
+class Dying(Policy):
     name = "dying"
 
-    def begin_episode(self, scenario, rng) -> None:
+    def begin(self, scenario, episodes) -> None:
         if os.environ.get("EDGELLM_TEST_KILL"):
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def select(self, view):
-        return np.zeros(view.problem.size, dtype=np.bool_)
+    def decide(self, slots, rngs) -> Decision:
+        return Decision(np.zeros(slots.waits.shape, dtype=np.bool_))
+
+
+class Failing(Policy):
+    name = "failing"
+
+    def decide(self, slots, rngs) -> Decision:
+        raise KeyError("queue")

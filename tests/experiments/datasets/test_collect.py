@@ -15,14 +15,15 @@ import numpy as np
 import pytest
 
 from agents.registry import build_policies
+from agents.rollout import PolicyFailureError
 from agents.seeds import episode_seeds
 from edgellm_env.scenario import load_scenario
 from experiments.datasets import plan as plans
-from experiments.datasets.collect import STAGING
-from experiments.datasets.errors import CollectionError, DatasetError
-from experiments.datasets.merge import DATA_FILE
+from experiments.commands.collect import STAGING
+from experiments.datasets.storage import DATA_FILE, DatasetError
+from experiments.datasets.work import CollectionError
 from experiments.grid import parallel
-from experiments.grid.evaluation import make_environment, play_episode
+from experiments.grid.evaluation import evaluate
 from tests.experiments.datasets.conftest import collect, episodes_of, require_equal
 
 ENVIRONMENTS = ("batch", "select", "rank")
@@ -79,11 +80,8 @@ def test_select_adds_in_queue_order_and_commits(datasets: Path) -> None:
 @pytest.mark.parametrize("name", ["dftsp", "random", "edf"])
 def test_recorded_policies_play_as_in_compare(tmp_path: Path, name: str) -> None:
     scenario = load_scenario("balanced").with_values({"timing.episode_slots": 20})
-    (policy,) = build_policies([name], scenario)
-    environment = make_environment(scenario)
-    expected = [
-        play_episode(environment, policy, i, seed).served for i, seed in enumerate(episode_seeds("train", 7, 3))
-    ]
+    rows = evaluate(scenario, build_policies([name], scenario), episode_seeds("train", 7, 3))
+    expected = [row.served for row in rows]
     recorded = episodes_of(collect(tmp_path, "played", policy=name, episodes=3, seed=7))
     assert [episode.rewards.sum() for episode, _ in recorded] == expected
 
@@ -119,14 +117,14 @@ def test_more_episodes_begin_with_the_same(tmp_path: Path) -> None:
 SLOW_COLLECT = """
 import sys, time
 from pathlib import Path
-from experiments.datasets import plan, workers
+from experiments.datasets import plan, work
 from tests.experiments.datasets.conftest import collect
 plan.UNIT_EPISODES = 1
-made = workers.make_file
+made = work.make_file
 def slowly(*arguments):
     made(*arguments)
     time.sleep(0.15)
-workers.make_file = slowly
+work.make_file = slowly
 collect(Path(sys.argv[1]), "killed", policy="mixed", episodes=12)
 """
 
@@ -175,23 +173,31 @@ def test_a_dead_worker_is_an_error_and_the_rest_is_kept(tmp_path: Path, monkeypa
     assert len(episodes_of(folder)) == 4
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_failing_policy_is_an_error_that_says_where(tmp_path: Path, monkeypatch, workers: int) -> None:
+    small_units(monkeypatch, 1)
+    policy = "tests.experiments.datasets.dying:Failing"
+    with pytest.raises(PolicyFailureError, match=r"policy 'failing', slot 0: decide raised KeyError: 'queue'"):
+        collect(tmp_path, "failing", policy=policy, tier="failing", episodes=2, workers=workers)
+
+
 def test_a_full_disk_is_an_error_and_leaves_no_half_file(tmp_path: Path, monkeypatch) -> None:
     small_units(monkeypatch, 1)
     from experiments.datasets import work
 
-    written = work.write_episodes
+    written = work.write_shard
 
     def full(path: Path, *arguments) -> None:
         written(path, *arguments)
         if path.name.startswith("unit_000002"):
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(work, "write_episodes", full)
+    monkeypatch.setattr(work, "write_shard", full)
     with pytest.raises(CollectionError, match="No space left on device; what is complete is kept"):
         collect(tmp_path, "full", episodes=4)
     units = tmp_path / STAGING / "test/full-v0/units"
     assert sorted(path.name for path in units.iterdir()) == ["unit_000000.hdf5", "unit_000001.hdf5"]
-    monkeypatch.setattr(work, "write_episodes", written)
+    monkeypatch.setattr(work, "write_shard", written)
     assert len(episodes_of(collect(tmp_path, "full", episodes=4))) == 4
 
 
@@ -205,7 +211,7 @@ def test_a_complete_dataset_is_left_alone_and_another_of_its_name_refused(tmp_pa
 
 
 def test_what_has_begun_can_not_continue_as_something_else(tmp_path: Path, monkeypatch) -> None:
-    from experiments.datasets import collect as module
+    from experiments.commands import collect as module
 
     monkeypatch.setattr(module, "merge_units", lambda *arguments: (_ for _ in ()).throw(OSError(28, "disk full")))
     with pytest.raises(CollectionError, match="disk full; no unit is lost"):
@@ -261,6 +267,7 @@ def test_empty_places_take_no_room(datasets: Path) -> None:
         ({"dataset_id": "test/unversioned"}, "expected NAMESPACE/NAME-vN"),
         ({"policy": "mixed", "parts": []}, r"parts: \[\]; expected"),
         ({"policy": "ppo=nowhere"}, "nowhere"),
+        ({"policy": "tests.experiments.own_policies:first_legal@EdgeLLM/Select-v0"}, "actions of EdgeLLM/Select-v0"),
     ],
 )
 def test_what_can_not_be_collected_is_refused_before_anything_is_played(tmp_path: Path, settings, message) -> None:

@@ -12,7 +12,7 @@ from agents.registry import build_policies
 from edgellm_env.scenario import load_scenario
 from experiments.__main__ import main
 from experiments.datasets import stream
-from experiments.datasets.errors import DatasetError
+from experiments.datasets.storage import DatasetError
 from experiments.datasets.stream import SlotSource, slot_loader, slots_of
 from tests.experiments.datasets.conftest import collect, episodes_of
 

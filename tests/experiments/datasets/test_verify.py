@@ -9,10 +9,9 @@ import h5py
 import numpy as np
 import pytest
 
-from experiments.datasets.errors import DatasetError, VerificationError
-from experiments.datasets.merge import DATA_FILE
-from experiments.datasets.storage import read_episode
-from experiments.datasets.verify import Verify, verify_dataset
+from experiments.commands.verify import Verify
+from experiments.datasets.storage import DATA_FILE, DatasetError, read_episode
+from experiments.datasets.verify import VerificationError, verify_dataset
 from tests.experiments.datasets.conftest import quiet
 
 ENVIRONMENTS = ("batch", "select", "rank")

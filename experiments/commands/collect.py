@@ -1,7 +1,6 @@
 """``collect``: records episodes as a Minari dataset, resumable, on any number of workers."""
 
 import json
-import os
 import shutil
 import time
 from dataclasses import asdict, dataclass, field
@@ -12,17 +11,15 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from agents.files import PARTIAL, alone_in, prepare_folder, write_text
+from agents.files import PARTIAL, alone_in, prepare_folder, write_json
 from edgellm_env.scenario import load_scenario
-from experiments.datasets.describe import OWN, as_json
-from experiments.datasets.errors import CollectionError, DatasetError
-from experiments.datasets.merge import merge_units, publish, read_metadata, start_afresh
+from experiments.datasets.merge import merge_units, publish
 from experiments.datasets.plan import Plan, make_plan
-from experiments.datasets.storage import read_about
-from experiments.datasets.work import REFERENCES, Reference, Task, Unit
-from experiments.datasets.workers import run_tasks
+from experiments.datasets.policies import Actors
+from experiments.datasets.storage import OWN, DatasetError, datasets_root, read_about, read_metadata
+from experiments.datasets.work import REFERENCES, CollectionError, Reference, Task, Unit, run_tasks
 from experiments.extras import require
-from experiments.grid.evaluation import make_environment
+from experiments.grid.evaluation import require_playable
 from experiments.grid.parallel import processors
 
 STAGING = ".collecting"
@@ -81,18 +78,9 @@ class Collect:
         if workers < 1:
             raise DatasetError(f"workers: {self.workers}; expected at least 1")
         scenario = load_scenario(self.scenario).with_trace(self.trace).with_slots(self.slots)
-        make_environment(scenario)
-        plan = make_plan(
-            self.dataset_id,
-            self.env,
-            scenario,
-            self.policy,
-            self.parts,
-            self.epsilon,
-            self.tier,
-            self.episodes,
-            self.seed,
-        )
+        require_playable(scenario)
+        actors = Actors(self.policy, tuple(self.parts), self.epsilon)
+        plan = make_plan(scenario, self.env, actors, self.episodes, self.seed, self.tier, self.dataset_id)
         root = prepare_folder(datasets_root(self.out))
         final, staging = root / plan.dataset_id, root / STAGING / plan.dataset_id
         if final.exists():
@@ -107,7 +95,7 @@ class Collect:
             with _Bar(console, plan) as bar:
                 tasks = bar.skip_done(plan, shards)
                 run_tasks(plan, tasks, shards, workers, self.ray, bar.advance)
-                built = start_afresh(staging / "built")
+                built = staging / "built"
                 try:
                     metadata = merge_units(plan, shards, built, self.licence, self.author, bar.merged)
                     publish(built, final)
@@ -124,14 +112,6 @@ class Collect:
         )
         console.print(f"Dataset: {final}   Card: {final / 'README.md'}")
         return final
-
-
-def datasets_root(out: Path | None) -> Path:
-    """Return the folder that datasets lie in, by the rules of Minari."""
-    if out is not None:
-        return out
-    given = os.environ.get("MINARI_DATASETS_PATH")
-    return Path(given) if given else Path.home() / ".minari" / "datasets"
 
 
 def _complete_already(plan: Plan, final: Path, staging: Path, console: Console) -> Path:
@@ -157,7 +137,7 @@ def _check_plan(plan: Plan, staging: Path) -> None:
                 f"({', '.join(differ) or 'layout'}); expected the same, another id, or that folder removed"
             )
         return
-    write_text(path, as_json(settings))
+    write_json(path, settings)
 
 
 def _clean_up(staging: Path, top: Path) -> None:
@@ -216,9 +196,9 @@ class _Bar:
         """Count a task that is done."""
         if isinstance(task, Unit):
             _, totals = read_about(self._folder / task.file_name())
-            self.new_steps += sum(totals.steps)
+            self.new_steps += sum(totals["steps"])
             rate = self.new_steps / (time.perf_counter() - self._began_s)
-            self._progress.update(self._task, advance=len(totals.steps), rate=f"{rate:,.0f} transitions/s")
+            self._progress.update(self._task, advance=len(totals["steps"]), rate=f"{rate:,.0f} transitions/s")
 
     def merged(self, unit: int) -> None:
         """Count a unit that has been merged."""
