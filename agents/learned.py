@@ -1,16 +1,18 @@
-"""Learned agents as policies: rankers, networks that weigh features, networks over the queue, plain PPO.
+"""Learned agents as policies: models that score requests, a network that picks them one by one, plain PPO.
 
-Loading safetensors unpickles nothing. All but plain PPO play any scenario, whatever the queue's capacity.
+Loading safetensors unpickles nothing. All but plain PPO play any scenario, whatever the queue's capacity. PyTorch,
+which takes seconds to import, is loaded only for agents that need it.
 """
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from agents.learning.runs import model_path, weights_path
-from agents.models.packing import PACKINGS, Packing
+from agents.models.actor import Actor
+from agents.models.packing import PACKINGS, PackingName
+from agents.models.scorer import Scorers
+from agents.models.storage import model_path, weights_path
 from agents.policy import DETERMINISTIC, Decision, Generators, Mode, Policy, PolicyError
 from edgellm_env.arrays import FloatArray
 from edgellm_env.env.observation import Observation, ObservationEncoder
@@ -20,29 +22,31 @@ from edgellm_env.scenario import Scenario
 if TYPE_CHECKING:
     from stable_baselines3 import PPO
 
-    from agents.models.actor import Actor
     from agents.models.queue_network import RequestScorer
-    from agents.models.scorer import Scorers
+
+
+class ScoringModel(Protocol):
+    """What gives every waiting request a score."""
+
+    @property
+    def packing(self) -> PackingName:
+        """How scores become batches."""
+
+    def score(self, observation: Observation) -> FloatArray:
+        """Return (R, N) scores for the observations (R, ...) of R slots."""
 
 
 class ScoringPolicy(Policy):
-    """Scores the waiting requests, and packs by the scores.
-
-    Args:
-        score: from observations (R, ...) to scores (R, N).
-        packing: how scores become batches.
-        name: under which results list it.
-    """
+    """Scores the waiting requests by a model, and packs by the scores."""
 
     modes = DETERMINISTIC
 
-    def __init__(self, score: Callable[[Observation], FloatArray], packing: Packing, name: str = "") -> None:
-        self.name = name
-        self.score, self._packing = score, packing
+    def __init__(self, model: ScoringModel, name: str = "") -> None:
+        self.name, self.model = name, model
 
     def decide(self, slots: Slots, rngs: Generators) -> Decision:
         """Return the packed batches."""
-        return Decision(self._packing(self.score(slots.observation), slots))
+        return Decision(PACKINGS[self.model.packing](self.model.score(slots.observation), slots))
 
 
 class PickingPolicy(Policy):
@@ -51,64 +55,41 @@ class PickingPolicy(Policy):
     modes = DETERMINISTIC
 
     def __init__(self, network: "RequestScorer", name: str = "") -> None:
-        self.name = name
-        self._network = network
+        self.name, self.network = name, network
 
     def decide(self, slots: Slots, rngs: Generators) -> Decision:
         """Return the batches picked."""
-        from agents.models.picking import picked_batches  # noqa: PLC0415 - PyTorch takes seconds, and is an extra
+        from agents.models.picking import picked_batches  # noqa: PLC0415
 
-        return Decision(picked_batches(self._network, slots))
-
-
-def ranker_policy(scorers: "Scorers", packing: Packing, name: str = "") -> ScoringPolicy:
-    """Return a ranker as a policy."""
-    return ScoringPolicy(scorers.score, packing, name)
+        return Decision(picked_batches(self.network, slots))
 
 
-def weighing_policy(actor: "Actor", name: str = "") -> ScoringPolicy:
-    """Return a network that weighs the request features anew for each slot as a policy."""
-    return ScoringPolicy(actor.scores, PACKINGS[actor.packing], name)
-
-
-def ranking_policy(network: "RequestScorer", name: str = "") -> ScoringPolicy:
-    """Return a network over the queue that packs by descending score as a policy."""
-    from agents.models.deciding import scores_of  # noqa: PLC0415 - PyTorch takes seconds, and is an extra
-
-    return ScoringPolicy(lambda observation: scores_of(network, observation), PACKINGS["greedy"], name)
-
-
-def load_ranker_policy(path: Path, name: str) -> Policy:
+def load_ranker(path: Path, name: str) -> Policy:
     """Load a ranker from a run's folder or a safetensors file.
 
     Raises:
         PolicyError: there is none, or it is not readable; so the next loaders.
     """
-    from agents.models.ranker_storage import load_ranker  # noqa: PLC0415 - safetensors is part of an extra
-
-    scorers, packing = load_ranker(weights_path(path, name))
-    return ranker_policy(scorers, PACKINGS[packing], name)
+    return ScoringPolicy(Scorers.load(weights_path(path, name)), name)
 
 
-def load_weighing_policy(path: Path, name: str) -> Policy:
-    """Load a network that weighs features."""
-    from agents.models.actor import Actor  # noqa: PLC0415
-
-    return weighing_policy(Actor.load(weights_path(path, name)), name)
+def load_actor(path: Path, name: str) -> Policy:
+    """Load a network that weighs the request features anew for each slot."""
+    return ScoringPolicy(Actor.load(weights_path(path, name)), name)
 
 
-def load_ranking_policy(path: Path, name: str) -> Policy:
-    """Load a network over the queue that ranks."""
-    from agents.models.network_storage import load_scorer  # noqa: PLC0415
+def load_ranking_network(path: Path, name: str) -> Policy:
+    """Load a network over the queue that packs by descending score."""
+    from agents.models.queue_network import RequestScorer  # noqa: PLC0415
 
-    return ranking_policy(load_scorer(weights_path(path, name)), name)
+    return ScoringPolicy(RequestScorer.load(weights_path(path, name)), name)
 
 
-def load_picking_policy(path: Path, name: str) -> Policy:
+def load_picking_network(path: Path, name: str) -> Policy:
     """Load a network over the queue that picks."""
-    from agents.models.network_storage import load_scorer  # noqa: PLC0415
+    from agents.models.queue_network import RequestScorer  # noqa: PLC0415
 
-    return PickingPolicy(load_scorer(weights_path(path, name)), name)
+    return PickingPolicy(RequestScorer.load(weights_path(path, name)), name)
 
 
 class PpoPolicy(Policy):
@@ -128,26 +109,23 @@ class PpoPolicy(Policy):
         return PpoPolicy(self._model, self._own_name, mode)
 
     @classmethod
-    def load(cls, run: Path, scenario: Scenario) -> "PpoPolicy":
-        """Load a training run's model, or a checkpoint, for ``scenario``.
+    def load(cls, run: Path, name: str) -> "PpoPolicy":
+        """Load a training run's model, or a checkpoint.
 
         Args:
             run: the run's folder, or a model's ZIP file.
-            scenario: what it will play; it may differ from what it was trained on, but not in the observation's shape.
+            name: under which results list it.
 
         Raises:
-            PolicyError: no such model, not readable, or made for another shape of observation.
+            PolicyError: no such model, or not readable.
         """
-        from stable_baselines3 import PPO  # noqa: PLC0415 - PyTorch takes seconds, and is an extra
+        from stable_baselines3 import PPO  # noqa: PLC0415
 
         path = model_path(run)
         try:
-            model = PPO.load(path, device="cpu")
+            return cls(PPO.load(path, device="cpu"), name)
         except Exception as error:
-            raise PolicyError(f"ppo={run}: {path} is no PPO model: {type(error).__name__}: {error}") from error
-        policy = cls(model, f"ppo={run}")
-        policy.begin(scenario, 1)
-        return policy
+            raise PolicyError(f"{name}: {path} is no PPO model: {type(error).__name__}: {error}") from error
 
     def begin(self, scenario: Scenario, episodes: int) -> None:
         """Check that the model takes this scenario's observations.

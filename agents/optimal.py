@@ -90,7 +90,7 @@ def _dftsp(problems: Problems) -> SlotAnswers:
     selection, count, optimal = answer.selection, answer.count, answer.optimal
     if not optimal.all():
         again = np.flatnonzero(~optimal)
-        exact = solve_exact_batch(Problems(*(array[again] for array in problems)))
+        exact = solve_exact_batch(problems.rows(again))
         selection[again], count[again], optimal[again] = exact.selection, exact.count, exact.optimal
     return SlotAnswers(selection, count, answer.nodes, optimal)
 

@@ -1,69 +1,122 @@
-"""Builds policies from the words of a command line: ``dftsp``, ``ppo=runs/x``, ``mypkg.mymodule:MyPolicy``."""
+"""The one table of everything that decides, and how to come by it from the words of a command line.
+
+Adding a policy touches its own file and one row; adding a learner its own file in ``agents/learning``, one row, and its
+YAML in ``configs/agents``. Agents that come with the project are in a folder each:
+
+agents/shipped/<agent>/<scenario>/model.safetensors   the weights; loading them runs nothing
+agents/shipped/<agent>/<scenario>/card.json           how they came about, and how good they were in validation
+"""
 
 import importlib
+import pkgutil
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias, get_args
 
-from agents import heuristics, learned
-from agents.heuristics import NoBatching, StaticBatching
-from agents.optimal import Dftsp, DftspJoint, DftspUrgent, Exact, Lookahead
+from agents import heuristics, optimal
+from agents.learning.runs import SETTINGS_FOLDER, Learner, read_settings
 from agents.policy import CallablePolicy, Mode, Policy, PolicyError, TwoModePolicy
-from agents.shipping import shipped_agents, shipped_path
 from edgellm_env import ENVIRONMENT_IDS
 from edgellm_env.scenario import Scenario
 
-_WITHOUT_PICKLE: dict[str, Callable[[Path, str], Policy]] = {
-    "cem-linear": learned.load_ranker_policy,
-    "es-rank": learned.load_ranker_policy,
-    "es-value": learned.load_ranker_policy,
-    "ppo-rank": learned.load_weighing_policy,
-    "cem+ppo": learned.load_weighing_policy,
-    "ppo-value": learned.load_weighing_policy,
-    "bc": learned.load_picking_policy,
-    "dagger": learned.load_picking_policy,
-    "ppo-batch": learned.load_ranking_policy,
-    "ppo-select": learned.load_picking_policy,
-    "bc+ppo": learned.load_ranking_policy,
+SHIPPED_FOLDER: Final = Path(__file__).parent / "shipped"
+CARD: Final = "card.json"
+
+
+class Row(NamedTuple):
+    """How to come by the policies of a name; ``"MODULE:NAME"`` is imported when needed, as PyTorch takes seconds."""
+
+    build: Callable[[], Policy] | None = None  # needs nothing but the name
+    load: str | Callable[[Path, str], Policy] | None = None  # from where training saved it, and the name to list it by
+    learn: str | type[Learner] | None = None  # trains it
+
+
+_RANKER: Final = Row(load="agents.learned:load_ranker", learn="agents.learning.search:RankerSearch")
+_WEIGHING: Final = Row(load="agents.learned:load_actor", learn="agents.learning.ppo_rank:PpoRank")
+_CLONE: Final = Row(load="agents.learned:load_picking_network", learn="agents.learning.imitation:Imitation")
+
+TABLE: Final[dict[str, Row]] = {
+    "dftsp": Row(optimal.Dftsp),
+    "exact": Row(optimal.Exact),
+    "dftsp-joint": Row(optimal.DftspJoint),
+    "dftsp-urgent": Row(optimal.DftspUrgent),
+    "lookahead": Row(optimal.Lookahead),
+    "static-batching": Row(heuristics.StaticBatching),
+    "no-batching": Row(heuristics.NoBatching),
+    "fcfs": Row(partial(heuristics.Greedy, "fcfs", heuristics.arrival_order)),
+    "edf": Row(partial(heuristics.Greedy, "edf", heuristics.slack)),
+    "sjf": Row(partial(heuristics.Greedy, "sjf", heuristics.compute_seconds)),
+    "least-footprint": Row(partial(heuristics.Greedy, "least-footprint", heuristics.footprint)),
+    "random": Row(heuristics.RandomOrder),
+    "ppo": Row(load="agents.learned:PpoPolicy.load", learn="agents.learning.ppo:PlainPpo"),
+    "cem-linear": _RANKER,
+    "es-rank": _RANKER,
+    "es-value": _RANKER,
+    "ppo-rank": _WEIGHING,
+    "cem+ppo": _WEIGHING,
+    "ppo-value": _WEIGHING,
+    "bc": _CLONE,
+    "dagger": _CLONE,
+    "ppo-batch": Row(load="agents.learned:load_ranking_network", learn="agents.learning.ppo_queue:PpoQueue"),
+    "ppo-select": Row(load="agents.learned:load_picking_network", learn="agents.learning.ppo_queue:PpoQueue"),
+    "bc+ppo": Row(load="agents.learned:load_ranking_network", learn="agents.learning.ppo_queue:PpoQueue"),
 }
-"""Loaders of safetensors, by learner: from a run's or shipped agent's folder, and the name to list it under."""
 
 
-def _from_run(agent: str) -> Callable[[Path, Scenario], Policy]:
-    return lambda run, scenario: _WITHOUT_PICKLE[agent](run, f"{agent}={run}")
+def names(part: Literal["build", "load", "learn"]) -> list[str]:
+    """Return the names whose row has that part: what can be built by name alone, loaded from a folder, or trained."""
+    return [name for name, row in TABLE.items() if getattr(row, part) is not None]
 
 
-BUILT_IN: dict[str, Callable[[], Policy]] = {
-    "dftsp": Dftsp,
-    "exact": Exact,
-    "dftsp-joint": DftspJoint,
-    "dftsp-urgent": DftspUrgent,
-    "lookahead": Lookahead,
-    "static-batching": StaticBatching,
-    "no-batching": NoBatching,
-    "fcfs": lambda: heuristics.Greedy("fcfs", heuristics.arrival_order),
-    "edf": lambda: heuristics.Greedy("edf", heuristics.slack),
-    "sjf": lambda: heuristics.Greedy("sjf", heuristics.compute_seconds),
-    "least-footprint": lambda: heuristics.Greedy("least-footprint", heuristics.footprint),
-    "random": heuristics.RandomOrder,
-}
-"""Policies that need nothing but their name."""
+if TYPE_CHECKING:
+    LearnerName: TypeAlias = str
+else:
+    LearnerName = Literal[tuple(names("learn"))]  # command lines list the choices
 
-LEARNED: dict[str, Callable[[Path, Scenario], Policy]] = {
-    "ppo": learned.PpoPolicy.load,
-    **{agent: _from_run(agent) for agent in _WITHOUT_PICKLE},
-}
-"""Policies that are loaded from where training saved them."""
+
+def settings_path(name: LearnerName) -> Path:
+    """Return the YAML file with the learner's own hyper-parameters."""
+    return SETTINGS_FOLDER / f"{name}.yaml"
+
+
+def make_learner(name: LearnerName, config: Path | None = None) -> Learner:
+    """Return the learner called ``name`` with hyper-parameters from ``config``, its own YAML unless given.
+
+    Raises:
+        ValueError: no such learner, or hyper-parameters that can't be used.
+    """
+    if name not in names("learn"):
+        raise ValueError(f"agent: {name!r}; expected one of {', '.join(names('learn'))}")
+    kind: type[Learner] = _resolved(TABLE[name].learn)
+    return read_settings(kind, config or settings_path(name))
+
+
+def shipped_agents() -> list[str]:
+    """Return what comes with the project, each as ``AGENT:SCENARIO``."""
+    return sorted(f"{card.parent.parent.name}:{card.parent.name}" for card in SHIPPED_FOLDER.glob(f"*/*/{CARD}"))
+
+
+def shipped_path(spec: str) -> Path:
+    """Return the folder of ``AGENT:SCENARIO``.
+
+    Raises:
+        PolicyError: no such agent comes with the project.
+    """
+    agent, _, scenario = spec.partition(":")
+    if spec not in shipped_agents():
+        raise PolicyError(f"policy {spec!r}: no such trained agent; expected one of {', '.join(shipped_agents())}")
+    return SHIPPED_FOLDER / agent / scenario
 
 
 def build_policies(specs: Sequence[str], scenario: Scenario) -> list[Policy]:
     """Return the policies that ``specs`` name, loaded and ready for ``scenario``.
 
     Args:
-        specs: each ``NAME`` of :data:`BUILT_IN`, ``NAME=PATH`` of :data:`LEARNED`, ``NAME:SCENARIO`` for one that comes
-            with the project, ``MODULE:CLASS`` of your own, which is called without arguments, or
-            ``MODULE:CALLABLE@ENVIRONMENT``, a function of observation and info (or a class whose objects are called
-            so). ``@deterministic`` or ``@stochastic`` after a policy chooses how it acts, if it can do both.
+        specs: each ``NAME`` or ``NAME=PATH`` of :data:`TABLE`, ``NAME:SCENARIO`` for one that comes with the project,
+            ``MODULE:CLASS`` of your own, which is called without arguments, or ``MODULE:CALLABLE@ENVIRONMENT``, a
+            function of observation and info (or a class whose objects are called so). ``@deterministic`` or
+            ``@stochastic`` after a policy chooses how it acts, if it can do both.
         scenario: what they will play.
 
     Raises:
@@ -83,7 +136,7 @@ def build_policies(specs: Sequence[str], scenario: Scenario) -> list[Policy]:
 def known_policies() -> str:
     """Return what a command line may name, for messages."""
     own = ("MODULE:CLASS", "MODULE:CALLABLE@ENVIRONMENT")
-    return ", ".join([*BUILT_IN, *(f"{name}=PATH" for name in LEARNED), *shipped_agents(), *own])
+    return ", ".join([*names("build"), *(f"{name}=PATH" for name in names("load")), *shipped_agents(), *own])
 
 
 def _build_one(spec: str, scenario: Scenario) -> Policy:
@@ -114,28 +167,40 @@ def _in_mode(policy: Policy, mode: Mode, spec: str) -> Policy:
 
 def _build(spec: str, scenario: Scenario) -> Policy:
     name, equals, path = spec.partition("=")
+    row = TABLE.get(name, Row())
     if equals:
-        if name not in LEARNED or not path:
+        if row.load is None or not path:
             raise PolicyError(f"policy {spec!r}: no such policy; expected one of {known_policies()}")
-        return LEARNED[name](Path(path), scenario)
-    if name in LEARNED:
+        return _load(name, Path(path), f"{name}={Path(path)}", scenario)
+    if row.build is not None:
+        return row.build()
+    if row.load is not None:
         raise PolicyError(f"policy {spec!r}: needs the folder of a training run; expected {name}=PATH")
-    if name in BUILT_IN:
-        return BUILT_IN[name]()
-    agent = spec.partition(":")[0]
-    if agent in _WITHOUT_PICKLE:
-        return _WITHOUT_PICKLE[agent](shipped_path(spec), spec)
-    if ":" in spec:
+    agent, colon, _ = spec.partition(":")
+    if agent in names("load"):
+        return _load(agent, shipped_path(spec), spec, scenario)
+    if colon:
         return _import(spec)
     raise PolicyError(f"policy {spec!r}: no such policy; expected one of {known_policies()}")
 
 
+def _load(agent: str, path: Path, name: str, scenario: Scenario) -> Policy:
+    """Return a trained agent, once it is known to fit the scenario."""
+    policy: Policy = _resolved(TABLE[agent].load)(path, name)
+    policy.begin(scenario, 1)
+    return policy
+
+
+def _resolved(what: Any) -> Any:
+    return pkgutil.resolve_name(what) if isinstance(what, str) else what
+
+
 def _import(spec: str) -> Policy:
     policy: Policy = _imported(spec, spec, lambda found: found())
-    missing = [part for part in ("name", "begin", "decide") if not hasattr(policy, part)]
+    missing = [part for part in ("name", "modes", "environment_id", "begin", "decide") if not hasattr(policy, part)]
     if missing:
         raise PolicyError(
-            f"policy {spec!r}: has no {', '.join(missing)}; expected a class that follows agents.policy, "
+            f"policy {spec!r}: has no {', '.join(missing)}; expected a class that inherits agents.policy.Policy, "
             "or MODULE:CALLABLE@ENVIRONMENT for a function of observations"
         )
     return policy

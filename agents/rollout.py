@@ -211,9 +211,9 @@ def _play(policy: Policy, engine: Engine, rngs: Sequence[np.random.Generator], w
             _take_over(policy, decision, slots, batch, scheme)
         asked = batch.copy()
         actions = engine.interface.toward(batch, scheme)
-        itself = slots is not None and decision is not None and decision.actions is not None
-        if itself:
-            actions = _own_actions(actions, decision.actions, slots)
+        own = None if decision is None else decision.actions
+        if slots is not None and own is not None:
+            actions = _own_actions(actions, own, slots)
         step = Step(engine, playing, slots, decision, spent_s, asked, actions, nothing, none_closed)
         for observer in watching:
             observer.decided(step)
@@ -227,7 +227,7 @@ def _play(policy: Policy, engine: Engine, rngs: Sequence[np.random.Generator], w
             observer.played(step)
         # Where a slot takes several actions some episodes end before others; what happens after that does not count.
         playing = playing & (node["slot"] < engine.scenario.timing.episode_slots)
-        fresh = playing if itself else playing & step.closed
+        fresh = playing & step.closed if own is None else playing
 
 
 def make_engine(scenario: Scenario, environment_id: str, size: int) -> Engine:

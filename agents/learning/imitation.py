@@ -1,24 +1,29 @@
-"""Trains a network over the queue to mark what DFTSP picks."""
+"""Imitation of DFTSP: a network over the queue learns to mark what DFTSP picks, by play or from recordings.
+
+Behaviour cloning learns from DFTSP's episodes alone; DAgger (Ross et al. 2011) goes on with the learner's, asking DFTSP
+how it would complete the learner's batches. :func:`clone` learns from recorded slots, with no expert at hand.
+"""
 
 import time
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
 from stable_baselines3.common.logger import configure
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from agents.learned import PickingPolicy
-from agents.learning.cloning import completion_loss
-from agents.learning.judging import record_validation
-from agents.learning.runs import TENSORBOARD, WEIGHTS
-from agents.learning.settings import OnProgress, Progress, Settings, one_torch_thread
-from agents.models.deciding import next_picks
-from agents.models.network_storage import save_scorer
-from agents.models.queue_network import RequestScorer, shortened
+from agents.learning.judging import Validation
+from agents.learning.runs import TENSORBOARD, Learner, Progress, Run
+from agents.models.picking import next_picks
+from agents.models.queue_network import RequestScorer, one_torch_thread, remainder, shortened
+from agents.models.storage import WEIGHTS
 from agents.optimal import Dftsp, complete_batches, dftsp_answers
 from agents.policy import DETERMINISTIC, Decision, Generators, Policy, PolicyError
 from agents.rollout import Observer, Step, rollout
@@ -28,11 +33,19 @@ from edgellm_env.env.observation import Observation
 from edgellm_env.env.slots import Slots
 from edgellm_env.scenario import Scenario
 
-_NOTED = 0.2
+LabelledSlots: TypeAlias = dict[str, Tensor]
+"""``requests`` (B, n, 10) float32, ``valid`` (B, n) int8, ``node`` (B, G) float32, ``chosen`` (B, n) int8 or bool, what
+the expert picks; perhaps ``begun`` (B, n), what was in the batch before ``chosen`` completed it."""
+
+_NOTED: Final = 0.2  # of the moments in which a learner's batch is under way
 
 
-class ImitationSettings(Settings):
-    """Hyper-parameters of imitation."""
+class Imitation(Learner):
+    """Trains a :class:`agents.models.queue_network.RequestScorer` in rounds.
+
+    Each round plays an episode in every environment, adds DFTSP's answer in each of its slots to the data, and goes
+    through all data again. In the first rounds DFTSP plays, afterwards the learner.
+    """
 
     rounds: Annotated[int, Field(ge=1)]
     expert_rounds: Annotated[int, Field(ge=1)]
@@ -45,102 +58,52 @@ class ImitationSettings(Settings):
     beams: Annotated[int, Field(ge=1)]
     validation_episodes: Annotated[int, Field(ge=2)]
 
-    @property
-    def fall(self) -> float:
-        """What the learning rate falls to over a run, as a factor."""
-        return self.final_learning_rate / self.learning_rate
-
     def slots_per_round(self, scenario: Scenario) -> int:
         """Return how many labelled slots a round adds."""
         return self.environments * scenario.timing.episode_slots
 
+    def default_steps(self, scenario: Scenario) -> int:
+        """Return how many labelled slots it learns from unless told."""
+        return self.rounds * self.slots_per_round(scenario)
 
-@dataclass(frozen=True, eq=False)
-class LabelledSlots:
-    """Slots with the expert's batch; queues are cut to the longest among them.
+    def train(self, run: Run) -> Path:
+        """Train, and save the network that did best on validation episodes; see :meth:`Learner.train`.
 
-    Args:
-        requests: (B, n, 10) float32.
-        valid: (B, n) int8.
-        node: (B, G) float32.
-        begun: (B, n) int8, what was in the batch already.
-        chosen: (B, n) int8, what DFTSP adds to it.
-    """
-
-    requests: NDArray[np.float32]
-    valid: NDArray[np.int8]
-    node: NDArray[np.float32]
-    begun: NDArray[np.int8]
-    chosen: NDArray[np.int8]
-
-    @property
-    def size(self) -> int:
-        """How many slots."""
-        return int(self.requests.shape[0])
-
-
-def train(
-    scenario: Scenario,
-    settings: ImitationSettings,
-    steps: int,
-    seed: int,
-    run: Path,
-    resume: bool = False,
-    on_progress: OnProgress = lambda progress: None,
-) -> Path:
-    """Train, and save the network that did best on validation episodes in the folder ``run``.
-
-    Each round plays an episode in every environment, adds DFTSP's answer in each of its slots to the data, and goes
-    through all data again. In the first rounds DFTSP plays, afterwards the learner.
-
-    Args:
-        scenario: what to learn.
-        settings: hyper-parameters.
-        steps: labelled slots, rounded up to whole rounds.
-        seed: 0 to 2**30 - 1; the same arguments give the same network on the same machine.
-        run: the run's folder; it exists.
-        resume: not possible; the runs are short.
-        on_progress: called after every round.
-
-    Returns:
-        Path of the saved network.
-
-    Raises:
-        PolicyError: asked to resume.
-    """
-    if resume:
-        raise PolicyError("resume: imitation takes minutes and keeps no checkpoints; expected a new run")
-    torch.manual_seed(seed)
-    network = RequestScorer(settings.width, beams=settings.beams)
-    optimiser = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
-    validation = episode_seeds("validation", seed, settings.validation_episodes)
-    expert = rollout(Dftsp(), scenario, validation)
-    log = configure(str(run / TENSORBOARD), ["tensorboard"])
-    data: list[LabelledSlots] = []
-    best_rps = -np.inf
-    per_round = settings.slots_per_round(scenario)
-    rounds = -(-steps // per_round)
-    with one_torch_thread():
+        Raises:
+            PolicyError: asked to resume; the runs are short.
+        """
+        if run.resume:
+            raise PolicyError("resume: imitation takes minutes and keeps no checkpoints; expected a new run")
+        torch.manual_seed(run.seed)
+        network = RequestScorer(self.width, beams=self.beams)
+        optimiser = torch.optim.Adam(network.parameters(), lr=self.learning_rate)
+        validation = Validation(run.scenario, run.seed, self.validation_episodes)
+        log = configure(str(run.folder / TENSORBOARD), ["tensorboard"])
+        per_round = self.slots_per_round(run.scenario)
+        rounds, best_rps = -(-run.steps // per_round), -np.inf
+        data: list[LabelledSlots] = []
         for index in range(rounds):
             began_s = time.monotonic()
-            seeds = episode_seeds("train", seed, (index + 1) * settings.environments)[-settings.environments :]
-            player = None if index < settings.expert_rounds else network
-            data.append(collect(scenario, seeds, player, np.random.default_rng([seed, index])))
-            for epoch in range(settings.epochs):
-                rng = np.random.default_rng([seed, index, epoch])
-                done = (index + epoch / settings.epochs) / rounds
-                optimiser.param_groups[0]["lr"] = settings.learning_rate * settings.fall**done
-                loss = _one_epoch(network, optimiser, data, settings.batch_size, rng)
-            mean = record_validation(log, rollout(PickingPolicy(network), scenario, validation), expert)
-            if mean > best_rps:
-                best_rps = mean
-                save_scorer(network, run / WEIGHTS)
+            seeds = episode_seeds("train", run.seed, (index + 1) * self.environments)[-self.environments :]
+            player = None if index < self.expert_rounds else network
+            data.append(collect(run.scenario, seeds, player, np.random.default_rng([run.seed, index])))
+            for epoch in range(self.epochs):
+                rng = np.random.default_rng([run.seed, index, epoch])
+                generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
+                done = (index + epoch / self.epochs) / rounds
+                fall = (self.final_learning_rate / self.learning_rate) ** done
+                optimiser.param_groups[0]["lr"] = self.learning_rate * fall
+                loss = one_epoch(network, optimiser, _shuffled(data, self.batch_size, rng), generator)
+            mean_rps = validation.judge(PickingPolicy(network), log)
+            if mean_rps > best_rps:
+                best_rps = mean_rps
+                network.save(run.folder / WEIGHTS)
             log.record("imitation/loss", loss)
             log.record("time/slots_per_second", per_round / (time.monotonic() - began_s))
             log.dump((index + 1) * per_round)
-            on_progress(Progress((index + 1) * per_round, best_rps))
-    log.close()
-    return run / WEIGHTS
+            run.on_progress(Progress((index + 1) * per_round, best_rps))
+        log.close()
+        return run.folder / WEIGHTS
 
 
 def collect(
@@ -157,7 +120,7 @@ def collect(
         shortened(one, length) | {name: _padded(one[name], length) for name in ("begun", "chosen")}
         for one in labels.states
     ]
-    return LabelledSlots(**{name: np.concatenate([one[name] for one in cut]) for name in cut[0]})
+    return {name: torch.as_tensor(np.concatenate([one[name] for one in cut])) for name in cut[0]}
 
 
 class _PickByPick(Policy):
@@ -207,28 +170,144 @@ def _padded(marks: NDArray[np.int8], length: int) -> NDArray[np.int8]:
     return answer
 
 
-def _one_epoch(
+def _shuffled(data: list[LabelledSlots], batch_size: int, rng: np.random.Generator) -> Iterator[LabelledSlots]:
+    """Yield all data once, in random order; a batch holds slots of one round, whose queues are cut alike."""
+    batches = []
+    for part in data:
+        order = rng.permutation(part["valid"].shape[0])
+        batches += [(part, order[first : first + batch_size]) for first in range(0, order.size, batch_size)]
+    for place in rng.permutation(len(batches)):
+        part, rows = batches[place]
+        yield {name: tensor[rows] for name, tensor in part.items()}
+
+
+def one_epoch(
     network: RequestScorer,
     optimiser: torch.optim.Optimizer,
-    data: list[LabelledSlots],
-    batch_size: int,
-    rng: np.random.Generator,
+    batches: Iterable[LabelledSlots],
+    generator: torch.Generator,
 ) -> float:
-    """Go through all data once; return the mean loss per request."""
-    generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
-    parts = [(index, rows) for index, part in enumerate(data) for rows in _shuffled(part.size, batch_size, rng)]
-    total = 0.0
-    for place in rng.permutation(len(parts)):
-        index, rows = parts[place]
-        arrays = {field.name: getattr(data[index], field.name)[rows] for field in fields(LabelledSlots)}
-        loss = completion_loss(network, {name: torch.as_tensor(array) for name, array in arrays.items()}, generator)
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        total += float(loss.detach())
-    return total / max(1, len(parts))
+    """Take a gradient step on each batch; return the mean of their losses."""
+    total, steps = 0.0, 0
+    with one_torch_thread():
+        for slots in batches:
+            loss = completion_loss(network, slots, generator)
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            total, steps = total + float(loss.detach()), steps + 1
+    return total / max(1, steps)
 
 
-def _shuffled(size: int, batch_size: int, rng: np.random.Generator) -> list[NDArray[np.int64]]:
-    order = rng.permutation(size)
-    return [order[first : first + batch_size] for first in range(0, size, batch_size)]
+def completion_loss(network: RequestScorer, slots: LabelledSlots, generator: torch.Generator) -> Tensor:
+    """Return the mean cross-entropy of marking what completes batches under way.
+
+    Of each recorded batch a random part is taken as picked already; of each request that fits beside it, the loss asks
+    whether it belongs to the rest. No order is asked for: a batch has none.
+
+    Args:
+        network: what learns.
+        slots: also, if given, ``begun`` (B, n): what was in the batch before ``chosen`` completed it.
+        generator: of the parts.
+    """
+    begun, chosen = slots.get("begun"), slots["chosen"].bool()
+    part = _random_part(chosen, generator)
+    batch = part if begun is None else part | begun.bool()
+    state = {name: slots[name] for name in ("requests", "valid", "node")} | {"batch": batch}
+    asked = remainder(state).fits | (chosen & ~part)
+    loss = binary_cross_entropy_with_logits(network(state)[asked], chosen[asked].float(), reduction="sum")
+    return loss / max(1, int(asked.sum()))
+
+
+def _random_part(chosen: Tensor, generator: torch.Generator) -> Tensor:
+    """Return a random part (B, n) of each batch, all sizes below the whole being equally likely."""
+    size = chosen.sum(dim=1, keepdim=True)
+    drawn = torch.rand(chosen.shape, generator=generator).masked_fill(~chosen, 2.0)
+    kept = (torch.rand(size.shape, generator=generator) * size).floor()
+    return chosen & (drawn.argsort(dim=1).argsort(dim=1) < kept)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far a network agrees with the recorded batches of slots that it was not trained on.
+
+    Args:
+        slots: looked at.
+        marked: share of the waiting requests that it marks (probability above one half) as they were recorded.
+        picked: share of the recorded batches' requests that are among as many of its highest scores.
+        loss: mean cross-entropy per waiting request, in nats.
+    """
+
+    slots: int
+    marked: float
+    picked: float
+    loss: float
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """A pass over the data.
+
+    Args:
+        index: from 0.
+        loss: mean over its gradient steps.
+        held_out: agreement after it.
+    """
+
+    index: int
+    loss: float
+    held_out: Agreement
+
+
+def clone(
+    training: Callable[[int], Iterable[LabelledSlots]],
+    held_out: Callable[[], Iterable[LabelledSlots]],
+    width: int,
+    epochs: int,
+    learning_rate: float,
+    seed: int,
+    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+) -> tuple[RequestScorer, Agreement]:
+    """Train a network on recorded slots alone; return it as it agreed best with held-out slots.
+
+    Args:
+        training: gives an epoch's batches of slots.
+        held_out: gives the held-out batches.
+        width: of the network.
+        epochs: passes over the data.
+        learning_rate: Adam's.
+        seed: of the first weights.
+        on_epoch: called after every pass.
+    """
+    torch.manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
+    network = RequestScorer(width)
+    optimiser = torch.optim.Adam(network.parameters(), lr=learning_rate)
+    best: tuple[Agreement, dict[str, Tensor]] | None = None
+    for index in range(epochs):
+        loss = one_epoch(network, optimiser, training(index), generator)
+        agreement = agreement_on(network, held_out())
+        if best is None or agreement.loss < best[0].loss:
+            best = agreement, {name: tensor.clone() for name, tensor in network.state_dict().items()}
+        on_epoch(Epoch(index, loss, agreement))
+    assert best is not None
+    network.load_state_dict(best[1])
+    return network, best[0]
+
+
+def agreement_on(network: RequestScorer, batches: Iterable[LabelledSlots]) -> Agreement:
+    """Return how far ``network`` agrees with recorded slots."""
+    slots_seen, requests, marked, chosen, picked, loss = 0, 0, 0, 0, 0, 0.0
+    with one_torch_thread(), torch.no_grad():
+        for slots in batches:
+            valid, target = slots["valid"].bool(), slots["chosen"].bool()
+            scores = network(slots)
+            loss += float(binary_cross_entropy_with_logits(scores[valid], target[valid].float(), reduction="sum"))
+            slots_seen += valid.shape[0]
+            requests += int(valid.sum())
+            marked += int(((scores > 0.0) == target)[valid].sum())
+            size = target.sum(dim=1, keepdim=True)
+            rank = scores.masked_fill(~valid, -torch.inf).argsort(dim=1, descending=True).argsort(dim=1)
+            chosen += int(size.sum())
+            picked += int((target & (rank < size)).sum())
+    return Agreement(slots_seen, marked / max(1, requests), picked / max(1, chosen), loss / max(1, requests))

@@ -1,100 +1,57 @@
-"""Trains a PPO agent with stable-baselines3: settings from YAML, checkpoints, TensorBoard, resumable."""
+"""Plain PPO with stable-baselines3 on ``EdgeLLM/Batch-v0``: a bit per place in the queue."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import gymnasium as gym
 from pydantic import Field
 from stable_baselines3 import PPO
 
 from agents.learned import PpoPolicy
-from agents.learning.judging import Judgement
-from agents.learning.ppo_run import PpoRunSettings, learn, open_model
-from agents.learning.runs import MODEL
-from agents.learning.settings import SETTINGS_FOLDER, OnProgress, read_settings
-from agents.optimal import Dftsp
-from agents.rollout import Tally, rollout
+from agents.learning.judging import Validation
+from agents.learning.ppo_common import Candidate, PpoLearner, learn, open_model
+from agents.learning.runs import Run
+from agents.models.storage import MODEL
+from agents.policy import BATCH
 from agents.seeds import episode_seeds
 from edgellm_env.scenario import Scenario
 from edgellm_env.wrappers.sb3 import SB3VecEnv
 
-ENVIRONMENT_ID = "EdgeLLM/Batch-v0"
-SETTINGS_FILE = SETTINGS_FOLDER / "ppo.yaml"
+_STEPS: Final = 100_000  # what the settings were measured with
 
 
-class PpoSettings(PpoRunSettings):
-    """Hyper-parameters of plain PPO."""
+class PlainPpo(PpoLearner):
+    """PPO as the library has it, with a network that belongs to the queue's capacity."""
 
     rollout_slots: Annotated[int, Field(ge=2)]
     hidden_sizes: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(strict=False)]
     entropy_coefficient: Annotated[float, Field(ge=0)]
 
+    def default_steps(self, scenario: Scenario) -> int:
+        """Return how many environment steps it trains for unless told."""
+        return _STEPS
 
-def load_settings(path: Path = SETTINGS_FILE) -> PpoSettings:
-    """Read hyper-parameters from YAML.
+    def train(self, run: Run) -> Path:
+        """Train, and save the model that did best on validation episodes; see :meth:`Learner.train`."""
+        validation = Validation(run.scenario, run.seed, self.validation_episodes)
+        environments = SB3VecEnv(gym.make_vec(BATCH, num_envs=self.environments, scenario=run.scenario))
+        model, done = open_model(PPO, environments, run, lambda: self._new_model(environments, run.seed))
+        environments.seed(episode_seeds("train", run.seed, 1)[0] + done)
+        candidate = Candidate(
+            policy=lambda: PpoPolicy(model),
+            save=model.save,
+            load=lambda path: PpoPolicy.load(path, "ppo"),
+            path=run.folder / MODEL,
+        )
+        path = learn(self, run, model, done, validation, candidate)
+        environments.close()
+        return path
 
-    Raises:
-        ValueError: unreadable, or a setting that is unknown, missing or out of range.
-    """
-    return read_settings(PpoSettings, path)
-
-
-def train(
-    scenario: Scenario,
-    settings: PpoSettings,
-    steps: int,
-    seed: int,
-    run: Path,
-    resume: bool = False,
-    on_progress: OnProgress = lambda progress: None,
-) -> Path:
-    """Train, and save the model that did best on validation episodes in the folder ``run``.
-
-    The same arguments give the same model on the same machine. Resuming continues network, optimiser and step count of
-    the newest checkpoint, with fresh episodes and fresh random numbers derived from the seed and the step count: it is
-    repeatable, but not bit-identical to a run without interruption, whose episodes would have gone on.
-
-    Args:
-        scenario: what to learn.
-        settings: hyper-parameters.
-        steps: environment steps in all, rounded up to whole rollouts by the library.
-        seed: 0 to 2**30 - 1.
-        run: the run's folder; it exists.
-        resume: continue from the newest checkpoint.
-        on_progress: called after every rollout.
-
-    Returns:
-        Path of the saved model.
-
-    Raises:
-        PolicyError: nothing to resume from, or nothing left to do.
-    """
-    validation = episode_seeds("validation", seed, settings.validation_episodes)
-    environments = SB3VecEnv(gym.make_vec(ENVIRONMENT_ID, num_envs=settings.environments, scenario=scenario))
-    model, done = open_model(
-        PPO, environments, run, steps, seed, resume, lambda: _new_model(environments, settings, seed)
-    )
-    environments.seed(episode_seeds("train", seed, 1)[0] + done)
-
-    def play(one: PPO) -> Tally:
-        return rollout(PpoPolicy(one), scenario, validation)
-
-    judgement = Judgement(
-        play=lambda: play(model),
-        keep=lambda: model.save(run / MODEL),
-        expert=rollout(Dftsp(), scenario, validation),
-        best_rps=float(play(PPO.load(run / MODEL, device="cpu")).throughput_rps.mean()) if resume else None,
-    )
-    learn(model, settings, judgement, run, steps, done, on_progress)
-    environments.close()
-    return run / MODEL
-
-
-def _new_model(environments: SB3VecEnv, settings: PpoSettings, seed: int) -> PPO:
-    return PPO(
-        "MultiInputPolicy",
-        environments,
-        ent_coef=settings.entropy_coefficient,
-        policy_kwargs={"net_arch": list(settings.hidden_sizes)},
-        **settings.arguments(settings.rollout_slots, seed),
-    )
+    def _new_model(self, environments: SB3VecEnv, seed: int) -> PPO:
+        return PPO(
+            "MultiInputPolicy",
+            environments,
+            ent_coef=self.entropy_coefficient,
+            policy_kwargs={"net_arch": list(self.hidden_sizes)},
+            **self.arguments(self.rollout_slots, seed),
+        )

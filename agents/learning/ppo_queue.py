@@ -1,42 +1,41 @@
-"""Trains the queue network by PPO, from scratch or from a clone of DFTSP: a bit per request, or pick by pick."""
+"""PPO on the queue network, from scratch or from a clone of DFTSP: a bit per request, or pick by pick."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 import gymnasium as gym
 import numpy as np
 import torch
+from gymnasium import spaces
 from gymnasium.vector import VectorEnv, VectorWrapper
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from sb3_contrib import MaskablePPO
+from sb3_contrib.common.maskable.buffers import MaskableDictRolloutBuffer
 from stable_baselines3 import PPO
+from stable_baselines3.common.buffers import DictRolloutBuffer
 
-from agents.learned import PickingPolicy, ranking_policy
-from agents.learning.imitation import ImitationSettings
-from agents.learning.imitation import train as imitate
-from agents.learning.judging import Judgement
-from agents.learning.ppo_run import PpoRunSettings, learn, open_model
-from agents.learning.queue_rollouts import PerSlotRollouts, UnmaskedPerSlotRollouts
-from agents.learning.runs import WEIGHTS
-from agents.learning.settings import OnProgress
-from agents.models.network_storage import load_scorer, save_scorer
+from agents.learned import PickingPolicy, ScoringPolicy
+from agents.learning.imitation import Imitation
+from agents.learning.judging import Validation
+from agents.learning.ppo_common import Candidate, PpoLearner, learn, open_model
+from agents.learning.runs import SETTINGS_FOLDER, Run, read_settings
 from agents.models.queue_network import RequestScorer
 from agents.models.sb3_policies import MaskedQueuePolicy, PerRequest, QueueFeatures, QueuePolicy
-from agents.optimal import Dftsp
-from agents.rollout import Tally, rollout
+from agents.models.storage import WEIGHTS
+from agents.policy import Policy
 from agents.seeds import episode_seeds
 from edgellm_env.arrays import BoolArray, FloatArray
 from edgellm_env.env.observation import Observation
 from edgellm_env.scenario import Scenario
 from edgellm_env.wrappers.sb3 import SB3VecEnv
 
-_CLONE_FOLDER = "clone"
+_CLONE_FOLDER: Final = "clone"
 
 
-class PpoQueueSettings(PpoRunSettings):
-    """Hyper-parameters of PPO over batches."""
+class PpoQueue(PpoLearner):
+    """Trains a :class:`agents.models.queue_network.RequestScorer`."""
 
     environment: Literal["Batch", "Select"]
     steps: Annotated[int, Field(ge=1)]
@@ -53,6 +52,95 @@ class PpoQueueSettings(PpoRunSettings):
         if self.masked and self.environment != "Select":
             raise ValueError(f"masked: True; expected False in {self.environment}, whose actions are never illegal")
         return self
+
+    def default_steps(self, scenario: Scenario) -> int:
+        """Return how many environment steps it trains for unless told."""
+        return self.steps
+
+    def train(self, run: Run, imitation: Imitation | None = None) -> Path:
+        """Train, and save the network that did best on validation episodes; see :meth:`Learner.train`.
+
+        Args:
+            run: what to learn.
+            imitation: trains the clone to begin with, if one is asked for, with this learner's width; ``bc`` unless
+                given.
+        """
+        validation = Validation(run.scenario, run.seed, self.validation_episodes)
+        envs = gym.make_vec(f"EdgeLLM/{self.environment}-v0", num_envs=self.environments, scenario=run.scenario)
+        environments = SB3VecEnv(AgainstPar(envs, validation.par_per_slot))
+
+        def new_model() -> PPO | MaskablePPO:
+            model = self._new_model(environments, run.seed)
+            if self.clone_first:
+                cloning = imitation or read_settings(Imitation, SETTINGS_FOLDER / "bc.yaml")
+                _begin_with(model, self._clone(cloning, run))
+            return model
+
+        kind: type[PPO | MaskablePPO] = MaskablePPO if self.masked else PPO
+        model, done = open_model(kind, environments, run, new_model)
+        environments.seed(episode_seeds("train", run.seed, 1)[0] + 2**31 + done)
+        candidate = Candidate(
+            policy=lambda: self._policy(scorer_of(model)),
+            save=lambda path: scorer_of(model).save(path),
+            load=lambda path: self._policy(RequestScorer.load(path)),
+            path=run.folder / WEIGHTS,
+        )
+        path = learn(self, run, model, done, validation, candidate)
+        environments.close()
+        return path
+
+    def _policy(self, network: RequestScorer) -> Policy:
+        return PickingPolicy(network) if self.environment == "Select" else ScoringPolicy(network)
+
+    def _clone(self, imitation: Imitation, run: Run) -> RequestScorer:
+        folder = run.folder / _CLONE_FOLDER
+        folder.mkdir(exist_ok=True)
+        cloning = imitation.model_copy(update={"width": self.width, "beams": 1})
+        path = cloning.train(Run(run.scenario, cloning.default_steps(run.scenario), run.seed, folder))
+        return RequestScorer.load(path)
+
+    def _new_model(self, environments: SB3VecEnv, seed: int) -> PPO | MaskablePPO:
+        arguments: dict[str, Any] = {
+            "clip_range": self.clip_range,
+            "policy_kwargs": {"width": self.width},
+            **self.arguments(self.rollout_steps, seed),
+        }
+        model: PPO | MaskablePPO
+        if self.masked:
+            model = MaskablePPO(MaskedQueuePolicy, environments, rollout_buffer_class=PerSlotRollouts, **arguments)
+        else:
+            buffer = UnmaskedPerSlotRollouts if self.environment == "Select" else None
+            model = PPO(QueuePolicy, environments, rollout_buffer_class=buffer, **arguments)
+        commit = _parts(model)[1].commit
+        if commit is not None:
+            with torch.no_grad():
+                commit.weight.zero_()
+                commit.bias.fill_(self.commit_logit)
+        return model
+
+
+def scorer_of(model: PPO | MaskablePPO) -> RequestScorer:
+    """Return the actor: its logits as scores."""
+    extractor, head = _parts(model)
+    scorer = RequestScorer(extractor.width, commits=head.commit is not None)
+    scorer.encoder.load_state_dict(extractor.encoder.state_dict())
+    scorer.head.load_state_dict(head.head.state_dict())
+    if scorer.commit is not None and head.commit is not None:
+        scorer.commit.load_state_dict(head.commit.state_dict())
+    return scorer
+
+
+def _begin_with(model: PPO | MaskablePPO, scorer: RequestScorer) -> None:
+    extractor, head = _parts(model)
+    extractor.encoder.load_state_dict(scorer.encoder.state_dict())
+    head.head.load_state_dict(scorer.head.state_dict())
+
+
+def _parts(model: PPO | MaskablePPO) -> tuple[QueueFeatures, PerRequest]:
+    extractor, head = model.policy.features_extractor, model.policy.action_net
+    assert isinstance(extractor, QueueFeatures)
+    assert isinstance(head, PerRequest)
+    return extractor, head
 
 
 class AgainstPar(VectorWrapper[Observation, NDArray[Any], Observation, NDArray[Any], NDArray[Any]]):
@@ -84,112 +172,34 @@ class AgainstPar(VectorWrapper[Observation, NDArray[Any], Observation, NDArray[A
         return observation, rewards / self._par - closed, terminated, truncated, infos
 
 
-def train(
-    scenario: Scenario,
-    settings: PpoQueueSettings,
-    imitation: ImitationSettings,
-    steps: int,
-    seed: int,
-    run: Path,
-    resume: bool = False,
-    on_progress: OnProgress = lambda progress: None,
-) -> Path:
-    """Train, and save the network that did best on validation episodes in the folder ``run``.
+class _PerSlot(DictRolloutBuffer):
+    """Advantages for ``EdgeLLM/Select-v0``: discount and trace decay once a slot, at its commit.
 
-    The same arguments give the same network on the same machine. Resuming continues network, optimiser and step count
-    of the newest checkpoint with fresh episodes: repeatable, but not what an uninterrupted run would have given.
-
-    Args:
-        scenario: what to learn.
-        settings: hyper-parameters.
-        imitation: those of the clone to begin with, if ``settings`` ask for one; the width is that of ``settings``.
-        steps: environment steps, rounded up to whole rollouts by the library.
-        seed: 0 to 2**30 - 1.
-        run: the run's folder; it exists.
-        resume: continue from the newest checkpoint.
-        on_progress: called after every rollout.
-
-    Returns:
-        Path of the saved network.
-
-    Raises:
-        PolicyError: nothing to resume from, or nothing left to do.
+    A slot takes as many steps as requests are picked, and one. Discounted per step, a large batch would count for less
+    than a small one, a pick would see less of the slot's reward the earlier it comes, and what a slot leaves to the
+    next would be discounted by how much was picked. Between the picks of a slot nothing decays; from slot to slot
+    ``gamma`` and ``gae_lambda`` mean what they mean in ``EdgeLLM/Batch-v0``.
     """
-    validation = episode_seeds("validation", seed, settings.validation_episodes)
-    expert = rollout(Dftsp(), scenario, validation)
-    par_per_slot = max(1e-9, float(expert.throughput_rps.mean()) * scenario.timing.slot_s)
 
-    def play(network: RequestScorer) -> Tally:
-        policy = PickingPolicy(network) if settings.environment == "Select" else ranking_policy(network)
-        return rollout(policy, scenario, validation)
-
-    envs = gym.make_vec(f"EdgeLLM/{settings.environment}-v0", num_envs=settings.environments, scenario=scenario)
-    environments = SB3VecEnv(AgainstPar(envs, par_per_slot))
-
-    kind: type[PPO | MaskablePPO] = MaskablePPO if settings.masked else PPO
-
-    def new_model() -> PPO | MaskablePPO:
-        model = _new_model(environments, settings, seed)
-        if settings.clone_first:
-            clone = run / _CLONE_FOLDER
-            clone.mkdir(exist_ok=True)
-            cloning = imitation.model_copy(update={"width": settings.width, "beams": 1})
-            labelled = imitation.rounds * imitation.slots_per_round(scenario)
-            _begin_with(model, load_scorer(imitate(scenario, cloning, labelled, seed, clone)))
-        return model
-
-    model, done = open_model(kind, environments, run, steps, seed, resume, new_model)
-    environments.seed(episode_seeds("train", seed, 1)[0] + 2**31 + done)
-    judgement = Judgement(
-        play=lambda: play(scorer_of(model)),
-        keep=lambda: save_scorer(scorer_of(model), run / WEIGHTS),
-        expert=expert,
-        best_rps=float(play(load_scorer(run / WEIGHTS)).throughput_rps.mean()) if resume else None,
-    )
-    learn(model, settings, judgement, run, steps, done, on_progress)
-    environments.close()
-    return run / WEIGHTS
+    def compute_returns_and_advantage(self, last_values: torch.Tensor, dones: NDArray[np.bool_]) -> None:
+        """Fill ``advantages`` and ``returns``, (steps, environments), from rewards and values."""
+        assert isinstance(self.action_space, spaces.Discrete)
+        commits = self.actions[..., 0] == self.action_space.n - 1
+        discount = np.where(commits, self.gamma, 1.0)
+        decay = np.where(commits, self.gamma * self.gae_lambda, 1.0)
+        next_values, goes_on = last_values.detach().cpu().numpy().flatten(), 1.0 - dones
+        advantage = np.zeros_like(next_values)
+        for step in reversed(range(self.buffer_size)):
+            error = self.rewards[step] + discount[step] * goes_on * next_values - self.values[step]
+            advantage = error + decay[step] * goes_on * advantage
+            self.advantages[step] = advantage
+            next_values, goes_on = self.values[step], 1.0 - self.episode_starts[step]
+        self.returns = self.advantages + self.values
 
 
-def scorer_of(model: PPO | MaskablePPO) -> RequestScorer:
-    """Return the actor: its logits as scores."""
-    extractor, head = _parts(model)
-    scorer = RequestScorer(extractor.width, commits=head.commit is not None)
-    scorer.encoder.load_state_dict(extractor.encoder.state_dict())
-    scorer.head.load_state_dict(head.head.state_dict())
-    if scorer.commit is not None and head.commit is not None:
-        scorer.commit.load_state_dict(head.commit.state_dict())
-    return scorer
+class PerSlotRollouts(_PerSlot, MaskableDictRolloutBuffer):
+    """For MaskablePPO."""
 
 
-def _begin_with(model: PPO | MaskablePPO, scorer: RequestScorer) -> None:
-    extractor, head = _parts(model)
-    extractor.encoder.load_state_dict(scorer.encoder.state_dict())
-    head.head.load_state_dict(scorer.head.state_dict())
-
-
-def _parts(model: PPO | MaskablePPO) -> tuple[QueueFeatures, PerRequest]:
-    extractor, head = model.policy.features_extractor, model.policy.action_net
-    assert isinstance(extractor, QueueFeatures)
-    assert isinstance(head, PerRequest)
-    return extractor, head
-
-
-def _new_model(environments: SB3VecEnv, settings: PpoQueueSettings, seed: int) -> PPO | MaskablePPO:
-    arguments: dict[str, Any] = {
-        "clip_range": settings.clip_range,
-        "policy_kwargs": {"width": settings.width},
-        **settings.arguments(settings.rollout_steps, seed),
-    }
-    model: PPO | MaskablePPO
-    if settings.masked:
-        model = MaskablePPO(MaskedQueuePolicy, environments, rollout_buffer_class=PerSlotRollouts, **arguments)
-    else:
-        buffer = UnmaskedPerSlotRollouts if settings.environment == "Select" else None
-        model = PPO(QueuePolicy, environments, rollout_buffer_class=buffer, **arguments)
-    commit = _parts(model)[1].commit
-    if commit is not None:
-        with torch.no_grad():
-            commit.weight.zero_()
-            commit.bias.fill_(settings.commit_logit)
-    return model
+class UnmaskedPerSlotRollouts(_PerSlot):
+    """For PPO. A slot that ends by itself, its actions used up by illegal picks, does not count as a slot's end."""

@@ -1,34 +1,47 @@
-"""Trains a ranking network with stable-baselines3's PPO, on hundreds of environments at once."""
+"""PPO over the weights of a ranking: the agent sees a slot's summary and answers a weight per request feature.
 
+Noise on such an action moves the whole order at once. Noise on every request's own score would shuffle the queue, and
+what a better order gains would drown in that. A network trained so plays without the library that trained it.
+"""
+
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeAlias
 
 import gymnasium as gym
 import numpy as np
 import torch
+from gymnasium import spaces
+from gymnasium.vector import VectorEnv, VectorWrapper
+from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
 from pydantic import Field
 from stable_baselines3 import PPO
 
-from agents.learned import weighing_policy
-from agents.learning.judging import Judgement
-from agents.learning.ppo_run import PpoRunSettings, learn, open_model
-from agents.learning.ranker import RankerSettings, linear_weights
-from agents.learning.runs import WEIGHTS
-from agents.learning.settings import OnProgress
-from agents.learning.weighed_requests import WeighedRequests
-from agents.models.actor import Actor
-from agents.models.packing import PACKINGS, PackingName
-from agents.optimal import Dftsp
+from agents.learned import ScoringPolicy
+from agents.learning.judging import Validation
+from agents.learning.ppo_common import Candidate, PpoLearner, learn, open_model
+from agents.learning.runs import SETTINGS_FOLDER, Run, read_settings
+from agents.learning.search import RankerSearch, linear_weights
+from agents.models.actor import WEIGHT_LIMIT, Actor, linear_scores
+from agents.models.packing import PACKINGS, Packing, PackingName
+from agents.models.ranker_features import REQUEST_FEATURES
+from agents.models.storage import WEIGHTS
+from agents.models.summary import SUMMARY_SIZE, slot_summary
 from agents.policy import BATCH
-from agents.rollout import Tally, rollout
 from agents.seeds import episode_seeds
-from edgellm_env.arrays import FloatArray
+from edgellm_env.arrays import BoolArray, FloatArray
+from edgellm_env.env.observation import Observation
+from edgellm_env.env.slots import Slots
+from edgellm_env.env.vector import EdgeLLMVectorEnv
 from edgellm_env.scenario import Scenario
 from edgellm_env.wrappers.sb3 import SB3VecEnv
 
+_Stepped: TypeAlias = tuple[NDArray[np.float32], FloatArray, BoolArray, BoolArray, dict[str, Any]]
 
-class PpoRankSettings(PpoRunSettings):
-    """Hyper-parameters of PPO over weights."""
+
+class PpoRank(PpoLearner):
+    """Trains an :class:`agents.models.actor.Actor`, from scratch or from a linear ranker found by search."""
 
     packing: PackingName
     steps: Annotated[int, Field(ge=1)]
@@ -40,85 +53,55 @@ class PpoRankSettings(PpoRunSettings):
     hidden_sizes: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(strict=False)]
     initial_deviation: Annotated[float, Field(gt=0)]
 
+    def default_steps(self, scenario: Scenario) -> int:
+        """Return how many environment steps it trains for unless told."""
+        return self.steps
 
-def train(
-    scenario: Scenario,
-    settings: PpoRankSettings,
-    linear: RankerSettings,
-    steps: int,
-    seed: int,
-    run: Path,
-    resume: bool = False,
-    on_progress: OnProgress = lambda progress: None,
-) -> Path:
-    """Train, and save the network that did best on validation episodes in the folder ``run``.
+    def train(self, run: Run, linear: RankerSearch | None = None) -> Path:
+        """Train, and save the network that did best on validation episodes; see :meth:`Learner.train`.
 
-    The same arguments give the same network on the same machine. Resuming continues network, optimiser and step count
-    of the newest checkpoint with fresh episodes: repeatable, but not what an uninterrupted run would have given.
+        Args:
+            run: what to learn.
+            linear: the search for a linear ranker to begin with, if one is asked for; ``cem-linear`` unless given.
+        """
+        validation = Validation(run.scenario, run.seed, self.validation_episodes)
+        envs = gym.make_vec(BATCH, num_envs=self.environments, scenario=run.scenario)
+        environments = SB3VecEnv(WeighedRequests(envs, PACKINGS[self.packing], validation.par_per_slot))
 
-    Args:
-        scenario: what to learn.
-        settings: hyper-parameters.
-        linear: hyper-parameters of the search for a linear ranker to begin with, if ``settings`` ask for one.
-        steps: environment steps, rounded up to whole rollouts by the library.
-        seed: 0 to 2**30 - 1.
-        run: the run's folder; it exists.
-        resume: continue from the newest checkpoint.
-        on_progress: called after every rollout.
+        def new_model() -> PPO:
+            model = self._new_model(environments, run.seed)
+            if self.linear_generations:
+                search = linear or read_settings(RankerSearch, SETTINGS_FOLDER / "cem-linear.yaml")
+                search = search.model_copy(update={"packing": self.packing})
+                _begin_with(model, linear_weights(run.scenario, search, self.linear_generations, run.seed))
+            return model
 
-    Returns:
-        Path of the saved network.
+        model, done = open_model(PPO, environments, run, new_model)
+        environments.seed(episode_seeds("train", run.seed, 1)[0] + 2**31 + done)
+        candidate = Candidate(
+            policy=lambda: ScoringPolicy(actor_of(model, self.packing)),
+            save=lambda path: actor_of(model, self.packing).save(path),
+            load=lambda path: ScoringPolicy(Actor.load(path)),
+            path=run.folder / WEIGHTS,
+        )
+        path = learn(self, run, model, done, validation, candidate)
+        environments.close()
+        return path
 
-    Raises:
-        PolicyError: nothing to resume from, or nothing left to do.
-    """
-    validation = episode_seeds("validation", seed, settings.validation_episodes)
-    expert = rollout(Dftsp(), scenario, validation)
-    par_per_slot = max(1e-9, float(expert.throughput_rps.mean()) * scenario.timing.slot_s)
-    packing = PACKINGS[settings.packing]
-    envs = gym.make_vec(BATCH, num_envs=settings.environments, scenario=scenario)
-    environments = SB3VecEnv(WeighedRequests(envs, packing, par_per_slot))
-
-    def new_model() -> PPO:
-        model = _new_model(environments, settings, seed)
-        if settings.linear_generations:
-            search = linear.model_copy(update={"packing": settings.packing})
-            _begin_with(model, linear_weights(scenario, search, settings.linear_generations, seed))
-        return model
-
-    model, done = open_model(PPO, environments, run, steps, seed, resume, new_model)
-    environments.seed(episode_seeds("train", seed, 1)[0] + 2**31 + done)
-
-    def play(actor: Actor) -> Tally:
-        return rollout(weighing_policy(actor), scenario, validation)
-
-    judgement = Judgement(
-        play=lambda: play(actor_of(model, settings.packing)),
-        keep=lambda: actor_of(model, settings.packing).save(run / WEIGHTS),
-        expert=expert,
-        best_rps=float(play(Actor.load(run / WEIGHTS)).throughput_rps.mean()) if resume else None,
-    )
-    learn(model, settings, judgement, run, steps, done, on_progress)
-    environments.close()
-    return run / WEIGHTS
-
-
-def _new_model(environments: SB3VecEnv, settings: PpoRankSettings, seed: int) -> PPO:
-    first, last = settings.learning_rate, settings.final_learning_rate
-    arguments = settings.arguments(settings.rollout_slots, seed) | {
-        # Below 0 where whole rollouts exceed the steps asked for.
-        "learning_rate": lambda left: last + (first - last) * max(0.0, left)
-    }
-    return PPO(
-        "MlpPolicy",
-        environments,
-        clip_range=settings.clip_range,
-        policy_kwargs={
-            "net_arch": list(settings.hidden_sizes),
-            "log_std_init": float(np.log(settings.initial_deviation)),
-        },
-        **arguments,
-    )
+    def _new_model(self, environments: SB3VecEnv, seed: int) -> PPO:
+        first, last = self.learning_rate, self.final_learning_rate
+        arguments = self.arguments(self.rollout_slots, seed) | {
+            # Below 0 where whole rollouts exceed the steps asked for.
+            "learning_rate": lambda left: last + (first - last) * max(0.0, left)
+        }
+        deviation = float(np.log(self.initial_deviation))
+        return PPO(
+            "MlpPolicy",
+            environments,
+            clip_range=self.clip_range,
+            policy_kwargs={"net_arch": list(self.hidden_sizes), "log_std_init": deviation},
+            **arguments,
+        )
 
 
 def _begin_with(model: PPO, weights: FloatArray) -> None:
@@ -135,3 +118,55 @@ def actor_of(model: PPO, packing: PackingName) -> Actor:
     layers = [layer for layer in stack if isinstance(layer, torch.nn.Linear)]
     arrays = ((layer.weight.detach().numpy().copy(), layer.bias.detach().numpy().copy()) for layer in layers)
     return Actor(tuple(arrays), packing)
+
+
+class WeighedRequests(VectorWrapper[NDArray[np.float32], NDArray[Any], Observation, NDArray[Any], NDArray[Any]]):
+    """Observations are summaries of slots, actions are weights that score all requests of a slot alike.
+
+    Args:
+        env: many of ``EdgeLLM/Batch-v0``.
+        packing: how scores become batches.
+        par_per_slot: requests a slot that count as reward 0; twice as many count as 1. Around 0, a critic has less to
+            learn before its answers are of use.
+    """
+
+    def __init__(
+        self, env: VectorEnv[Observation, NDArray[Any], NDArray[Any]], packing: Packing, par_per_slot: float
+    ) -> None:
+        super().__init__(env)
+        assert isinstance(env.unwrapped, EdgeLLMVectorEnv)
+        self._engine = env.unwrapped.engine
+        self._packing = packing
+        self._par = par_per_slot
+        self.single_observation_space = spaces.Box(-np.inf, np.inf, (SUMMARY_SIZE,), dtype=np.float32)
+        self.single_action_space = spaces.Box(-WEIGHT_LIMIT, WEIGHT_LIMIT, (len(REQUEST_FEATURES),), dtype=np.float32)
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+        self._observation: Observation = {}
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        """Begin episodes; see the wrapped environment."""
+        self._observation, infos = self.env.reset(seed=seed, options=options)  # type: ignore[arg-type] # a list is fine
+        return slot_summary(self._observation), infos
+
+    def step(self, actions: NDArray[Any]) -> _Stepped:
+        """Score every slot's requests by its weights (E, R), and pack them."""
+        batch = np.zeros((self.num_envs, self._engine.dynamics.capacity), dtype=np.int8)
+        packed = self._packing(linear_scores(actions, self._observation), Slots(self._engine))
+        batch[:, : packed.shape[1]] = packed
+        self._observation, rewards, terminated, truncated, infos = self.env.step(batch)
+        if "final_obs" in infos:
+            infos["final_obs"] = _summaries(infos["final_obs"], infos["_final_obs"])
+        return slot_summary(self._observation), rewards / self._par - 1.0, terminated, truncated, infos
+
+
+def _summaries(final: NDArray[np.object_], ended: BoolArray) -> NDArray[np.object_]:
+    """Return ``final_obs`` with summaries in place of observations."""
+    rows = np.flatnonzero(ended)
+    stacked = {name: np.stack([final[row][name] for row in rows]) for name in final[rows[0]]}
+    answer = np.full(final.shape, None, dtype=object)
+    for row, summary in zip(rows, slot_summary(stacked), strict=True):
+        answer[row] = summary
+    return answer

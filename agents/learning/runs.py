@@ -1,66 +1,125 @@
-"""The folder of a training run: what is where.
+"""What all training runs have in common: a learner read from YAML, what it is to learn, its progress and its folder.
 
-model.safetensors    the trained weights; loading them runs nothing
-model.zip            or, from learners that keep the library's own format, the trained model
+model.safetensors    the trained weights (or model.zip, see :mod:`agents.models.storage`)
 run.json             how it came about: scenario, versions, command, settings, steps
 scenario.yaml        the scenario it was trained on
-checkpoints/         step_<steps>.zip, to continue from
+checkpoints/         what is needed to continue
 tensorboard/         curves
 """
 
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final, TypeVar
 
-from agents.policy import PolicyError
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
 
-WEIGHTS = "model.safetensors"
-MODEL = "model.zip"
-ABOUT = "run.json"
-SCENARIO = "scenario.yaml"
-CHECKPOINTS = "checkpoints"
-TENSORBOARD = "tensorboard"
+from edgellm_env.scenario import Scenario
 
-_CHECKPOINT = re.compile(r"step_(\d+)\.zip")
+SETTINGS_FOLDER: Final = Path(__file__).parents[2] / "configs" / "agents"
+ABOUT: Final = "run.json"
+SCENARIO: Final = "scenario.yaml"
+CHECKPOINTS: Final = "checkpoints"
+TENSORBOARD: Final = "tensorboard"
 
-
-def model_path(run: Path) -> Path:
-    """Return the model of a run's folder, or the ZIP file itself.
-
-    Raises:
-        PolicyError: there is none.
-    """
-    path = run / MODEL if run.is_dir() else run
-    if not path.is_file():
-        raise PolicyError(f"{run}: no trained model; expected the folder of a finished training run, or a ZIP file")
-    return path
+_CHECKPOINT: Final = re.compile(r"step_(\d+)\.zip")
 
 
-def weights_path(path: Path, name: str) -> Path:
-    """Return the weights of a run's or shipped agent's folder, or the safetensors file itself.
+@dataclass(frozen=True)
+class Progress:
+    """Where a training run stands.
 
     Args:
-        path: the folder, or the file.
-        name: of the policy that they are for, for the message.
+        steps: environment steps (slots, over all environments) so far.
+        throughput_rps: the latest mark, on validation episodes; None if there is none yet.
+    """
+
+    steps: int
+    throughput_rps: float | None
+
+
+OnProgress = Callable[[Progress], None]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training run.
+
+    Args:
+        scenario: what to learn.
+        steps: environment steps (slots, over all environments) in all, those before a resumption included; rounded up
+            to what the learner does at a time.
+        seed: 0 to 2**30 - 1; the same run of the same learner gives the same agent on the same machine.
+        folder: where everything is kept; it exists.
+        resume: whether to continue what the folder holds.
+        on_progress: called now and then.
+    """
+
+    scenario: Scenario
+    steps: int
+    seed: int
+    folder: Path
+    resume: bool = False
+    on_progress: OnProgress = lambda progress: None
+
+    def checkpoint_path(self, steps: int) -> Path:
+        """Return where the checkpoint after ``steps`` environment steps is kept."""
+        return self.folder / CHECKPOINTS / f"step_{steps:09d}.zip"
+
+    def last_checkpoint(self) -> tuple[Path, int] | None:
+        """Return the newest checkpoint and its steps, if there is any."""
+        found = [
+            (path, int(match[1]))
+            for path in (self.folder / CHECKPOINTS).glob("*.zip")
+            if (match := _CHECKPOINT.fullmatch(path.name))
+        ]
+        return max(found, key=lambda one: one[1], default=None)
+
+
+class Learner(BaseModel):
+    """A learner is its hyper-parameters and what it does with them.
+
+    ``configs/agents`` has the values used, with a reason each.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    def default_steps(self, scenario: Scenario) -> int:
+        """Return how many environment steps it trains for unless told."""
+        raise NotImplementedError
+
+    def train(self, run: Run) -> Path:
+        """Train, and keep the agent that did best on validation episodes; return the path of the saved model.
+
+        Raises:
+            PolicyError: nothing to resume from, or nothing left to do.
+        """
+        raise NotImplementedError
+
+
+AnyLearner = TypeVar("AnyLearner", bound=BaseModel)
+
+
+def read_settings(kind: type[AnyLearner], path: Path) -> AnyLearner:
+    """Read a learner from YAML.
 
     Raises:
-        PolicyError: there are none.
+        ValueError: unreadable, or a setting that is unknown, missing or out of range.
     """
-    file = path / WEIGHTS if path.is_dir() else path
-    if not file.is_file():
-        raise PolicyError(f"{name}: {path} holds no trained weights; expected {WEIGHTS}")
-    return file
+    try:
+        return kind.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (OSError, yaml.YAMLError) as error:
+        raise ValueError(f"config: {path} can't be read: {error}") from error
+    except ValidationError as error:
+        raise ValueError(f"config: {path}: " + "; ".join(map(_in_words, error.errors()))) from error
 
 
-def checkpoint_path(run: Path, steps: int) -> Path:
-    """Return where the checkpoint after ``steps`` environment steps is kept."""
-    return run / CHECKPOINTS / f"step_{steps:09d}.zip"
-
-
-def last_checkpoint(run: Path) -> tuple[Path, int] | None:
-    """Return the run's newest checkpoint and its steps, if it has any."""
-    found = [
-        (path, int(match[1]))
-        for path in (run / CHECKPOINTS).glob("*.zip")
-        if (match := _CHECKPOINT.fullmatch(path.name))
-    ]
-    return max(found, key=lambda one: one[1], default=None)
+def _in_words(error: ErrorDetails) -> str:
+    message, where = error["msg"].removeprefix("Value error, "), ".".join(map(str, error["loc"]))
+    if not where:  # of several settings together: the message names them
+        return message
+    # What is missing has no value of its own: the library gives all the others.
+    return f"{where}: {message}" if error["type"] == "missing" else f"{where}: {error['input']!r}; {message}"

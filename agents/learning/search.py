@@ -1,24 +1,124 @@
-"""Direct search: the cross-entropy method, and an evolution strategy for when there are too many numbers for it.
+"""Direct search for a ranker: the cross-entropy method on a linear scorer, then an evolution strategy on hidden units.
 
-Both are a state and two functions, ask and tell. Random numbers come from the search's seed and the generation's index
-alone, so that a search continued from a saved state goes on exactly as if it had not been interrupted.
+All candidates of a generation play the very same episodes, side by side. Both methods are a state and two functions,
+ask and tell. Random numbers come from the search's seed and the generation's index alone, so that a search continued
+from a saved state goes on exactly as if it had not been interrupted.
 """
 
+import dataclasses
+import time
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Final, NamedTuple
 
 import numpy as np
+from pydantic import Field, field_validator
+from stable_baselines3.common.logger import Logger, configure
 
-from edgellm_env.arrays import FloatArray
+from agents.learned import ScoringPolicy
+from agents.learning.judging import Validation
+from agents.learning.runs import CHECKPOINTS, TENSORBOARD, Learner, Progress, Run
+from agents.models.packing import PACKINGS, PackingName
+from agents.models.ranker_features import FEATURES
+from agents.models.scorer import LINEAR, Scorers, parameter_count, parameter_mask
+from agents.models.storage import WEIGHTS, reading, save_arrays
+from agents.policy import BATCH, DETERMINISTIC, Decision, Generators, Policy, PolicyError
+from agents.rollout import make_engine, rollout
+from agents.seeds import episode_seeds
+from edgellm_env.arrays import FloatArray, IntArray
+from edgellm_env.env.slots import Slots
+from edgellm_env.scenario import Scenario
+
+STATE: Final = "search.safetensors"
 
 
-def antithetic_noise(seed: int, generation: int, candidates: int, size: int) -> FloatArray:
-    """Return (P, D) standard normal numbers, the second half the negative of the first: their mean is exactly 0."""
-    half = np.random.default_rng([seed, generation]).standard_normal((candidates // 2, size))
-    return np.concatenate([half, -half])
+class RankerSearch(Learner):
+    """Trains a ranker: the first of :class:`agents.models.scorer.Scorers`."""
+
+    packing: PackingName
+    hidden_units: Annotated[int, Field(ge=0)]
+    generations: Annotated[int, Field(ge=1)]
+    linear_generations: Annotated[int, Field(ge=1)]
+    candidates: Annotated[int, Field(ge=4, multiple_of=2)]
+    episodes: Annotated[int, Field(ge=1)]
+    initial_deviation: Annotated[float, Field(gt=0)]
+    elite: Annotated[float, Field(gt=0, le=1)]
+    variance_memory: Annotated[float, Field(ge=0, lt=1)]
+    least_deviation: Annotated[float, Field(gt=0)]
+    unit_scale: Annotated[float, Field(gt=0)]
+    noise: Annotated[float, Field(gt=0)]
+    learning_rate: Annotated[float, Field(gt=0)]
+    averaging: Annotated[float, Field(ge=0, lt=1)]
+    validation_episodes: Annotated[int, Field(ge=2)]
+    validate_every: Annotated[int, Field(ge=1)]
+    dropped_features: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """Features that the ranker must do without, by name: to see what they are worth."""
+
+    @field_validator("dropped_features")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = sorted(set(names) - set(FEATURES))
+        if unknown:
+            raise ValueError(f"no such feature: {', '.join(unknown)}; expected some of {', '.join(FEATURES)}")
+        return names
+
+    @property
+    def size(self) -> int:
+        """How many numbers a ranker is, D."""
+        return parameter_count(self.hidden_units)
+
+    @property
+    def parameter_mask(self) -> FloatArray:
+        """(D,) 0 where a weight of the ranker stays 0, 1 elsewhere."""
+        return parameter_mask(self.dropped_features, self.hidden_units)
+
+    def scorers(self, parameters: FloatArray) -> Scorers:
+        """Return the scorers of (P, D) or (P, R) numbers, the latter linear."""
+        units = 0 if parameters.shape[1] == LINEAR else self.hidden_units
+        return Scorers.from_parameters(parameters, units, self.packing)
+
+    def slots_per_generation(self, scenario: Scenario) -> int:
+        """Return how many slots a generation plays."""
+        return self.candidates * self.episodes * scenario.timing.episode_slots
+
+    def default_steps(self, scenario: Scenario) -> int:
+        """Return how many environment steps it trains for unless told."""
+        return self.generations * self.slots_per_generation(scenario)
+
+    def train(self, run: Run) -> Path:
+        """Search, and save the ranker that did best on validation episodes; see :meth:`Learner.train`.
+
+        A resumed search goes on exactly as if it had not been interrupted.
+        """
+        per_generation = self.slots_per_generation(run.scenario)
+        generations = -(-run.steps // per_generation)
+        state_path = run.folder / CHECKPOINTS / STATE
+        state = load_state(state_path, self.size) if run.resume else first_state(self)
+        if state.generation >= generations:
+            raise PolicyError(
+                f"steps: {generations} generations; {run.folder} has {state.generation} already, expected more"
+            )
+        state_path.parent.mkdir(exist_ok=True)
+        search = _Search(self, run.scenario, run.seed, configure(str(run.folder / TENSORBOARD), ["tensorboard"]))
+        while state.generation < generations:
+            state = search.advance(state, last=state.generation + 1 == generations)
+            save_state(state, state_path)
+            self.scorers(state.best[None]).save(run.folder / WEIGHTS)
+            judged = state.best_rps if np.isfinite(state.best_rps) else None
+            run.on_progress(Progress(state.generation * per_generation, judged))
+        search.log.close()
+        return run.folder / WEIGHTS
 
 
-@dataclass(frozen=True, eq=False)
-class CrossEntropy:
+def linear_weights(scenario: Scenario, settings: RankerSearch, generations: int, seed: int) -> FloatArray:
+    """Return (R,) weights of a linear ranker after some generations of the cross-entropy method."""
+    search, state = _Search(settings, scenario, seed, Logger(None, [])), first_state(settings)
+    for generation in range(generations):
+        state = search.advance(state, last=generation + 1 == generations)
+    return state.best[:LINEAR]
+
+
+class CrossEntropy(NamedTuple):
     """A normal distribution over weights, moved towards the best of each generation's candidates.
 
     Args:
@@ -34,7 +134,7 @@ class CrossEntropy:
         return self.mean + self.deviation * noise
 
     def tell(
-        self, noise: FloatArray, fitness: FloatArray, elite: float, memory: float, least: float, rescale: bool
+        self, noise: FloatArray, fitness: FloatArray, elite: float, memory: float, least: float = 0.0
     ) -> "CrossEntropy":
         """Return the distribution after candidates made of ``noise`` (P, D) reached ``fitness`` (P,).
 
@@ -44,20 +144,22 @@ class CrossEntropy:
             elite: the fraction of the candidates that counts; better ones count more (by the logarithm of their rank).
             memory: what stays of the variance from the generation before, 0 to 1.
             least: no deviation falls below it.
-            rescale: keep the largest absolute weight at 1, where only the weights' direction matters.
         """
         count = max(1, round(elite * fitness.size))
         weights = np.log(count + 0.5) - np.log(np.arange(1, count + 1))
         weights /= weights.sum()
         best = noise[np.argsort(-fitness, kind="stable")[:count]]
         mean = self.mean + self.deviation * (weights @ best)
-        deviation = np.maximum(least, self.deviation * np.sqrt(memory + (1.0 - memory) * (weights @ best**2)))
-        scale = max(1e-12, float(np.abs(mean).max())) if rescale else 1.0
-        return CrossEntropy(mean / scale, deviation / scale)
+        spread = np.sqrt(memory + (1.0 - memory) * (weights @ best**2))
+        return CrossEntropy(mean, np.maximum(least, self.deviation * spread))
+
+    def rescaled(self) -> "CrossEntropy":
+        """Return the same with a largest absolute weight of 1, where only the weights' direction matters."""
+        scale = max(1e-12, float(np.abs(self.mean).max()))
+        return CrossEntropy(self.mean / scale, self.deviation / scale)
 
 
-@dataclass(frozen=True, eq=False)
-class EvolutionStrategy:
+class EvolutionStrategy(NamedTuple):
     """Climbs the gradient of the mean fitness under normal noise on the weights, estimated from pairs, with Adam.
 
     Args:
@@ -100,3 +202,161 @@ class EvolutionStrategy:
         step = (first / (1.0 - 0.9**steps)) / (np.sqrt(second / (1.0 - 0.99**steps)) + 1e-8)
         weights = self.weights + learning_rate * step
         return EvolutionStrategy(weights, averaging * self.average + (1.0 - averaging) * weights, first, second, steps)
+
+
+def antithetic_noise(seed: int, generation: int, candidates: int, size: int) -> FloatArray:
+    """Return (P, D) standard normal numbers, the second half the negative of the first: their mean is exactly 0."""
+    half = np.random.default_rng([seed, generation]).standard_normal((candidates // 2, size))
+    return np.concatenate([half, -half])
+
+
+@dataclass(frozen=True, eq=False)
+class SearchState:
+    """Where a search stands.
+
+    Args:
+        generation: generations played.
+        seconds: time taken so far.
+        linear: the cross-entropy method's distribution over linear scorers.
+        network: the evolution strategy's state; None before it has begun.
+        best: (D,) the weights that did best on the validation episodes.
+        best_rps: how they did.
+    """
+
+    generation: int
+    seconds: float
+    linear: CrossEntropy
+    network: EvolutionStrategy | None
+    best: FloatArray
+    best_rps: float
+
+
+def first_state(settings: RankerSearch) -> SearchState:
+    """Return the search's beginning: smaller footprints first, everything else unknown."""
+    mean = np.zeros(LINEAR)
+    mean[FEATURES.index("footprint")] = -1.0
+    mean *= settings.parameter_mask[:LINEAR]
+    linear = CrossEntropy(mean, np.full(LINEAR, settings.initial_deviation))
+    return SearchState(0, 0.0, linear, None, _padded(mean, settings.size), -np.inf)
+
+
+def save_state(state: SearchState, path: Path) -> None:
+    """Write a search's state, whole or not at all."""
+    arrays = {"progress": np.array([state.generation, state.seconds, state.best_rps]), "best": state.best}
+    arrays |= {f"linear.{name}": array for name, array in state.linear._asdict().items()}
+    if state.network is not None:
+        numbers = state.network._asdict() | {"steps": np.array([float(state.network.steps)])}
+        arrays |= {f"network.{name}": array for name, array in numbers.items()}
+    save_arrays(path, arrays, {})
+
+
+def load_state(path: Path, size: int) -> SearchState:
+    """Read a search's state.
+
+    Raises:
+        PolicyError: no such file, not a search, or one of rankers of another ``size``.
+    """
+    with reading(path, "search to resume", {}) as (arrays, _):
+        network = None
+        if "network.steps" in arrays:
+            weights, average, first, second, steps = (arrays[f"network.{name}"] for name in EvolutionStrategy._fields)
+            network = EvolutionStrategy(weights, average, first, second, int(steps[0]))
+        generation, seconds, best_rps = arrays["progress"].tolist()
+        state = SearchState(
+            generation=int(generation),
+            seconds=seconds,
+            linear=CrossEntropy(arrays["linear.mean"], arrays["linear.deviation"]),
+            network=network,
+            best=arrays["best"],
+            best_rps=best_rps,
+        )
+    if state.best.shape != (size,):
+        raise PolicyError(f"{path}: {state.best.size} weights; expected {size}")
+    return state
+
+
+class Population(Policy):
+    """P candidates by M episodes side by side, all of the first candidate's first."""
+
+    name, modes = "candidates", DETERMINISTIC
+
+    def __init__(self, scorers: Scorers, episodes: int) -> None:
+        self._scorers = scorers
+        self._candidate: IntArray = np.repeat(np.arange(scorers.linear.shape[0]), episodes)
+
+    def decide(self, slots: Slots, rngs: Generators) -> Decision:
+        """Score each episode's requests by the weights of the candidate that plays it, and pack."""
+        scores = self._scorers.score(slots.observation, self._candidate[slots.episode])
+        return Decision(PACKINGS[self._scorers.packing](scores, slots))
+
+
+class _Search:
+    """Plays generations; see :meth:`advance`."""
+
+    def __init__(self, settings: RankerSearch, scenario: Scenario, seed: int, log: Logger) -> None:
+        self.log = log
+        self._settings, self._seed = settings, seed
+        self._mask = settings.parameter_mask
+        self._engine = make_engine(scenario, BATCH, settings.candidates * settings.episodes)
+        self._per_generation = settings.slots_per_generation(scenario)
+        self._validation = Validation(scenario, seed, settings.validation_episodes)
+
+    def advance(self, state: SearchState, last: bool) -> SearchState:
+        """Play one generation."""
+        settings, began_s = self._settings, time.monotonic()
+        if settings.hidden_units and state.generation >= settings.linear_generations:
+            state, weights, fitness = self._evolve(state)
+        else:
+            state, weights, fitness = self._cross_entropy(state)
+        slots_per_second = self._per_generation / (time.monotonic() - began_s)
+        if state.generation % settings.validate_every == 0 or last:
+            mean_rps = self._validation.judge(ScoringPolicy(settings.scorers(weights[None])), self.log)
+            if mean_rps > state.best_rps:
+                state = dataclasses.replace(state, best=weights, best_rps=mean_rps)
+        self.log.record("search/mean_rps", float(fitness.mean()))
+        self.log.record("search/best_rps", float(fitness.max()))
+        self.log.record("time/slots_per_second", slots_per_second)
+        self.log.dump(state.generation * self._per_generation)
+        return dataclasses.replace(state, seconds=state.seconds + time.monotonic() - began_s)
+
+    def _cross_entropy(self, state: SearchState) -> tuple[SearchState, FloatArray, FloatArray]:
+        settings = self._settings
+        noise = self._mask[:LINEAR] * antithetic_noise(self._seed, state.generation, settings.candidates, LINEAR)
+        fitness = self._play(state.linear.ask(noise), state.generation)
+        linear = state.linear.tell(noise, fitness, settings.elite, settings.variance_memory, settings.least_deviation)
+        if settings.packing == "greedy":
+            linear = linear.rescaled()
+        self.log.record("search/deviation", float(linear.deviation.mean()))
+        state = dataclasses.replace(state, generation=state.generation + 1, linear=linear)
+        return state, _padded(linear.mean, settings.size), fitness
+
+    def _evolve(self, state: SearchState) -> tuple[SearchState, FloatArray, FloatArray]:
+        settings = self._settings
+        network = state.network or EvolutionStrategy.start(self._with_units(state.linear.mean))
+        noise = self._mask * antithetic_noise(self._seed, state.generation, settings.candidates, settings.size)
+        fitness = self._play(network.ask(noise, settings.noise), state.generation)
+        network = network.tell(noise, fitness, settings.learning_rate, settings.averaging)
+        state = dataclasses.replace(state, generation=state.generation + 1, network=network)
+        return state, network.average, fitness
+
+    def _play(self, parameters: FloatArray, generation: int) -> FloatArray:
+        """Return (P,) mean throughput of the candidates (P, D) on this generation's own training episodes."""
+        episodes = self._settings.episodes
+        first = episode_seeds("train", self._seed, 1)[0] + generation * episodes
+        seeds = list(range(first, first + episodes)) * self._settings.candidates
+        policy = Population(self._settings.scorers(parameters), episodes)
+        tally = rollout(policy, self._engine.scenario, seeds, engine=self._engine)
+        return np.asarray(tally.throughput_rps.reshape(-1, episodes).mean(axis=1))
+
+    def _with_units(self, linear: FloatArray) -> FloatArray:
+        """Add hidden units that look at random directions and count for nothing yet: no score changes."""
+        settings, weights = self._settings, _padded(linear, self._settings.size)
+        inputs = slice(LINEAR, settings.size - settings.hidden_units)
+        rng = np.random.default_rng([self._seed, 2**32])
+        weights[inputs] = settings.unit_scale * rng.standard_normal(weights[inputs].size)
+        return self._mask * weights
+
+
+def _padded(linear: FloatArray, size: int) -> FloatArray:
+    """Return (D,) the numbers of a ranker with these linear weights (R,) whose hidden units count for nothing."""
+    return np.concatenate([linear, np.zeros(size - LINEAR)])

@@ -1,6 +1,5 @@
 """A trained actor without the library that trained it: arrays in, arrays out, stored as safetensors."""
 
-import json
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -8,19 +7,14 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from agents.models.packing import PACKINGS, PackingName
 from agents.models.ranker_features import REQUEST_FEATURES
 from agents.models.scorer import Scorers
+from agents.models.storage import reading, save_arrays
 from agents.models.summary import SUMMARY_SIZE, slot_summary
-from agents.policy import PolicyError
 from edgellm_env.arrays import FloatArray
 from edgellm_env.env.observation import Observation
-
-_ABOUT_KEY = "about"  # one entry: the order of several is not defined, and equal networks shall be equal files
-
 
 WEIGHT_LIMIT: Final = 10.0
 
@@ -68,18 +62,9 @@ class Actor:
         weight, bias = self.layers[-1]
         return np.asarray(values @ weight.T + bias, dtype=np.float32)
 
-    def scores(self, observation: Observation) -> FloatArray:
+    def score(self, observation: Observation) -> FloatArray:
         """Return (E, N) scores of the requests by the weights that each slot's summary gives."""
         return linear_scores(np.clip(self.weights(slot_summary(observation)), -WEIGHT_LIMIT, WEIGHT_LIMIT), observation)
-
-    def save(self, path: Path) -> None:
-        """Write the layers, with the names of the features that they weigh."""
-        tensors = {}
-        for index, (weight, bias) in enumerate(self.layers):
-            tensors[f"{index}.weight"] = np.ascontiguousarray(weight)
-            tensors[f"{index}.bias"] = np.ascontiguousarray(bias)
-        about = json.dumps({"features": REQUEST_FEATURES, "packing": self.packing})
-        save_file(tensors, path, metadata={_ABOUT_KEY: about})
 
     @classmethod
     def load(cls, path: Path) -> "Actor":
@@ -88,15 +73,13 @@ class Actor:
         Raises:
             PolicyError: no such file, no actor, or made for other features.
         """
-        try:
-            with safe_open(path, framework="numpy") as file:
-                about = json.loads((file.metadata() or {}).get(_ABOUT_KEY, "{}"))
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            count = len(tensors) // 2
-            layers = tuple((tensors[f"{index}.weight"], tensors[f"{index}.bias"]) for index in range(count))
-            actor = cls(layers, about.get("packing"))
-        except (OSError, SafetensorError, KeyError, ValueError) as error:
-            raise PolicyError(f"{path}: no ranking network: {type(error).__name__}: {error}") from error
-        if about.get("features") != list(REQUEST_FEATURES):
-            raise PolicyError(f"{path}: made for features {about.get('features')}; expected {list(REQUEST_FEATURES)}")
-        return actor
+        with reading(path, "ranking network", {"features": list(REQUEST_FEATURES)}) as (arrays, about):
+            layers = ((arrays[f"{index}.weight"], arrays[f"{index}.bias"]) for index in range(len(arrays) // 2))
+            return cls(tuple(layers), about.get("packing"))  # type: ignore[arg-type] # an unknown one is refused
+
+    def save(self, path: Path) -> None:
+        """Write the layers, with the names of the features that they weigh."""
+        arrays: dict[str, NDArray[np.float32]] = {}
+        for index, (weight, bias) in enumerate(self.layers):
+            arrays |= {f"{index}.weight": weight, f"{index}.bias": bias}
+        save_arrays(path, arrays, {"features": REQUEST_FEATURES, "packing": self.packing})

@@ -4,12 +4,36 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from agents.models.deciding import numbers_of
 from agents.models.queue_network import RequestScorer, shortened
 from edgellm_env._compile import compiled
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
+from edgellm_env.env.observation import Observation
 from edgellm_env.env.slots import Slots
 from edgellm_env.slot import picking
+
+
+def pick_numbers(network: RequestScorer, observation: Observation, legal: BoolArray) -> FloatArray:
+    """Return (E, N + 1) numbers of what can be picked next, the last for closing the batch; ``-inf`` if illegal.
+
+    Without a number for closing, a network's batches go on until no request fits any more.
+
+    Args:
+        network: of pointers.
+        observation: (E, ...) arrays, ``batch`` among them.
+        legal: (E, N + 1) bool, which picks are legal; the last always is.
+    """
+    numbers = np.full(legal.shape, -np.finfo(np.float64).max)
+    scores = network.score(observation)
+    numbers[:, : scores.shape[1]] = scores
+    return np.where(legal, numbers, -np.inf)
+
+
+def next_picks(network: RequestScorer, observation: Observation, legal: BoolArray) -> IntArray:
+    """Return (E,) what to add to each batch under way: the place of the highest number, or N to close the batch.
+
+    See :func:`pick_numbers`.
+    """
+    return np.asarray(pick_numbers(network, observation, legal).argmax(axis=1))
 
 
 def picked_batches(network: RequestScorer, slots: Slots) -> BoolArray:
@@ -42,7 +66,7 @@ def picked_batches(network: RequestScorer, slots: Slots) -> BoolArray:
         options = np.full(legal.shape, -np.inf)
         begun = {name: array[each[rows]] for name, array in seen.items()}
         begun["batch"] = partial.batch[rows].astype(np.int8)
-        numbers = torch.as_tensor(numbers_of(network, begun, legal[rows]))
+        numbers = torch.as_tensor(pick_numbers(network, begun, legal[rows]))
         options[rows] = torch.log_softmax(numbers, dim=1).numpy()
         _widen(beams, options, likelihood, *state)
     batches = np.zeros((count, capacity), dtype=np.bool_)

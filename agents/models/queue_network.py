@@ -4,12 +4,19 @@ No weight belongs to a place in the queue: permuting requests permutes what is s
 one queue capacity runs with any other. Only who waits is computed: most places of a queue are empty.
 """
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from agents.models.packing import PackingName
+from agents.models.storage import reading, save_arrays
+from edgellm_env.arrays import FloatArray
 from edgellm_env.env.observation import Observation
 from edgellm_env.node import features as columns
 from edgellm_env.node.features import NODE_FEATURES, REQUEST_FEATURES
@@ -31,6 +38,9 @@ every resource those with a smaller largest share, then those with a smaller sha
 NODE_INPUTS: Final = len(NODE_FEATURES) + 3 * _RESOURCES + 1
 """The node's columns; what the batch leaves of each limit, what all who still fit would take of that, and how many of
 them fit by each limit alone, and by the tightest."""
+
+_INPUT_SIZES: Final = [REQUEST_INPUTS, NODE_INPUTS]
+_PARTS: Final = ("requests", "valid", "node", "batch")  # of an observation, what the network reads
 
 
 class QueueEncoder(nn.Module):
@@ -83,6 +93,9 @@ class RequestScorer(nn.Module):
         ValueError: beams below 1, or several and a number for closing.
     """
 
+    packing: PackingName = "greedy"
+    """How its numbers become batches where it ranks."""
+
     def __init__(self, width: int, commits: bool = False, beams: int = 1) -> None:
         if beams < 1 or (commits and beams > 1):
             raise ValueError(f"beams: {beams}; expected {'1' if commits else 'at least 1'}")
@@ -97,6 +110,43 @@ class RequestScorer(nn.Module):
         encoded, pooled = self.encoder(observation)
         scores: Tensor = self.head(encoded).squeeze(-1)
         return scores if self.commit is None else torch.cat([scores, self.commit(pooled)], dim=-1)
+
+    def score(self, observation: Observation) -> FloatArray:
+        """Return the same numbers for an observation's arrays."""
+        seen = {name: torch.as_tensor(observation[name]) for name in _PARTS if name in observation}
+        with one_torch_thread(), torch.no_grad():
+            return np.asarray(self(seen).double().numpy())
+
+    @classmethod
+    def load(cls, path: Path) -> "RequestScorer":
+        """Read a network.
+
+        Raises:
+            PolicyError: no such file, or no network of this kind.
+        """
+        with reading(path, "network over the queue", {"inputs": _INPUT_SIZES}) as (arrays, about):
+            network = cls(int(about["width"]), bool(about["commits"]), int(about.get("beams", 1)))
+            if not all(np.isfinite(array).all() for array in arrays.values()):
+                raise ValueError("weights that are not finite")
+            network.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
+        return network
+
+    def save(self, path: Path) -> None:
+        """Write the network, with what is needed to build it again."""
+        arrays = {name: tensor.detach().numpy() for name, tensor in self.state_dict().items()}
+        about = {"width": self.encoder.width, "commits": self.commit is not None, "beams": self.beams}
+        save_arrays(path, arrays, about | {"inputs": _INPUT_SIZES})
+
+
+@contextlib.contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Let PyTorch use one thread: networks this small gain nothing from more, and lose much on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def shortened(observation: Observation, length: int) -> Observation:

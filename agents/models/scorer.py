@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from agents.models.packing import PACKINGS, PackingName
 from agents.models.ranker_features import FEATURES, REQUEST_FEATURES, count_waiting, write_features
+from agents.models.storage import reading, save_arrays
 from edgellm_env._compile import compiled_parallel
 from edgellm_env.arrays import FloatArray, IntArray
 from edgellm_env.env.observation import Observation
@@ -42,17 +45,19 @@ class Scorers:
         linear: (P, R) weights of the request features.
         hidden: (P, H, F + 1) weights of each unit, its bias last.
         output: (P, H) weight of each unit in the score.
+        packing: how scores become batches.
     """
 
     linear: FloatArray
     hidden: FloatArray
     output: FloatArray
+    packing: PackingName = "greedy"
 
     def __post_init__(self) -> None:
         """Check that the shapes belong together.
 
         Raises:
-            ValueError: they do not, or a weight is not finite.
+            ValueError: they do not, a weight is not finite, or the packing is unknown.
         """
         count, units = self.linear.shape[0], self.hidden.shape[1]
         expected = {"linear": (count, LINEAR), "hidden": (count, units, INPUTS + 1), "output": (count, units)}
@@ -60,16 +65,35 @@ class Scorers:
             array = getattr(self, name)
             if array.shape != shape or not np.isfinite(array).all():
                 raise ValueError(f"{name}: shape {array.shape}; expected {shape}, finite numbers")
+        if self.packing not in PACKINGS:
+            raise ValueError(f"packing: {self.packing!r}; expected one of {', '.join(PACKINGS)}")
 
     @classmethod
-    def from_parameters(cls, parameters: FloatArray, hidden_units: int) -> "Scorers":
+    def from_parameters(cls, parameters: FloatArray, hidden_units: int, packing: PackingName = "greedy") -> "Scorers":
         """Cut (P, D) rows of numbers into weights; D is :func:`parameter_count`."""
         count, end = parameters.shape[0], LINEAR + hidden_units * (INPUTS + 1)
         return cls(
             linear=np.ascontiguousarray(parameters[:, :LINEAR]),
             hidden=np.ascontiguousarray(parameters[:, LINEAR:end].reshape(count, hidden_units, INPUTS + 1)),
             output=np.ascontiguousarray(parameters[:, end:]),
+            packing=packing,
         )
+
+    @classmethod
+    def load(cls, path: Path) -> "Scorers":
+        """Read a ranker.
+
+        Raises:
+            PolicyError: no such file, not a ranker, or made for other features.
+        """
+        with reading(path, "ranker", {"features": list(FEATURES)}) as (arrays, about):
+            weights = {name: np.asarray(array[None], dtype=np.float64) for name, array in arrays.items()}
+            return cls(**weights, packing=about.get("packing"))  # type: ignore[arg-type] # an unknown one is refused
+
+    def save(self, path: Path) -> None:
+        """Write the first of these scorers, with the names of the features that it weighs."""
+        arrays = {"linear": self.linear[0], "hidden": self.hidden[0], "output": self.output[0]}
+        save_arrays(path, arrays, {"features": FEATURES, "packing": self.packing})
 
     def score(self, observation: Observation, candidate: IntArray | None = None) -> FloatArray:
         """Return (E, N) scores, 0 where nobody waits.

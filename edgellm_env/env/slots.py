@@ -151,7 +151,7 @@ class Slots:
         """Return some of these slots, by their places among them."""
         return Slots(self._engine, self.episode[rows])
 
-    def pack(self, keys: FloatArray) -> BoolArray:
+    def pack(self, keys: NDArray[np.floating[Any]]) -> BoolArray:
         """Return the batches (R, n) of greedy packing by ascending ``keys`` (R, n), ties to the older request.
 
         Requests that no longer fit are skipped. No key may be NaN.

@@ -12,10 +12,9 @@ from rich.table import Table
 from agents.files import require_place
 from agents.optimal import Dftsp, Exact
 from agents.policy import BATCH, CallablePolicy, Policy
-from agents.registry import build_policies
+from agents.registry import build_policies, shipped_agents
 from agents.rollout import make_engine, policy_generator, rollout
 from agents.seeds import episode_seeds
-from agents.shipping import shipped_agents
 from edgellm_env.env.engine import Engine
 from edgellm_env.env.slots import Slots
 from edgellm_env.scenario import load_scenario

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from agents.files import prepare_folder
 from agents.policy import Policy
-from agents.registry import BUILT_IN, build_policies
+from agents.registry import build_policies, names
 from agents.seeds import episode_seeds
 from edgellm_env.scenario import Scenario, load_scenario
 from experiments.commands.progress import last_result, progress_bar
@@ -40,7 +40,7 @@ class Compare:
     """Folder for results.json, summary.csv and throughput.png."""
     scenario: str = "balanced"
     """Shipped scenario, or path to a YAML file."""
-    policies: list[str] = field(default_factory=lambda: list(BUILT_IN))
+    policies: list[str] = field(default_factory=lambda: names("build"))
     """Each NAME, NAME=PATH for a trained one (ppo=runs/x), MODULE:CLASS of your own, or MODULE:FUNCTION@ENVIRONMENT;
     NAME@stochastic lets one that can do both draw its actions."""
     episodes: int = 20

@@ -9,10 +9,10 @@ from typing import Any, Final
 from rich.console import Console
 
 from agents.files import OutputError, write_json
-from agents.learning.runs import ABOUT, SCENARIO, WEIGHTS
-from agents.registry import build_policies
+from agents.learning.runs import ABOUT, SCENARIO
+from agents.models.storage import WEIGHTS
+from agents.registry import CARD, SHIPPED_FOLDER, build_policies
 from agents.seeds import episode_seeds
-from agents.shipping import CARD, SHIPPED_FOLDER
 from edgellm_env.scenario import load_scenario
 from experiments.grid.evaluation import evaluate
 from experiments.results.summary import REFERENCE, summarise

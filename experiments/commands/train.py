@@ -10,9 +10,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from agents.files import OutputError, prepare_folder, write_json, write_text
-from agents.learners import LearnerName, make_learner, settings_path
-from agents.learning.runs import ABOUT, MODEL, SCENARIO
-from agents.learning.settings import Progress as Standing
+from agents.learning.runs import ABOUT, SCENARIO, Run
+from agents.learning.runs import Progress as Standing
+from agents.models.storage import MODEL
+from agents.registry import LearnerName, make_learner, settings_path
 from agents.seeds import episode_seeds
 from edgellm_env.scenario import Scenario, load_scenario
 from experiments.grid.evaluation import require_playable
@@ -62,7 +63,7 @@ class Train:
         episode_seeds("train", self.seed, 1)
         require_playable(scenario)
         run = prepare_folder(self.out)
-        self._check_run(run, scenario, steps, learner.settings.model_dump(mode="json"))
+        self._check_run(run, scenario, steps, learner.model_dump(mode="json"))
         progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -85,7 +86,7 @@ class Train:
                     progress.update(task, throughput=f"{state.throughput_rps:.2f} requests/s")
 
             began_s = time.monotonic()
-            model = learner.train(scenario, steps, self.seed, run, self.resume, report)
+            model = learner.train(Run(scenario, steps, self.seed, run, self.resume, report))
         _note_time(run, time.monotonic() - began_s)
         console.print(f"Model: {model}   Curves: tensorboard --logdir {run}")
         return model

@@ -10,11 +10,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from agents.files import OutputError, prepare_folder, write_json, write_text
 from agents.learned import PickingPolicy
-from agents.learning.cloning import Agreement, Epoch, clone
-from agents.learning.imitation import ImitationSettings
-from agents.learning.runs import ABOUT, SCENARIO, WEIGHTS
-from agents.learning.settings import read_settings
-from agents.models.network_storage import save_scorer
+from agents.learning.imitation import Agreement, Epoch, Imitation, clone
+from agents.learning.runs import ABOUT, SCENARIO, read_settings
+from agents.models.storage import WEIGHTS
 from agents.optimal import Dftsp
 from agents.rollout import rollout
 from agents.seeds import episode_seeds
@@ -55,7 +53,7 @@ def clone_dataset(
     folder = datasets_root(root) / dataset_id
     source = SlotSource.of(folder)
     # On beams, search makes up for what a dataset did not teach: one beam shows what it did.
-    settings = read_settings(ImitationSettings, config).model_copy(update={"beams": 1})
+    settings = read_settings(Imitation, config).model_copy(update={"beams": 1})
     validation = episode_seeds("validation", seed, settings.validation_episodes)
     scenario = load_scenario(yaml.safe_load(source.scenario)).with_trace(trace)
     learned_from, held_out = source.split(HELD_OUT)
@@ -93,7 +91,7 @@ def clone_dataset(
             seed,
             report,
         )
-    save_scorer(network, run / WEIGHTS)
+    network.save(run / WEIGHTS)
     served, expert = (
         float(np.mean(rollout(policy, scenario, validation).served)) / scenario.timing.episode_s
         for policy in (PickingPolicy(network, "bc"), Dftsp())

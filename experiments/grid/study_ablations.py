@@ -7,8 +7,8 @@ from typing import Any, Final
 import yaml
 
 from agents.files import write_text
-from agents.learners import LearnerName, settings_path
 from agents.models.ranker_features import CONTEXT_FEATURES
+from agents.registry import LearnerName, settings_path
 
 ABLATIONS: Final[dict[str, dict[str, Any]]] = {
     "no-slack": {

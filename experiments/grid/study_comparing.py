@@ -9,8 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from agents.files import OutputError, file_sha256
-from agents.registry import BUILT_IN, build_policies
-from agents.shipping import shipped_agents
+from agents.registry import build_policies, names, shipped_agents
 from edgellm_env.scenario import Scenario, load_scenario
 from experiments.grid.evaluation import EpisodeResult, make_environment, require_same_traces
 from experiments.grid.study_store import (
@@ -131,7 +130,7 @@ def default_policies(scenario: str) -> list[str]:
     With one quantization scheme ``dftsp-joint`` is ``dftsp`` and left out.
     """
     joint = len(load_scenario(scenario).schemes) > 1
-    plain = [name for name in BUILT_IN if joint or name != "dftsp-joint"]
+    plain = [name for name in names("build") if joint or name != "dftsp-joint"]
     return [*plain, *(spec for spec in shipped_agents() if spec.partition(":")[2] == scenario)]
 
 

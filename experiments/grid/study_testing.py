@@ -4,9 +4,8 @@ import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from agents.registry import build_policies
+from agents.registry import CARD, build_policies, shipped_agents, shipped_path
 from agents.seeds import episode_seeds
-from agents.shipping import CARD, shipped_agents, shipped_path
 from edgellm_env.scenario import Scenario, load_scenario, scenario_names
 from experiments.grid.evaluation import EpisodeResult, evaluate
 from experiments.grid.study_store import read_document

@@ -11,9 +11,8 @@ from typing import Any, Final
 from rich.console import Console
 
 from agents.files import OutputError, prepare_folder, write_json
-from agents.learners import LearnerName, make_learner
 from agents.learning.runs import ABOUT
-from agents.learning.settings import Settings
+from agents.registry import LearnerName, make_learner
 from agents.seeds import episode_seeds
 from edgellm_env.scenario import Scenario
 from experiments.commands.train import Train
@@ -114,12 +113,11 @@ class StudyTrain:
         episode_seeds("train", seed, 1)
         scenario = shipped_scenario(name).with_slots(self.slots)
         learner = make_learner(agent)
-        settings = learner.settings.model_dump(mode="json")
+        settings = learner.model_dump(mode="json")
         steps = learner.default_steps(scenario) if self.steps is None else self.steps
         if self.ablation is not None:
             changed = ablated_settings(agent, self.ablation)
-            assert isinstance(learner.settings, Settings)
-            settings = type(learner.settings).model_validate(changed).model_dump(mode="json")
+            settings = type(learner).model_validate(changed).model_dump(mode="json")
         folder = agent if self.ablation is None else f"{agent}-{self.ablation}"
         task = _Task(
             agent=agent,

@@ -120,7 +120,7 @@ def test_errors_come_before_anything_runs(
 
     monkeypatch.setattr("experiments.commands.compare.play_contest", played)
     monkeypatch.setattr("experiments.commands.census.take_census", played)
-    monkeypatch.setattr("agents.learning.ppo.train", played)
+    monkeypatch.setattr("agents.learning.ppo.PlainPpo.train", played)
     (tmp_path / "file").write_text("")
     (tmp_path / "begun").mkdir()
     (tmp_path / "begun" / "run.json").write_text("{}")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from agents.registry import BUILT_IN
+from agents.registry import names
 from edgellm_env import ENVIRONMENT_IDS, scenario_names
 from experiments.__main__ import main
 
@@ -56,7 +56,7 @@ def test_the_make_targets_exist() -> None:
 def test_the_tables_name_everything_there_is() -> None:
     cells = [row.split("|")[1] for row in README.splitlines() if row.startswith("| ")]
     listed = set(re.findall(r"`([^`]+)`", "\n".join(cells)))
-    missing = (set(ENVIRONMENT_IDS) | set(scenario_names()) | set(BUILT_IN)) - listed
+    missing = (set(ENVIRONMENT_IDS) | set(scenario_names()) | set(names("build"))) - listed
     assert not missing
 
 
