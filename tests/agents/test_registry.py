@@ -1,27 +1,43 @@
+import json
+from pathlib import Path
+
+import numpy as np
 import pytest
 
-from agents.callable_policy import CallablePolicy
-from agents.policy import PolicyError, modes_of
-from agents.registry import BUILT_IN, build_players, build_policies
+from agents import registry
+from agents.learning.runs import Learner, Run
+from agents.policy import CallablePolicy, Decision, Generators, Policy, PolicyError
+from agents.registry import (
+    CARD,
+    SHIPPED_FOLDER,
+    Row,
+    build_policies,
+    make_learner,
+    names,
+    settings_path,
+    shipped_agents,
+    shipped_path,
+)
+from agents.rollout import rollout
 from edgellm_env import load_scenario
+from edgellm_env.env.slots import Slots
+from edgellm_env.scenario import Scenario
 
 
-class MyPolicy:
+class MyPolicy(Policy):
     name = "mine"
 
-    def begin_episode(self, scenario, rng) -> None: ...
-
-    def select(self, view):
-        return view.last_chance & False
+    def decide(self, slots: Slots, rngs: Generators) -> Decision:
+        return Decision(slots.last_chance & False)
 
 
 class Nameless:
-    def select(self, view): ...
+    def decide(self, slots, rngs): ...
 
 
 def test_every_built_in_policy_has_its_own_name() -> None:
-    policies = build_policies(list(BUILT_IN), load_scenario("balanced"))
-    assert [policy.name for policy in policies] == list(BUILT_IN)
+    policies = build_policies(names("build"), load_scenario("balanced"))
+    assert [policy.name for policy in policies] == names("build")
 
 
 def test_a_policy_of_ones_own() -> None:
@@ -30,8 +46,8 @@ def test_a_policy_of_ones_own() -> None:
 
 
 def test_every_built_in_policy_says_how_it_acts() -> None:
-    policies = build_policies(list(BUILT_IN), load_scenario("balanced"))
-    assert [policy.name for policy in policies if modes_of(policy) != ("deterministic",)] == ["random"]
+    policies = build_policies(names("build"), load_scenario("balanced"))
+    assert [policy.name for policy in policies if policy.modes != ("deterministic",)] == ["random"]
     (same,) = build_policies(["random@stochastic"], load_scenario("balanced"))
     assert same.name == "random"
 
@@ -42,11 +58,81 @@ def scores(observation, info):
 
 def test_a_function_of_observations() -> None:
     spec = f"{__name__}:scores@EdgeLLM/Rank-v0"
-    (player,) = build_players([spec], load_scenario("balanced"))
-    assert isinstance(player, CallablePolicy)
-    assert (player.name, player.environment_id, player.modes) == (spec, "EdgeLLM/Rank-v0", ())
-    with pytest.raises(PolicyError, match="acts in EdgeLLM/Rank-v0, which only compare plays"):
-        build_policies([spec], load_scenario("balanced"))
+    (policy,) = build_policies([spec], load_scenario("balanced"))
+    assert isinstance(policy, CallablePolicy)
+    assert (policy.name, policy.environment_id, policy.modes) == (spec, "EdgeLLM/Rank-v0", ())
+
+
+class Newest(Policy):
+    """A policy of one file, for the table."""
+
+    name, modes = "newest", ("deterministic",)
+
+    def decide(self, slots: Slots, rngs: Generators) -> Decision:
+        return Decision(slots.pack(-np.arange(slots.waits.shape[1]) + np.zeros(slots.waits.shape)))
+
+
+class Coin(Learner):
+    """A learner of one file: it learns nothing but which of two ways to pack is the better one."""
+
+    sides: int
+
+    def default_steps(self, scenario: Scenario) -> int:
+        return self.sides * scenario.timing.episode_slots
+
+    def train(self, run: Run) -> Path:
+        served = {
+            name: int(rollout(policy, run.scenario, [run.seed]).served[0])
+            for name, policy in (("newest", Newest()), ("fcfs", *build_policies(["fcfs"], run.scenario)))
+        }
+        (run.folder / "coin.txt").write_text(max(served, key=served.__getitem__))
+        return run.folder / "coin.txt"
+
+
+def load_coin(path: Path, name: str) -> Policy:
+    side = (path / "coin.txt").read_text()
+    policy = Newest() if side == "newest" else registry.TABLE[side].build()
+    policy.name = name
+    return policy
+
+
+def test_adding_a_policy_takes_its_own_file_and_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    scenario = load_scenario("light").with_values({"timing.episode_slots": 10})
+    with pytest.raises(PolicyError, match="no such policy"):
+        build_policies(["newest"], scenario)
+    monkeypatch.setitem(registry.TABLE, "newest", Row(Newest))
+    (policy,) = build_policies(["newest@deterministic"], scenario)
+    tally = rollout(policy, scenario, [1, 2])
+    assert (tally.served > 0).all()
+    assert not tally.infeasible_slots.any()
+
+
+def test_adding_a_learner_takes_its_own_file_a_row_and_its_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scenario = load_scenario("light").with_values({"timing.episode_slots": 10})
+    with pytest.raises(ValueError, match="agent: 'coin'; expected one of ppo, cem-linear, "):
+        make_learner("coin")
+    monkeypatch.setitem(registry.TABLE, "coin", Row(load=load_coin, learn=f"{__name__}:Coin"))
+    monkeypatch.setattr(registry, "SETTINGS_FOLDER", tmp_path)
+    settings_path("coin").write_text("sides: 2\n")
+    learner = make_learner("coin")
+    assert learner.default_steps(scenario) == 20
+    assert learner.train(Run(scenario, 20, 0, tmp_path)).is_file()
+    (policy,) = build_policies([f"coin={tmp_path}"], scenario)
+    assert policy.name == f"coin={tmp_path}"
+    assert rollout(policy, scenario, [1]).served[0] > 0
+    assert make_learner("coin", tmp_path / "coin.yaml") == learner
+    (tmp_path / "other.yaml").write_text("sides: 2\nedges: 1\n")
+    with pytest.raises(ValueError, match="edges"):
+        make_learner("coin", tmp_path / "other.yaml")
+
+
+@pytest.mark.parametrize("name", names("learn"))
+def test_every_learner_is_made_from_its_own_settings(name: str) -> None:
+    learner = make_learner(name)
+    assert learner == make_learner(name, settings_path(name))
+    assert learner.default_steps(load_scenario("light")) > 0
 
 
 @pytest.mark.parametrize(
@@ -54,6 +140,7 @@ def test_a_function_of_observations() -> None:
     [
         ([], "none given"),
         (["dftps"], r"'dftps': no such policy; expected one of dftsp, .*, ppo=PATH, .*, MODULE:CLASS"),
+        (["ppo:light"], r"'ppo:light': no such trained agent; expected one of cem-linear:"),
         (["dftsp", "fcfs", "dftsp"], "dftsp given more than once"),
         (["ppo"], "needs the folder of a training run; expected ppo=PATH"),
         (["ppo="], "no such policy"),
@@ -61,7 +148,7 @@ def test_a_function_of_observations() -> None:
         (["ppo=no/such/run"], r"no/such/run: no trained model"),
         (["no_such_module:Policy"], "ModuleNotFoundError"),
         (["agents.optimal:NoSuchPolicy"], "AttributeError"),
-        ([f"{__name__}:Nameless"], "has no name, begin_episode"),
+        ([f"{__name__}:Nameless"], "has no name, modes, environment_id, begin; expected a class that inherits"),
         (["dftsp@stochastic"], "'dftsp@stochastic': has no stochastic mode; those that it states: deterministic"),
         (["random@deterministic"], "has no deterministic mode; those that it states: stochastic"),
         ([f"{__name__}:MyPolicy@stochastic"], "has no stochastic mode; those that it states: none"),
@@ -74,3 +161,31 @@ def test_a_function_of_observations() -> None:
 def test_errors_say_what_is_wrong(specs: list[str], message: str) -> None:
     with pytest.raises(PolicyError, match=message):
         build_policies(specs, load_scenario("balanced"))
+
+
+def test_something_is_shipped_for_every_coupled_scenario() -> None:
+    assert {f"cem-linear:{name}" for name in ("light", "balanced", "memory", "patient")} <= set(shipped_agents())
+
+
+@pytest.mark.parametrize("spec", shipped_agents())
+def test_a_shipped_agent(spec: str) -> None:
+    agent, _, scenario = spec.partition(":")
+    folder = shipped_path(spec)
+    card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+    assert (card["agent"], card["scenario"]) == (agent, scenario)
+    assert f"--scenario {scenario} --agent {agent} --seed {card['seed']}" in card["command"]
+    assert card["scenario_checksum"] == load_scenario(scenario).checksum
+    assert card["validation"]["episodes"] >= 16
+    assert {path.suffix for path in folder.iterdir()} == {".json", ".safetensors"}  # nothing that would be unpickled
+    assert (folder / "model.safetensors").stat().st_size <= 1_000_000
+    # Scenarios of another capacity are playable too.
+    other = load_scenario("spillover").with_values({"timing.episode_slots": 12})
+    tally = rollout(*build_policies([spec], other), other, [3])
+    assert tally.served[0] > 0
+    assert tally.infeasible_slots[0] == 0
+
+
+def test_no_such_shipped_agent() -> None:
+    with pytest.raises(PolicyError, match=r"'cem-linear:nowhere': no such trained agent; expected one of cem-linear:"):
+        build_policies(["cem-linear:nowhere"], load_scenario("light"))
+    assert np.all([(SHIPPED_FOLDER / spec.replace(":", "/") / CARD).is_file() for spec in shipped_agents()])

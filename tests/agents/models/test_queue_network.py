@@ -6,7 +6,7 @@ from agents.network_policies import RankingPolicy
 from sb3_contrib import MaskablePPO
 from stable_baselines3 import PPO
 
-from agents.models.network_storage import load_scorer, save_scorer
+from agents.learned import load_ranking_network
 from agents.models.queue_network import QueueEncoder, RequestScorer, remainder
 from agents.models.sb3_policies import MaskedQueuePolicy, QueuePolicy
 from agents.policy import PolicyError
@@ -141,12 +141,12 @@ def test_pointers_under_masks() -> None:
 def test_stored_and_loaded(tmp_path) -> None:
     torch.manual_seed(3)
     network = RequestScorer(8, commits=True)
-    save_scorer(network, tmp_path / "model.safetensors")
+    network.save(tmp_path / "model.safetensors")
     assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
     with torch.no_grad():
-        np.testing.assert_array_equal(load_scorer(tmp_path / "model.safetensors")(slots()), network(slots()))
+        np.testing.assert_array_equal(RequestScorer.load(tmp_path / "model.safetensors")(slots()), network(slots()))
     (tmp_path / "other.safetensors").write_bytes(b"no numbers")
     with pytest.raises(PolicyError, match="no network over the queue"):
-        RankingPolicy.load(tmp_path / "other.safetensors", "x")
+        load_ranking_network(tmp_path / "other.safetensors", "x")
     with pytest.raises(PolicyError, match="no trained weights"):
-        RankingPolicy.load(tmp_path / "nowhere", "x")
+        load_ranking_network(tmp_path / "nowhere", "x")

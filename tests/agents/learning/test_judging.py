@@ -6,9 +6,13 @@ import yaml
 from stable_baselines3.common.logger import configure
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from agents.learners import LEARNER_NAMES, make_learner, settings_path
-from agents.learning.judging import record_validation
-from agents.rollout import Played
+from agents.learning.judging import Validation, record_validation
+from agents.learning.runs import Run
+from agents.optimal import Dftsp
+from agents.policy import Policy
+from agents.registry import build_policies, make_learner, names, settings_path
+from agents.rollout import Tally, rollout
+from agents.seeds import episode_seeds
 from edgellm_env import load_scenario
 from edgellm_env.env.engine import UTILISATIONS
 
@@ -17,13 +21,35 @@ VALIDATION = {f"validation/{who}{name}" for who in ("", "expert_") for name in (
 }
 
 
+def tally_of(served: list[int], utilisation: list[list[float]]) -> Tally:
+    """What came of two episodes of ten slots of a second, in each of which 40 requests arrived."""
+    scenario = load_scenario("tiny").with_values({"timing.episode_slots": 10, "timing.slot_s": 1.0})
+    tally = rollout(Dftsp(), scenario, [0, 1])
+    tally.totals["served"][:], tally.totals["arrived"][:] = served, 40
+    tally._used[:] = 10 * np.array(utilisation)
+    return tally
+
+
+def test_validation_plays_the_same_episodes_of_the_scenario_each_time() -> None:
+    scenario = load_scenario("light").with_values({"timing.episode_slots": 15})
+    validation = Validation(scenario, 3, 4)
+    policy: Policy
+    for policy in (Dftsp(), *build_policies(["random", "cem-linear:light"], scenario)):
+        again = rollout(policy, scenario, episode_seeds("validation", 3, 4))
+        assert validation.play(policy).served.tolist() == again.served.tolist()
+        assert validation.mean_rps(policy) == again.throughput_rps.mean()
+    expert = rollout(Dftsp(), scenario, episode_seeds("validation", 3, 4))
+    assert validation.expert.served.tolist() == expert.served.tolist()
+    assert validation.par_per_slot == pytest.approx(expert.served.mean() / 15)
+
+
 def curves(folder: Path) -> EventAccumulator:
     return EventAccumulator(str(folder)).Reload()
 
 
 def test_validation_is_written_next_to_the_experts(tmp_path: Path) -> None:
-    played = Played(np.array([30.0, 10.0]), np.array([40.0, 40.0]), np.array([[0.5] * 4, [0.7, 0.5, 0.1, 0.3]]), 10.0)
-    expert = Played(np.array([20.0, 12.0]), np.array([40.0, 40.0]), np.full((2, 4), 0.25), 10.0)
+    played = tally_of([30, 10], [[0.5] * 4, [0.7, 0.5, 0.1, 0.3]])
+    expert = tally_of([20, 12], [[0.25] * 4] * 2)
     log = configure(str(tmp_path), ["tensorboard"])
     assert record_validation(log, played, expert) == 2.0
     log.dump(7)
@@ -47,14 +73,14 @@ def test_validation_is_written_next_to_the_experts(tmp_path: Path) -> None:
         assert (point.step, point.value) == (7, pytest.approx(value))
 
 
-@pytest.mark.parametrize("agent", LEARNER_NAMES)
+@pytest.mark.parametrize("agent", names("learn"))
 def test_every_learner_shows_it(agent, tmp_path: Path) -> None:
     scenario = load_scenario("tiny")
     settings = yaml.safe_load(settings_path(agent).read_text())
     small = {"environments": 4, "batch_size": 16, "rollout_slots": 4, "epochs": 1, "candidates": 4, "episodes": 1}
     config = tmp_path / "small.yaml"
     config.write_text(yaml.safe_dump(settings | {name: small[name] for name in small if name in settings}))
-    make_learner(agent, config).train(scenario, 1, 0, tmp_path, False, lambda progress: None)
+    make_learner(agent, config).train(Run(scenario, 1, 0, tmp_path))
     events = curves(tmp_path / "tensorboard")
     assert set(events.Tags()["scalars"]) >= VALIDATION
     for name in ("served_ratio", *UTILISATIONS):

@@ -4,7 +4,6 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from agents.learning.weighed_requests import slot_scores
 from agents.models.actor import Actor
 from agents.models.packing import squashed
 from agents.models.ranker_features import FEATURES, REQUEST_FEATURES, slot_features
@@ -68,7 +67,7 @@ def test_features_by_hand() -> None:
         assert [row[name] for row in found] == pytest.approx(values, rel=1e-6), name
 
 
-def test_nobody_waits() -> None:
+def test_an_empty_queue() -> None:
     observation = queue(0)
     assert not slot_features(observation).any()
     assert not Scorers.from_parameters(np.ones((1, parameter_count(3))), 3).score(observation).any()
@@ -97,12 +96,12 @@ def test_a_network_scores_alike_whatever_the_order_and_the_capacity() -> None:
     )
     for seed in range(20):
         observation, order = queue(seed=seed), rng.permutation(9)
-        scores = slot_scores(actor, observation)[0]
-        np.testing.assert_array_equal(slot_scores(actor, shuffled(observation, order))[0, :9], scores[order])
+        scores = actor.score(observation)[0]
+        np.testing.assert_array_equal(actor.score(shuffled(observation, order))[0, :9], scores[order])
         wider = queue(capacity=24, seed=seed)
         wider["requests"][0, :9] = observation["requests"][0, :9]
         wider["node"][0, columns.ARRIVALS] = 0.5  # the same arrivals, of twice as many places
-        np.testing.assert_array_equal(slot_scores(actor, wider)[0, :9], scores[:9])
+        np.testing.assert_array_equal(actor.score(wider)[0, :9], scores[:9])
 
 
 def test_every_row_is_scored_by_its_own_candidate() -> None:

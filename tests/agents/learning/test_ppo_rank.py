@@ -2,18 +2,18 @@ from pathlib import Path
 
 import pytest
 
-from agents.learning.ppo_rank import PpoRankSettings, train
-from agents.learning.ranker import RankerSettings
-from agents.learning.settings import SETTINGS_FOLDER, read_settings
+from agents.learned import load_actor
+from agents.learning.ppo_rank import PpoRank
+from agents.learning.runs import SETTINGS_FOLDER, Run, read_settings
+from agents.learning.search import RankerSearch
 from agents.models.actor import Actor
 from agents.policy import PolicyError
-from agents.rank_policy import RankNetworkPolicy
+from agents.rollout import rollout
 from edgellm_env import load_scenario
-from experiments.grid.evaluation import evaluate
-from tests.agents.learning import BEST_SERVES, trap
+from tests.agents.learning.trap import BEST_SERVES, trap
 
 
-def settings_of(agent: str, **values: object) -> PpoRankSettings:
+def settings_of(agent: str, **values: object) -> PpoRank:
     small = {
         "environments": 32,
         "rollout_slots": 5,
@@ -21,11 +21,11 @@ def settings_of(agent: str, **values: object) -> PpoRankSettings:
         "validation_episodes": 2,
         "linear_generations": 0,
     }
-    settings = read_settings(PpoRankSettings, SETTINGS_FOLDER / f"{agent}.yaml")
+    settings = read_settings(PpoRank, SETTINGS_FOLDER / f"{agent}.yaml")
     return settings.model_copy(update=small | {"hidden_sizes": (16,)} | values)
 
 
-LINEAR = read_settings(RankerSettings, SETTINGS_FOLDER / "cem-linear.yaml").model_copy(
+LINEAR = read_settings(RankerSearch, SETTINGS_FOLDER / "cem-linear.yaml").model_copy(
     update={"candidates": 8, "episodes": 1, "validation_episodes": 2}
 )
 
@@ -33,9 +33,8 @@ LINEAR = read_settings(RankerSettings, SETTINGS_FOLDER / "cem-linear.yaml").mode
 @pytest.mark.parametrize("agent", ["ppo-rank", "ppo-value"])
 def test_it_finds_that_waiting_pays(agent: str, tmp_path: Path) -> None:
     scenario = trap()
-    train(scenario, settings_of(agent, initial_deviation=1.0), LINEAR, 20 * 160, 0, tmp_path)
-    rows = evaluate(scenario, [RankNetworkPolicy.load(tmp_path, agent)], [0])
-    assert rows[0].served == BEST_SERVES
+    settings_of(agent, initial_deviation=1.0).train(Run(scenario, 20 * 160, 0, tmp_path))
+    assert rollout(load_actor(tmp_path, agent), scenario, [0]).served == BEST_SERVES
 
 
 def test_resume_and_repeat(tmp_path: Path) -> None:
@@ -44,18 +43,18 @@ def test_resume_and_repeat(tmp_path: Path) -> None:
     paths = []
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-        paths.append(train(scenario, settings, LINEAR, 320, 0, tmp_path / name))
+        paths.append(settings.train(Run(scenario, 320, 0, tmp_path / name), LINEAR))
     assert paths[0].read_bytes() == paths[1].read_bytes()
-    train(scenario, settings, LINEAR, 480, 0, tmp_path / "one", resume=True)
+    settings.train(Run(scenario, 480, 0, tmp_path / "one", resume=True), LINEAR)
     with pytest.raises(PolicyError, match="has 480 already"):
-        train(scenario, settings, LINEAR, 480, 0, tmp_path / "one", resume=True)
+        settings.train(Run(scenario, 480, 0, tmp_path / "one", resume=True), LINEAR)
     with pytest.raises(PolicyError, match="no checkpoint"):
-        train(scenario, settings, LINEAR, 480, 0, tmp_path, resume=True)
+        settings.train(Run(scenario, 480, 0, tmp_path, resume=True), LINEAR)
 
 
 def test_no_network(tmp_path: Path) -> None:
     with pytest.raises(PolicyError, match="no trained weights"):
-        RankNetworkPolicy.load(tmp_path, "x")
+        load_actor(tmp_path, "x")
     (tmp_path / "model.safetensors").write_bytes(b"no numbers")
     with pytest.raises(PolicyError, match="no ranking network"):
         Actor.load(tmp_path / "model.safetensors")

@@ -5,15 +5,17 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from stable_baselines3 import PPO
 
-from agents.learning import ppo
-from agents.learning.runs import CHECKPOINTS, MODEL, last_checkpoint
-from agents.learning.settings import Progress
-from agents.policy import PolicyError, modes_of
-from agents.ppo_policy import PpoPolicy
-from agents.registry import build_policies
+from agents.learned import PpoPolicy
+from agents.learning.ppo import PlainPpo
+from agents.learning.runs import CHECKPOINTS, Progress, Run, read_settings
+from agents.models.storage import MODEL
+from agents.policy import BATCH, PolicyError
+from agents.registry import build_policies, make_learner, settings_path
+from agents.rollout import make_engine, rollout
 from edgellm_env import Scenario, load_scenario
-from experiments.grid.evaluation import make_environment, play_episode
+from edgellm_env.env.slots import Slots
 
 SMALL = {
     "environments": 2,
@@ -33,19 +35,19 @@ def scenario() -> Scenario:
 
 
 @pytest.fixture(scope="module")
-def settings() -> ppo.PpoSettings:
-    return ppo.load_settings().model_copy(update=SMALL)
+def settings() -> PlainPpo:
+    return read_settings(PlainPpo, settings_path("ppo")).model_copy(update=SMALL)
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory, scenario: Scenario, settings: ppo.PpoSettings) -> Path:
+def run(tmp_path_factory: pytest.TempPathFactory, scenario: Scenario, settings: PlainPpo) -> Path:
     folder = tmp_path_factory.mktemp("run")
-    ppo.train(scenario, settings, 128, 0, folder)
+    settings.train(Run(scenario, 128, 0, folder))
     return folder
 
 
 def weights(path: Path) -> dict[str, np.ndarray]:
-    model = ppo.PPO.load(path, device="cpu")
+    model = PPO.load(path, device="cpu")
     return {name: value.numpy() for name, value in model.policy.state_dict().items()}
 
 
@@ -56,7 +58,7 @@ def same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
 def test_training_saves_model_checkpoints_and_curves(run: Path) -> None:
     assert (run / MODEL).is_file()
     assert [path.name for path in sorted((run / CHECKPOINTS).iterdir())] == ["step_000000064.zip", "step_000000128.zip"]
-    assert last_checkpoint(run) == (run / CHECKPOINTS / "step_000000128.zip", 128)
+    assert Run(load_scenario("tiny"), 1, 0, run).last_checkpoint() == (run / CHECKPOINTS / "step_000000128.zip", 128)
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     curves = EventAccumulator(str(run / "tensorboard")).Reload()
@@ -66,10 +68,10 @@ def test_training_saves_model_checkpoints_and_curves(run: Path) -> None:
     assert {"rollout/served_ratio", "rollout/infeasible_ratio", "train/loss"} <= set(curves.Tags()["scalars"])
 
 
-def test_same_seed_same_model(tmp_path: Path, run: Path, scenario: Scenario, settings: ppo.PpoSettings) -> None:
+def test_same_seed_same_model(tmp_path: Path, run: Path, scenario: Scenario, settings: PlainPpo) -> None:
     for name, seed in (("same", 0), ("other", 1)):
         (tmp_path / name).mkdir()
-        ppo.train(scenario, settings, 128, seed, tmp_path / name)
+        settings.train(Run(scenario, 128, seed, tmp_path / name))
     newest = Path(CHECKPOINTS) / "step_000000128.zip"
     for file in (Path(MODEL), newest):
         assert same(weights(run / file), weights(tmp_path / "same" / file))
@@ -77,53 +79,50 @@ def test_same_seed_same_model(tmp_path: Path, run: Path, scenario: Scenario, set
 
 
 def test_resuming_continues_the_step_count_and_is_repeatable(
-    tmp_path: Path, scenario: Scenario, settings: ppo.PpoSettings
+    tmp_path: Path, scenario: Scenario, settings: PlainPpo
 ) -> None:
     results = []
     for name in ("a", "b"):
         folder = tmp_path / name
         folder.mkdir()
-        ppo.train(scenario, settings, 64, 0, folder)
+        settings.train(Run(scenario, 64, 0, folder))
         reports: list[Progress] = []
-        ppo.train(scenario, settings, 128, 0, folder, resume=True, on_progress=reports.append)
+        settings.train(Run(scenario, 128, 0, folder, resume=True, on_progress=reports.append))
         assert [state.steps for state in reports] == [96, 128]
         newest = folder / CHECKPOINTS / "step_000000128.zip"
-        assert ppo.PPO.load(newest, device="cpu").num_timesteps == 128
+        assert PPO.load(newest, device="cpu").num_timesteps == 128
         results.append(weights(newest))
     assert same(*results)
     with pytest.raises(PolicyError, match="has 128 already, expected more"):
-        ppo.train(scenario, settings, 128, 0, folder, resume=True)
+        settings.train(Run(scenario, 128, 0, folder, resume=True))
 
 
-def test_nothing_to_resume(tmp_path: Path, scenario: Scenario, settings: ppo.PpoSettings) -> None:
+def test_nothing_to_resume(tmp_path: Path, scenario: Scenario, settings: PlainPpo) -> None:
     with pytest.raises(PolicyError, match="no checkpoint to resume from"):
-        ppo.train(scenario, settings, 128, 0, tmp_path, resume=True)
+        settings.train(Run(scenario, 128, 0, tmp_path, resume=True))
 
 
 def test_a_saved_model_plays(run: Path, scenario: Scenario) -> None:
     (policy,) = build_policies([f"ppo={run}"], scenario)
     assert policy.name == f"ppo={run}"
-    environment = make_environment(scenario)
-    first, again = (play_episode(environment, policy, 0, 3) for _ in range(2))
-    assert first.is_conserved()
+    first, again = (rollout(policy, scenario, [3]) for _ in range(2))
     assert first.served == again.served
 
 
 def test_a_saved_model_draws_its_actions_when_asked_to(run: Path, scenario: Scenario) -> None:
     usual, drawing = build_policies([f"ppo={run}@deterministic", f"ppo={run}@stochastic"], scenario)
     assert (usual.name, drawing.name) == (f"ppo={run}", f"ppo={run}@stochastic")
-    assert (modes_of(usual)[0], modes_of(drawing)[0]) == ("deterministic", "stochastic")
-    environment = make_environment(scenario)
+    assert (usual.modes[0], drawing.modes[0]) == ("deterministic", "stochastic")
     torch.manual_seed(0)
     untouched = torch.random.get_rng_state()
+    engine = make_engine(scenario, BATCH, 1)
+    engine.begin(np.arange(1), [0])
+    for _ in range(6):
+        engine.execute(np.zeros((1, engine.dynamics.capacity), dtype=np.int8))
     batches = []
     for policy, seed in ((usual, 3), (drawing, 3), (drawing, 3), (drawing, 4)):
-        environment.reset(seed=0)
-        policy.begin_episode(scenario, np.random.default_rng(seed))
-        for _ in range(6):
-            environment.step(environment.to_action(np.zeros(environment.slot_problem().size, dtype=np.bool_)))
-        view = environment.slot_view()
-        batches.append([policy.select(view).tolist() for _ in range(20)])
+        rng = np.random.default_rng(seed)
+        batches.append([policy.decide(Slots(engine), [rng]).batch.tolist() for _ in range(20)])
     assert len({str(batch) for batch in batches[0]}) == 1
     assert len({str(batch) for batch in batches[1]}) > 1
     assert batches[1] == batches[2] != batches[3]
@@ -132,18 +131,20 @@ def test_a_saved_model_draws_its_actions_when_asked_to(run: Path, scenario: Scen
 
 def test_a_model_that_does_not_fit_the_scenario(run: Path) -> None:
     with pytest.raises(PolicyError, match=r"trained on .*\(8, 10\).*'balanced' gives .*\(128, 10\).*capacity = 128"):
-        PpoPolicy.load(run, load_scenario("balanced"))
+        build_policies([f"ppo={run}"], load_scenario("balanced"))
 
 
 def test_a_file_that_is_no_model(tmp_path: Path, scenario: Scenario) -> None:
     (tmp_path / "model.zip").write_text("no model")
     with pytest.raises(PolicyError, match="is no PPO model"):
-        PpoPolicy.load(tmp_path, scenario)
+        PpoPolicy.load(tmp_path, "ppo")
 
 
 def test_shipped_settings_load_and_every_one_has_its_reason() -> None:
-    assert ppo.load_settings().environments == yaml.safe_load(ppo.SETTINGS_FILE.read_text())["environments"]
-    lines = ppo.SETTINGS_FILE.read_text().splitlines()
+    settings = make_learner("ppo")
+    assert isinstance(settings, PlainPpo)
+    assert settings.environments == yaml.safe_load(settings_path("ppo").read_text())["environments"]
+    lines = settings_path("ppo").read_text().splitlines()
     for number, line in enumerate(lines):
         if line and not line.startswith("#"):
             assert lines[number - 1].startswith("# "), line
@@ -159,8 +160,8 @@ def test_shipped_settings_load_and_every_one_has_its_reason() -> None:
 )
 def test_wrong_settings_are_named(tmp_path: Path, change: dict[str, object], message: str) -> None:
     path = tmp_path / "ppo.yaml"
-    path.write_text(json.dumps({**ppo.load_settings().model_dump(mode="json"), **change}))
+    path.write_text(json.dumps({**make_learner("ppo").model_dump(mode="json"), **change}))
     with pytest.raises(ValueError, match=message):
-        ppo.load_settings(path)
+        make_learner("ppo", path)
     with pytest.raises(ValueError, match="can't be read"):
-        ppo.load_settings(tmp_path / "none.yaml")
+        make_learner("ppo", tmp_path / "none.yaml")

@@ -3,43 +3,67 @@ from pathlib import Path
 import gymnasium as gym
 import numpy as np
 import pytest
-from agents.ranker_policy import RankerPolicy
 
-from agents.learning.population import Population
-from agents.learning.ranker import RankerSettings, new_state, train
-from agents.learning.runs import CHECKPOINTS
-from agents.learning.settings import SETTINGS_FOLDER, read_settings
+from agents.learned import ScoringPolicy, load_ranker
+from agents.learning.runs import CHECKPOINTS, SETTINGS_FOLDER, Run, read_settings
+from agents.learning.search import CrossEntropy, EvolutionStrategy, RankerSearch, antithetic_noise, first_state
 from agents.models.packing import PACKINGS, PackingName
-from agents.models.ranker_storage import load_ranker
 from agents.models.scorer import Scorers
-from agents.policy import PolicyError
-from agents.rollout import play_expert
+from agents.optimal import Dftsp
+from agents.policy import Policy, PolicyError
+from agents.rollout import rollout
 from agents.seeds import episode_seeds
 from edgellm_env import load_scenario
 from edgellm_env.node.features import LAST_CHANCE, REQUEST_FEATURES, SLACK
 from edgellm_env.scenario import Scenario
-from experiments.grid.evaluation import evaluate
 from experiments.grid.study_ablations import ABLATIONS
-from tests.agents.learning import BEST_SERVES, GREEDY_SERVES, probability_of_no_gain, trap
+from tests.agents.learning.trap import BEST_SERVES, GREEDY_SERVES, probability_of_no_gain, trap
 
 
-def settings_of(agent: str = "cem-linear", **values: object) -> RankerSettings:
+def settings_of(agent: str = "cem-linear", **values: object) -> RankerSearch:
     small = {"candidates": 16, "episodes": 2, "validation_episodes": 4, "validate_every": 1}
-    return read_settings(RankerSettings, SETTINGS_FOLDER / f"{agent}.yaml").model_copy(update=small | values)
+    return read_settings(RankerSearch, SETTINGS_FOLDER / f"{agent}.yaml").model_copy(update=small | values)
 
 
-def trained(scenario: Scenario, settings: RankerSettings, generations: int, run: Path, **arguments: bool) -> Path:
+def trained(scenario: Scenario, settings: RankerSearch, generations: int, run: Path, resume: bool = False) -> Path:
     run.mkdir(exist_ok=True)
-    return train(scenario, settings, generations * settings.slots_per_generation(scenario), 0, run, **arguments)
+    steps = generations * settings.slots_per_generation(scenario)
+    return settings.train(Run(scenario, steps, 0, run, resume))
+
+
+def served(policy: Policy, scenario: Scenario, seeds: list[int]) -> list[int]:
+    tally = rollout(policy, scenario, seeds)
+    assert not tally.infeasible_slots.any()
+    return list(tally.served)
+
+
+def test_the_cross_entropy_method_finds_the_peak_of_a_parabola() -> None:
+    peak = np.array([0.3, -1.2, 2.0])
+    search = CrossEntropy(np.zeros(3), np.ones(3))
+    for generation in range(30):
+        noise = antithetic_noise(0, generation, 16, 3)
+        search = search.tell(noise, -((search.ask(noise) - peak) ** 2).sum(axis=1), 0.25, 0.5, least=1e-3)
+    np.testing.assert_allclose(search.mean, peak, atol=0.01)
+    assert (search.deviation >= 1e-3).all()
+    np.testing.assert_allclose(search.rescaled().mean, peak / 2.0, atol=0.01)
+
+
+def test_the_evolution_strategy_climbs() -> None:
+    peak = np.array([0.3, -1.2, 2.0])
+    search = EvolutionStrategy.start(np.zeros(3))
+    for generation in range(200):
+        noise = antithetic_noise(0, generation, 16, 3)
+        search = search.tell(noise, -((search.ask(noise, 0.1) - peak) ** 2).sum(axis=1), 0.05, 0.9)
+    np.testing.assert_allclose(search.average, peak, atol=0.1)
 
 
 @pytest.mark.parametrize("agent", ["cem-linear", "es-value"])
 def test_it_finds_that_waiting_pays(agent: str, tmp_path: Path) -> None:
     scenario = trap()
-    assert play_expert(scenario, [0]).served == GREEDY_SERVES
+    assert served(Dftsp(), scenario, [0]) == [GREEDY_SERVES]
     settings = settings_of(agent, episodes=1, validation_episodes=2, linear_generations=4)
-    rows = evaluate(scenario, [RankerPolicy.load(trained(scenario, settings, 6, tmp_path), agent)], [0])
-    assert rows[0].served == BEST_SERVES
+    policy = load_ranker(trained(scenario, settings, 6, tmp_path), agent)
+    assert served(policy, scenario, [0]) == [BEST_SERVES]
 
 
 @pytest.mark.parametrize("agent", ["cem-linear", "es-rank", "es-value"])
@@ -57,11 +81,12 @@ def test_a_resumed_search_is_as_if_never_interrupted(agent: str, tmp_path: Path)
 def test_training_improves_on_where_it_began(tmp_path: Path) -> None:
     scenario = load_scenario("light").with_values({"timing.episode_slots": 40})
     settings = settings_of()
-    scorers, packing = load_ranker(trained(scenario, settings, 6, tmp_path))
     seeds = episode_seeds("train", 7, 24)
-    judge = Population(scenario, PACKINGS[packing], 1, len(seeds))
-    untrained = Scorers.from_parameters(new_state(settings).best[None], 0)
-    after, before = judge.throughput_rps(scorers, seeds)[0], judge.throughput_rps(untrained, seeds)[0]
+    untrained = ScoringPolicy(settings.scorers(first_state(settings).best[None]))
+    after, before = (
+        rollout(policy, scenario, seeds).throughput_rps
+        for policy in (load_ranker(trained(scenario, settings, 6, tmp_path), "trained"), untrained)
+    )
     assert probability_of_no_gain(after, before) < 0.01
 
 
@@ -80,7 +105,7 @@ def test_a_ranker_without_deadlines_does_not_see_them(agent: str, tmp_path: Path
     later["requests"][0, :9, LAST_CHANCE] = 0.0
 
     def sees_deadlines(name: str, **changes: object) -> bool:
-        scorers, _ = load_ranker(trained(scenario, settings_of(agent, **settings | changes), 4, tmp_path / name))
+        scorers = Scorers.load(trained(scenario, settings_of(agent, **settings | changes), 4, tmp_path / name))
         return not np.array_equal(scorers.score(observation), scorers.score(later))
 
     assert sees_deadlines("whole")
@@ -91,21 +116,17 @@ def test_a_feature_that_does_not_exist_cannot_be_dropped(tmp_path: Path) -> None
     text = (SETTINGS_FOLDER / "cem-linear.yaml").read_text().replace("dropped_features: []", "dropped_features: [luck]")
     (tmp_path / "x.yaml").write_text(text)
     with pytest.raises(ValueError, match=r"dropped_features: .*no such feature: luck; expected some of compute, "):
-        read_settings(RankerSettings, tmp_path / "x.yaml")
+        read_settings(RankerSearch, tmp_path / "x.yaml")
 
 
 @pytest.mark.parametrize("packing", PACKINGS)
 def test_a_loaded_policy_plays_what_was_trained(packing: PackingName, tmp_path: Path) -> None:
     scenario = load_scenario("light").with_values({"timing.episode_slots": 30})
     settings = settings_of(packing=packing)
-    path = trained(scenario, settings, 1, tmp_path)
-    scorers, stored = load_ranker(path)
-    assert stored == packing
+    scorers = Scorers.load(trained(scenario, settings, 1, tmp_path))
+    assert scorers.packing == packing
     seeds = episode_seeds("train", 1, 5)
-    together = Population(scenario, PACKINGS[packing], 1, 5).throughput_rps(scorers, seeds)[0]
-    rows = evaluate(scenario, [RankerPolicy.load(tmp_path, "loaded")], seeds)
-    assert [row.throughput_rps for row in rows] == pytest.approx(together.tolist())
-    assert all(row.infeasible_slots == 0 for row in rows)
+    assert served(load_ranker(tmp_path, "loaded"), scenario, seeds) == served(ScoringPolicy(scorers), scenario, seeds)
 
 
 @pytest.mark.parametrize("content", [b"", b"no numbers", None])
@@ -114,7 +135,7 @@ def test_no_ranker(content: bytes | None, tmp_path: Path) -> None:
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(PolicyError, match=r"no trained weights|no ranker"):
-        RankerPolicy.load(path, "x")
+        load_ranker(path, "x")
 
 
 def test_nothing_to_resume(tmp_path: Path) -> None:
