@@ -4,7 +4,7 @@ import os
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
@@ -14,12 +14,11 @@ import gymnasium as gym
 from rich.console import Console
 from rich.table import Table
 
-from agents.files import require_place
 from agents.seeds import episode_seeds
 from edgellm_env.env.single import EdgeLLMEnv
 from edgellm_env.scenario import load_scenario
 from edgellm_env.solvers import solve_dftsp
-from experiments.benchmarks.reporting import plain_table, report
+from experiments.benchmarks.reporting import plain_table, report, require_arguments
 from experiments.benchmarks.throughput import Stepper, timed
 from experiments.commands.collect import Collect
 from experiments.extras import MissingExtraError, require
@@ -66,7 +65,7 @@ class BenchmarkCollect:
         Raises:
             ValueError: an argument that can't be used, or a package that is not installed.
         """
-        require_place(self.out)
+        require_arguments(self.out)
         minari = require("minari", "datasets")
         if find_spec("jax") is None:
             raise MissingExtraError("jax is not installed; DataCollector needs it: pip install 'minari[create]'")
@@ -113,18 +112,10 @@ def _speed(way: str, processes: int, transitions: int, collect: Callable[[], obj
 
 def _table(rows: Sequence[CollectSpeed], scenario: str) -> Table:
     ratio = rows[0].transitions_per_s / rows[1].transitions_per_s
-    headings = ("processes", "transitions", "seconds", "CPU seconds", "transitions/s", "transitions/CPU s")
-    block = [
-        (
-            row.way,
-            str(row.processes),
-            f"{row.transitions:,}",
-            f"{row.wall_s:.1f}",
-            f"{row.cpu_s:.1f}",
-            f"{row.transitions_per_s:,.0f}",
-            f"{row.transitions / row.cpu_s:,.0f}",
-        )
-        for row in rows
-    ]
+    columns = {
+        "way": "", "processes": "d", "transitions": ",", "seconds": ".1f", "CPU seconds": ".1f",
+        "transitions/s": ",.0f", "transitions/CPU s": ",.0f",
+    }  # fmt: skip
+    block = [[*astuple(row), row.transitions / row.cpu_s] for row in rows]
     title = f"DFTSP's episodes of {scenario}, start to finished dataset"
-    return plain_table(title, f"{OURS} is {ratio:.1f} times as fast.", ("way",), headings, [block])
+    return plain_table(title, f"{OURS} is {ratio:.1f} times as fast.", columns, [block])

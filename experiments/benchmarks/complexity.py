@@ -12,7 +12,6 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
-from agents.files import require_place
 from agents.seeds import episode_seeds
 from edgellm_env.scenario import load_scenario
 from edgellm_env.slot.problem import SlotProblem
@@ -95,10 +94,9 @@ class BenchmarkComplexity:
         scenario = load_scenario(self.scenario)
         if not self.rates or len(set(self.rates)) < len(self.rates):
             raise ValueError(f"rates: {self.rates}; expected at least one, each once")
-        require_arguments(slots=self.slots, node_limit=self.node_limit)
+        require_arguments(self.out, slots=self.slots, node_limit=self.node_limit)
         scenarios = [scenario.with_arrival_rate(rate) for rate in self.rates]
         (seed,) = episode_seeds("validation", self.seed, 1)
-        require_place(self.out)
         about = {**measured_with(), "scenario": scenario.name, "scenario_checksum": scenario.checksum}
 
         rows: list[NodeCount] = []
@@ -189,7 +187,7 @@ def rate_table(scenario: str, rows: Sequence[NodeCount], waiting: dict[float, fl
         cells = [f"{rate:g}", f"{requests:.1f}", _total(brute), str(brute.slots - brute.finished), _total(dftsp)]
         block.append([*cells, _saved(brute), holds, _total(first), _saved(first)])
     title = f"{scenario}: nodes visited, by arrival rate, {rows[0].slots} slots each"
-    return plain_table(title, caption, (), headings, [block])
+    return plain_table(title, caption, dict.fromkeys(headings, ">"), [block])
 
 
 def rule_table(scenario: str, rows: Sequence[NodeCount]) -> Table:
@@ -201,9 +199,9 @@ def rule_table(scenario: str, rows: Sequence[NodeCount]) -> Table:
     cells: dict[str, list[str]] = {name: [name] for name in SEARCHES}
     for row in rows:
         cells[row.search].append(f"{_bound(row)}{row.mean_nodes:,.1f}")
-    rates = [f"{rate:g}/s" for rate in dict.fromkeys(row.arrival_rate_rps for row in rows)]
+    columns = {"search": ""} | {f"{row.arrival_rate_rps:g}/s": ">" for row in rows}
     blocks = [[cells[name] for name in names] for names in ((REFERENCE,), WITHOUT, (BRUTE_FORCE, *ONLY))]
-    return plain_table(f"{scenario}: nodes visited per slot, by pruning rule", caption, ("search",), rates, blocks)
+    return plain_table(f"{scenario}: nodes visited per slot, by pruning rule", caption, columns, blocks)
 
 
 def _bound(row: NodeCount) -> str:

@@ -1,7 +1,7 @@
 """``benchmark decisions``: how long learned agents and DFTSP take to decide many slots at once, in the same run."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import Final
@@ -9,7 +9,6 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
-from agents.files import require_place
 from agents.optimal import Dftsp, Exact
 from agents.policy import BATCH, CallablePolicy, Policy
 from agents.registry import build_policies, shipped_agents
@@ -70,9 +69,8 @@ class BenchmarkDecisions:
         Raises:
             ValueError: an argument that can't be used; nothing has been measured then.
         """
-        require_arguments(self.seconds, environments=self.environments, repeats=self.repeats)
+        require_arguments(self.out, self.seconds, environments=self.environments, repeats=self.repeats)
         policies = {name: self._policies(name) for name in self.scenario}
-        require_place(self.out)
         about = {**measured_with(), "quick": self.quick}
         size = min(self.environments, _QUICK_ENVIRONMENTS) if self.quick else self.environments
         repeats, seconds = (1, 0.0) if self.quick else (self.repeats, self.seconds)
@@ -148,12 +146,9 @@ def decision_table(rows: Sequence[DecisionTime]) -> Table:
         "The slots are the same for all, as DFTSP meets them.\nDFTSP reads the nodes' state, agents the observation "
         "that the environment makes of it anyway."
     )
-    numbers = ("slots", "waiting", "µs", "lowest", "highest", "CPU µs", "times as fast")
-    blocks = [[_cells(row) for row in block] for _, block in groupby(rows, key=lambda row: row.scenario)]
-    return plain_table("Decisions, many at once", caption, ("scenario", "policy"), numbers, blocks)
-
-
-def _cells(row: DecisionTime) -> list[str]:
-    times = (row.microseconds, row.low_microseconds, row.high_microseconds, row.cpu_microseconds)
-    cells = [row.scenario, row.policy, str(row.environments), f"{row.mean_waiting:.1f}"]
-    return [*cells, *(f"{value:,.1f}" for value in times), f"{row.times_as_fast:.2f}"]
+    columns = {
+        "scenario": "", "policy": "", "slots": "d", "waiting": ".1f", "µs": ",.1f", "lowest": ",.1f", "highest": ",.1f",
+        "CPU µs": ",.1f", "times as fast": ".2f",
+    }  # fmt: skip
+    blocks = [[astuple(row) for row in block] for _, block in groupby(rows, lambda row: row.scenario)]
+    return plain_table("Decisions, many at once", caption, columns, blocks)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
@@ -12,7 +12,6 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from agents.files import require_place
 from edgellm_env import ENVIRONMENT_IDS
 from edgellm_env.wrappers import FlattenObservation, vector_wrappers
 from experiments.benchmarks.peers import CARTPOLE, PACKAGES, peers
@@ -65,10 +64,9 @@ class BenchmarkEnv:
         Raises:
             ValueError: an argument that can't be used; nothing has been measured then.
         """
-        require_arguments(self.seconds, repeats=self.repeats, torch_threads=self.torch_threads)
+        require_arguments(self.out, self.seconds, repeats=self.repeats, torch_threads=self.torch_threads)
         if not self.sizes or min(self.sizes) < 1:
             raise ValueError(f"sizes: {self.sizes}; expected numbers of at least 1")
-        require_place(self.out)
         about = measured_with("sb3-contrib", "jax", *PACKAGES)
         about |= {"scenario": self.scenario, "torch_threads": self.torch_threads, "quick": self.quick}
         repeats, seconds = (1, 0.0) if self.quick else (self.repeats, self.seconds)
@@ -203,13 +201,12 @@ def throughput_table(rows: Sequence[Throughput]) -> Table:
         "together.\nActions drawn beforehand; Select: the first legal one. Training: rollouts and updates, as in "
         "learn().\nTimes: how many times as fast, by CPU time, as DummyVecEnv in training or CartPole driven alike."
     )
-    blocks = [[_cells(row, rows) for row in block] for _, block in groupby(rows, key=lambda row: row.group)]
-    numbers = ("envs", "unit", "per second", "lowest", "highest", "per CPU s", "times")
-    return plain_table("Throughput", caption, ("", "mode"), numbers, blocks)
-
-
-def _cells(row: Throughput, rows: Sequence[Throughput]) -> list[str]:
-    rates = (row.median_per_s, row.low_per_s, row.high_per_s, row.per_cpu_s)
-    ratio = times_as_fast(row, rows)
-    cells = [row.name, row.mode, str(row.environments), row.unit, *(f"{rate:,.0f}" for rate in rates)]
-    return [*cells, "" if ratio is None else f"{ratio:.3g}"]
+    columns = {
+        "": "", "mode": "", "envs": "d", "unit": ">", "per second": ",.0f", "lowest": ",.0f", "highest": ",.0f",
+        "per CPU s": ",.0f", "times": ".3g",
+    }  # fmt: skip
+    cells = [[*astuple(row)[1:-1], times_as_fast(row, rows)] for row in rows]
+    blocks = [
+        [cell for _, cell in block] for _, block in groupby(zip(rows, cells, strict=True), lambda one: one[0].group)
+    ]
+    return plain_table("Throughput", caption, columns, blocks)

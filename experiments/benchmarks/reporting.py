@@ -1,7 +1,7 @@
 """What every benchmark does before and after it measures: it checks its arguments, prints tables and writes a file."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +9,16 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from agents.files import write_json
+from agents.files import require_place, write_json
 
 
-def require_arguments(seconds: float = 0.0, **counts: int) -> None:
-    """Check that ``seconds`` are finite and not negative, and that each of ``counts`` is at least 1.
+def require_arguments(out: Path | None, seconds: float = 0.0, **counts: int) -> None:
+    """Check that ``out`` can be written, ``seconds`` are finite and not negative, and ``counts`` are at least 1.
 
     Raises:
         ValueError: the first that is not, by the name of its option.
     """
+    require_place(out)
     for name, count in counts.items():
         if count < 1:
             raise ValueError(f"{name.replace('_', '-')}: {count}; expected at least 1")
@@ -26,18 +27,24 @@ def require_arguments(seconds: float = 0.0, **counts: int) -> None:
 
 
 def plain_table(
-    title: str, caption: str, words: Sequence[str], numbers: Sequence[str], blocks: Iterable[Iterable[Sequence[str]]]
+    title: str, caption: str, columns: Mapping[str, str], blocks: Iterable[Iterable[Sequence[object]]]
 ) -> Table:
-    """Return a table of ``blocks`` of rows, under headings of columns of ``words`` and then of ``numbers``."""
+    """Return a table of blocks of rows.
+
+    Args:
+        title: above it.
+        caption: below it.
+        columns: headings, each with the format of its cells; those with a format are to the right.
+        blocks: rows, a cell for each column; None leaves it empty.
+    """
     table = Table(title=title, caption=caption, title_justify="left", caption_justify="left", box=SIMPLE_HEAD)
     table.pad_edge, table.collapse_padding = False, True
-    for heading in words:
-        table.add_column(heading, overflow="fold")
-    for heading in numbers:
-        table.add_column(heading, justify="right", no_wrap=True)
+    for heading, form in columns.items():
+        table.add_column(heading, justify="right" if form else "left", no_wrap=bool(form), overflow="fold")
     for block in blocks:
-        for cells in block:
-            table.add_row(*cells)
+        for row in block:
+            cells = zip(row, columns.values(), strict=True)
+            table.add_row(*("" if value is None else format(value, form) for value, form in cells))
         table.add_section()
     return table
 

@@ -20,7 +20,6 @@ from rich.console import Console
 from rich.status import Status
 from rich.table import Table
 
-from agents.files import require_place
 from agents.seeds import episode_seeds
 from edgellm_env.scenario import load_scenario
 from edgellm_env.slot.problem import Problems, SlotProblem
@@ -107,16 +106,14 @@ class BenchmarkSolvers:
         bad = [size for size in self.requests if not 1 <= size <= MOST_REQUESTS]
         if bad or not self.requests:
             raise ValueError(f"requests: {bad[0] if bad else 'none'}; expected numbers from 1 to {MOST_REQUESTS}")
-        require_arguments(
-            slots_per_size=self.slots_per_size, reference_slots=self.reference_slots, node_limit=self.node_limit
-        )
+        counts = {name: getattr(self, name) for name in ("slots_per_size", "reference_slots", "node_limit")}
+        require_arguments(self.out, **counts)
         if not 0.0 < self.time_limit_s < math.inf:
             raise ValueError(f"time-limit-s: {self.time_limit_s}; expected a finite number above 0")
         slots = min(self.slots_per_size, _QUICK_SLOTS) if self.quick else self.slots_per_size
         references = min(self.reference_slots, _QUICK_REFERENCE_SLOTS) if self.quick else self.reference_slots
         limits = Limits(references, self.time_limit_s, self.node_limit)
         seeds = iter(episode_seeds("validation", self.seed, _MOST_EPISODES))
-        require_place(self.out)
         for package in ("highspy", "ortools"):
             if importlib.util.find_spec(package) is None:
                 raise ValueError(f"{package} is missing; {HIGHS} and {CP_SAT} need the extra edgellm-env[dev]")
@@ -262,29 +259,19 @@ def solver_table(scenario: str, blocks: Sequence[tuple[MetSlots, Sequence[Solver
         f"reference ran out of time. solve_dftsp: at most {limits.node_limit:,} nodes.\n"
         "All counts agree wherever they are proven."
     )
-    headings = ("slots", "median", "p95", "p99", "nodes", "proven", "per s", f"to {HIGHS}", f"to {CP_SAT}")
+    numbers = ("slots", "median", "p95", "p99", "nodes", "proven", "per s", f"to {HIGHS}", f"to {CP_SAT}")
+    columns = {"waiting": ">", "solver": "", **dict.fromkeys(numbers, ">")}
     cells = [[_cells(row) for row in rows] for _, rows in blocks]
-    return plain_table(f"{scenario}: solvers on the same slots", caption, ("waiting", "solver"), headings, cells)
+    return plain_table(f"{scenario}: solvers on the same slots", caption, columns, cells)
 
 
-def _cells(row: SolverTimes) -> tuple[str, ...]:
-    def ratio(reference: str) -> str:
-        if reference not in row.faster_than:
-            return ""
-        bound = "≥ " if reference in row.stopped else ""
-        return f"{bound}{_short(row.faster_than[reference])}"
-
-    return (
-        str(row.requests),
-        row.solver,
-        str(row.slots),
-        *("" if value is None else _milliseconds(value) for value in (row.median_s, row.p95_s, row.p99_s)),
-        "" if row.mean_nodes is None else _short(row.mean_nodes),
-        f"{row.proven_share:.0%}",
-        _short(row.decisions_per_s),
-        ratio(HIGHS),
-        ratio(CP_SAT),
-    )
+def _cells(row: SolverTimes) -> list[object]:
+    times = ["" if value is None else _milliseconds(value) for value in (row.median_s, row.p95_s, row.p99_s)]
+    nodes = "" if row.mean_nodes is None else _short(row.mean_nodes)
+    cells = [row.requests, row.solver, row.slots, *times, nodes, f"{row.proven_share:.0%}", _short(row.decisions_per_s)]
+    bounds = {name: "≥ " if name in row.stopped else "" for name in REFERENCES}
+    ratios = {name: f"{bounds[name]}{_short(ratio)}" for name, ratio in row.faster_than.items()}
+    return [*cells, *map(ratios.get, REFERENCES)]
 
 
 def _milliseconds(value_s: float) -> str:
