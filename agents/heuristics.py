@@ -95,7 +95,7 @@ def request_seconds(
     shape = model.layers, model.hidden_size, model.parameters_per_layer
     flops = transformer.prefill_flops(*shape, prompt_tokens)
     flops = flops + transformer.decode_flops(*shape, prompt_tokens, output_tokens)
-    return transformer.compute_seconds(flops, scenario.schemes[scheme].compute_factor, flops_per_s)
+    return np.asarray(transformer.compute_seconds(flops, scenario.schemes[scheme].compute_factor, flops_per_s))
 
 
 def longest_lengths(scenario: Scenario) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""What requests cost a node, compiled: the formulas of :mod:`edgellm_env.physics`, request by request."""
+"""What requests cost a node, compiled: the formulas of :mod:`edgellm_env.costs`, request by request."""
 
 from typing import Any
 
@@ -68,20 +68,18 @@ def write_costs(
             record = records[row, index]
             prompt, output = float(prompt_tokens[row, index]), float(output_tokens[row, index])
             computed = r.padded_prompt_tokens if r.padded_prompt_tokens > 0.0 else prompt
-            flops = transformer.prefill_formula(r.layers, r.hidden_size, r.parameters, computed)
-            flops += transformer.decode_formula(r.layers, r.hidden_size, r.parameters, computed, output)
+            flops = transformer.prefill_flops(r.layers, r.hidden_size, r.parameters, computed)
+            flops += transformer.decode_flops(r.layers, r.hidden_size, r.parameters, computed, output)
             gain = channel_gain[row, index]
-            up = radio.efficiency_formula(r.user_power_w, gain, r.noise_w_per_hz, r.uplink_hz)
-            down = radio.efficiency_formula(r.node_power_w, gain, r.noise_w_per_hz, r.downlink_hz)
+            up = radio.spectral_efficiency(r.user_power_w, gain, r.noise_w_per_hz, r.uplink_hz)
+            down = radio.spectral_efficiency(r.node_power_w, gain, r.noise_w_per_hz, r.downlink_hz)
             sent_bits = prompt * r.bits_per_token + attachment_bits[row, index]
             record.arrival_s = arrival_s[row, index]
             record.deadline_s = arrival_s[row, index] + latency_requirement_s[row, index]
-            record.compute_s = transformer.compute_formula(flops, 1.0, r.node_flops, 1.0)
-            record.kv_bytes = transformer.kv_cache_formula(r.layers, r.kv_hidden_size, computed, output, 1.0)
-            record.uplink_share = radio.share_formula(sent_bits, r.uplink_s, r.uplink_hz, up, 1.0)
-            record.downlink_share = radio.share_formula(
-                output * r.bits_per_token, r.downlink_s, r.downlink_hz, down, 1.0
-            )
+            record.compute_s = transformer.compute_seconds(flops, 1.0, r.node_flops)
+            record.kv_bytes = transformer.kv_cache_bytes(r.layers, r.kv_hidden_size, computed, output)
+            record.uplink_share = radio.link_share(sent_bits, r.uplink_s, r.uplink_hz, up)
+            record.downlink_share = radio.link_share(output * r.bits_per_token, r.downlink_s, r.downlink_hz, down)
             record.accuracy_requirement = accuracy_requirement[row, index]
             record.prompt_tokens = prompt_tokens[row, index]
             record.output_tokens = output_tokens[row, index]

@@ -1,10 +1,5 @@
 """What quantization does to memory and to the model's quality."""
 
-import numpy as np
-from numpy.typing import ArrayLike
-
-from edgellm_env.arrays import BoolArray
-
 FP16_BITS = 16.0
 
 
@@ -14,10 +9,8 @@ def weight_factor(bits: float) -> float:
 
 
 def model_quality(fp16_perplexity: float, quantized_perplexity: float) -> float:
-    """Quality q = PPL(FP16) / PPL(quantized), in (0, 1] for a quantization that does not help (form assumed)."""
+    """Quality q = PPL(FP16) / PPL(quantized), in (0, 1] for a quantization that does not help (form assumed).
+
+    A request is admissible if the quality is at least its accuracy requirement, q >= a.
+    """
     return fp16_perplexity / quantized_perplexity
-
-
-def is_admissible(quality: ArrayLike, accuracy_requirement: ArrayLike) -> BoolArray:
-    """Whether a model of this quality meets each accuracy requirement, q >= a."""
-    return np.asarray(np.asarray(quality) >= np.asarray(accuracy_requirement))

@@ -2,16 +2,11 @@
 
 Sources: the cost model is credited to Zhang et al. (arXiv 2405.07140) by arXiv 2608.25543; gated feed-forward layers
 and grouped-query attention are general knowledge. FP16 (2 bytes a value) unless scaled by a quantization factor.
-Token counts may be arrays of any shape; results have the same shape, in float64.
+Costs of requests take numbers, in compiled code too, or arrays of any shape, and return float64 of the same shape.
 """
 
-from typing import Any
-
-import numpy as np
-from numpy.typing import ArrayLike
-
 from edgellm_env._compile import compilable
-from edgellm_env.arrays import FloatArray
+from edgellm_env.arrays import Numbers
 
 FP16_BYTES = 2.0
 
@@ -34,57 +29,35 @@ def weight_bytes(
     return FP16_BYTES * (layers * parameters * weight_factor + float(embedding_tokens) * hidden_size)
 
 
+@compilable
 def kv_cache_bytes(
-    layers: int, kv_hidden_size: float, prompt_tokens: ArrayLike, output_tokens: ArrayLike, kv_factor: float = 1.0
-) -> FloatArray:
+    layers: Numbers, kv_hidden_size: Numbers, prompt_tokens: Numbers, output_tokens: Numbers, kv_factor: Numbers = 1.0
+) -> Numbers:
     """Bytes of a request's KV cache at its longest, 4 L h_kv (s' + n) alpha_kv (keys and values, 2 bytes each)."""
-    prompt, output = np.asarray(prompt_tokens, dtype=np.float64), np.asarray(output_tokens, dtype=np.float64)
-    return np.asarray(kv_cache_formula(layers, kv_hidden_size, prompt, output, kv_factor))
+    return 2.0 * FP16_BYTES * layers * kv_hidden_size * kv_factor * (prompt_tokens + output_tokens)
 
 
 @compilable
-def kv_cache_formula(layers: Any, kv_hidden_size: Any, prompt: Any, output: Any, kv_factor: Any) -> Any:
-    """See :func:`kv_cache_bytes`."""
-    return 2.0 * FP16_BYTES * layers * kv_hidden_size * kv_factor * (prompt + output)
-
-
-def prefill_flops(layers: int, hidden_size: int, parameters: float, prompt_tokens: ArrayLike) -> FloatArray:
+def prefill_flops(layers: Numbers, hidden_size: Numbers, parameters: Numbers, prompt_tokens: Numbers) -> Numbers:
     """Floating-point operations to read a prompt, L (2 P s' + 4 s'^2 h)."""
-    return np.asarray(prefill_formula(layers, hidden_size, parameters, np.asarray(prompt_tokens, dtype=np.float64)))
+    return layers * (2.0 * parameters * prompt_tokens + 4.0 * hidden_size * prompt_tokens * prompt_tokens)
 
 
 @compilable
-def prefill_formula(layers: Any, hidden_size: Any, parameters: Any, prompt: Any) -> Any:
-    """See :func:`prefill_flops`."""
-    return layers * (2.0 * parameters * prompt + 4.0 * hidden_size * prompt * prompt)
-
-
 def decode_flops(
-    layers: int, hidden_size: int, parameters: float, prompt_tokens: ArrayLike, output_tokens: ArrayLike
-) -> FloatArray:
+    layers: Numbers, hidden_size: Numbers, parameters: Numbers, prompt_tokens: Numbers, output_tokens: Numbers
+) -> Numbers:
     """Floating-point operations to write the output, L (n - 1) (2 P + 4 h (s' + n/2)).
 
     The prefill already yields the first output token, hence n - 1.
     """
-    prompt, output = np.asarray(prompt_tokens, dtype=np.float64), np.asarray(output_tokens, dtype=np.float64)
-    return np.asarray(decode_formula(layers, hidden_size, parameters, prompt, output))
+    mean_context = prompt_tokens + output_tokens / 2.0
+    return layers * (output_tokens - 1.0) * (2.0 * parameters + 4.0 * hidden_size * mean_context)
 
 
 @compilable
-def decode_formula(layers: Any, hidden_size: Any, parameters: Any, prompt: Any, output: Any) -> Any:
-    """See :func:`decode_flops`."""
-    return layers * (output - 1.0) * (2.0 * parameters + 4.0 * hidden_size * (prompt + output / 2.0))
-
-
 def compute_seconds(
-    flops: ArrayLike, compute_factor: float, node_flops: float, availability: ArrayLike = 1.0
-) -> FloatArray:
+    flops: Numbers, compute_factor: Numbers, node_flops: Numbers, availability: Numbers = 1.0
+) -> Numbers:
     """Seconds of the whole node for ``flops`` operations: beta * FLOPs / (node FLOP/s * availability)."""
-    work, share = np.asarray(flops, dtype=np.float64), np.asarray(availability)
-    return np.asarray(compute_formula(work, compute_factor, node_flops, share))
-
-
-@compilable
-def compute_formula(flops: Any, compute_factor: Any, node_flops: Any, availability: Any) -> Any:
-    """See :func:`compute_seconds`."""
     return compute_factor * flops / (node_flops * availability)

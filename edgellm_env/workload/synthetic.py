@@ -130,7 +130,7 @@ def _draw_channels(
             place, fade, _, _ = uniforms(seeds[row], RADIO, index)
             distance_m = math.sqrt(inner_m**2 + (outer_m**2 - inner_m**2) * place)
             fading_gain = -math.log(fade) if fading else 1.0
-            gain[row, index] = radio.path_gain_formula(distance_m, intercept_db, slope_db) * fading_gain
+            gain[row, index] = radio.path_gain(distance_m, intercept_db, slope_db) * fading_gain
         gain[row, count[row] :] = 1.0
 
 
