@@ -5,7 +5,7 @@ i alone, whatever else the scenario says.
 """
 
 import math
-from typing import Annotated, Literal, Self, TypeAlias
+from typing import Annotated, ClassVar, Literal, Self, TypeAlias
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -23,35 +23,64 @@ class _Base(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-class Constant(_Base):
+class _Listed(_Base):
+    """Draws one of some values, each as likely."""
+
+    @property
+    def listed(self) -> tuple[float, ...]:
+        """The values."""
+        raise NotImplementedError
+
+    @property
+    def minimum(self) -> float:
+        """Least value that is drawn."""
+        return min(self.listed)
+
+    @property
+    def maximum(self) -> float:
+        """Greatest value that is drawn."""
+        return max(self.listed)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether only whole numbers are drawn."""
+        return all(float(value).is_integer() for value in self.listed)
+
+    def encode(self) -> FloatArray:
+        """Return the numbers that :func:`quantile` works on."""
+        return np.array([CHOICE, *self.listed])
+
+
+class Constant(_Listed):
     """Always ``value``."""
 
     kind: Literal["constant"] = "constant"
     value: Number
 
     @property
-    def minimum(self) -> float:
-        """Least value that is drawn."""
-        return self.value
+    def listed(self) -> tuple[float, ...]:
+        """The value."""
+        return (self.value,)
+
+
+class Choice(_Listed):
+    """One of ``values``, each as likely."""
+
+    kind: Literal["choice"] = "choice"
+    values: tuple[Number, ...] = Field(min_length=1, strict=False)
 
     @property
-    def maximum(self) -> float:
-        """Greatest value that is drawn."""
-        return self.value
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether only whole numbers are drawn."""
-        return float(self.value).is_integer()
-
-    def encode(self) -> FloatArray:
-        """Return the numbers that :func:`quantile` works on."""
-        return np.array([CHOICE, self.value])
+    def listed(self) -> tuple[float, ...]:
+        """The values."""
+        return self.values
 
 
 class _Range(_Base):
     low: Number
     high: Number
+
+    code: ClassVar[int]
+    is_whole: ClassVar[bool] = False
 
     @property
     def minimum(self) -> float:
@@ -62,6 +91,10 @@ class _Range(_Base):
     def maximum(self) -> float:
         """Greatest value that is drawn."""
         return self.high
+
+    def encode(self) -> FloatArray:
+        """Return the numbers that :func:`quantile` works on."""
+        return np.array([self.code, self.low, self.high])
 
     @model_validator(mode="after")
     def _check_order(self) -> Self:
@@ -74,36 +107,20 @@ class Uniform(_Range):
     """Continuous and uniform in [low, high]."""
 
     kind: Literal["uniform"] = "uniform"
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether only whole numbers are drawn."""
-        return False
-
-    def encode(self) -> FloatArray:
-        """Return the numbers that :func:`quantile` works on."""
-        return np.array([UNIFORM, self.low, self.high])
+    code = UNIFORM
 
 
 class LogUniform(_Range):
     """Uniform in its logarithm between low and high."""
 
     kind: Literal["log-uniform"] = "log-uniform"
+    code = LOG_UNIFORM
 
     @model_validator(mode="after")
     def _check_positive(self) -> Self:
         if self.low <= 0:
             raise ValueError(f"low: {self.low}; expected a number above 0")
         return self
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether only whole numbers are drawn."""
-        return False
-
-    def encode(self) -> FloatArray:
-        """Return the numbers that :func:`quantile` works on."""
-        return np.array([LOG_UNIFORM, self.low, self.high])
 
 
 class UniformInteger(_Range):
@@ -112,41 +129,8 @@ class UniformInteger(_Range):
     kind: Literal["uniform-integer"] = "uniform-integer"
     low: int
     high: int
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether only whole numbers are drawn."""
-        return True
-
-    def encode(self) -> FloatArray:
-        """Return the numbers that :func:`quantile` works on."""
-        return np.array([UNIFORM_INTEGER, self.low, self.high])
-
-
-class Choice(_Base):
-    """One of ``values``, each as likely."""
-
-    kind: Literal["choice"] = "choice"
-    values: tuple[Number, ...] = Field(min_length=1, strict=False)
-
-    @property
-    def minimum(self) -> float:
-        """Least value that is drawn."""
-        return min(self.values)
-
-    @property
-    def maximum(self) -> float:
-        """Greatest value that is drawn."""
-        return max(self.values)
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether only whole numbers are drawn."""
-        return all(float(value).is_integer() for value in self.values)
-
-    def encode(self) -> FloatArray:
-        """Return the numbers that :func:`quantile` works on."""
-        return np.array([CHOICE, *self.values])
+    code = UNIFORM_INTEGER
+    is_whole = True
 
 
 Distribution: TypeAlias = Annotated[

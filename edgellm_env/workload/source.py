@@ -2,17 +2,18 @@
 
 import operator
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgellm_env.arrays import IntArray
+from edgellm_env.arrays import FloatArray, IntArray
 from edgellm_env.scenario import Scenario
 from edgellm_env.workload import synthetic
 from edgellm_env.workload.files import RecordedRequests, read_trace_file
 from edgellm_env.workload.philox import uniforms
-from edgellm_env.workload.trace import RequestTrace, TraceBatch, stack_traces
+from edgellm_env.workload.trace import TraceBatch
 
 MAXIMUM_SEED = 2**64 - 1
 
@@ -64,67 +65,87 @@ class TraceSource:
             TypeError: a seed that is no whole number.
         """
         keys = np.array([checked_seed(seed) for seed in seeds], dtype=np.uint64)
+        scenario = self.scenario
         if self._recorded is not None:
-            return stack_traces([self._replay(self._recorded, keys[row : row + 1]) for row in range(keys.size)])
-        if self.scenario.workload.requests:
-            return stack_traces([self._explicit(keys[row : row + 1]) for row in range(keys.size)])
-        return synthetic.draw_traces(self.scenario, keys)
-
-    def _replay(self, recorded: RecordedRequests, key: NDArray[np.uint64]) -> RequestTrace:
-        """Cut one window out of the recorded requests; what the file does not say is drawn from the scenario."""
-        scenario, settings = self.scenario, self.scenario.workload.trace
-        latest_s = max(0.0, recorded.duration_s - scenario.timing.episode_s)
-        drawn = uniforms(key[0], synthetic.WINDOW, 0)[0] if settings and settings.window == "random" else 0.0
-        start_s = latest_s * drawn
-        window = recorded.window(start_s, start_s + scenario.timing.episode_s)
-        count, room = np.array([window.arrival_s.size]), max(1, window.arrival_s.size)
-        latency_s, accuracy, attachment = synthetic.draw_requirements(scenario, key, count, room)
-        return self._single(
-            key,
-            window.arrival_s - start_s,
-            window.prompt_tokens,
-            window.output_tokens,
-            latency_s[0, : count[0]],
-            accuracy[0, : count[0]],
-            attachment[0, : count[0]],
-            start_s,
-        )
-
-    def _explicit(self, key: NDArray[np.uint64]) -> RequestTrace:
-        requests = sorted(self.scenario.workload.requests, key=lambda request: request.arrival_s)
-        return self._single(
-            key,
-            np.array([request.arrival_s for request in requests]),
-            np.array([request.prompt_tokens for request in requests]),
-            np.array([request.output_tokens for request in requests]),
-            np.array([request.latency_requirement_s for request in requests]),
-            np.array([request.accuracy_requirement for request in requests]),
-            np.array([request.attachment_bits for request in requests]),
-        )
-
-    def _single(
-        self,
-        key: NDArray[np.uint64],
-        arrival_s: NDArray[np.float64],
-        prompt_tokens: IntArray,
-        output_tokens: IntArray,
-        latency_s: NDArray[np.float64],
-        accuracy: NDArray[np.float64],
-        attachment_bits: NDArray[np.float64],
-        start_s: float = 0.0,
-    ) -> RequestTrace:
-        count, room = np.array([arrival_s.size]), max(1, arrival_s.size)
-        compute, uplink, downlink = synthetic.draw_availability(self.scenario, key)
-        return RequestTrace(
-            arrival_s=arrival_s,
+            requests = _replayed(scenario, self._recorded, keys)
+        elif scenario.workload.requests:
+            requests = _written_out(scenario, keys.size)
+        else:
+            requests = _synthetic(scenario, keys)
+        prompt_tokens, output_tokens = requests.tokens
+        latency_s, accuracy, attachment_bits = requests.requirements
+        compute, uplink, downlink = synthetic.draw_availability(scenario, keys)
+        return TraceBatch(
+            count=requests.count,
+            arrival_s=requests.arrival_s,
             prompt_tokens=prompt_tokens,
             output_tokens=output_tokens,
             latency_requirement_s=latency_s,
             accuracy_requirement=accuracy,
             attachment_bits=attachment_bits,
-            channel_gain=synthetic.draw_channel_gain(self.scenario, key, count, room)[0, : arrival_s.size],
-            compute_availability=compute[0],
-            uplink_availability=uplink[0],
-            downlink_availability=downlink[0],
-            source_start_s=start_s,
+            channel_gain=synthetic.draw_channel_gain(scenario, keys, requests.count, requests.arrival_s.shape[1]),
+            compute_availability=compute,
+            uplink_availability=uplink,
+            downlink_availability=downlink,
+            source_start_s=requests.source_start_s,
         )
+
+
+@dataclass(frozen=True, eq=False)
+class _Requests:
+    """When the requests of E episodes arrive and what they ask for, padded as in :class:`TraceBatch`.
+
+    Args:
+        count: (E,) requests of each episode.
+        arrival_s: (E, M).
+        tokens: (2, E, M) prompt and output tokens.
+        requirements: (3, E, M) latency requirement, accuracy requirement and attachment bits.
+        source_start_s: (E,).
+    """
+
+    count: IntArray
+    arrival_s: FloatArray
+    tokens: IntArray
+    requirements: FloatArray
+    source_start_s: FloatArray
+
+
+def _synthetic(scenario: Scenario, keys: NDArray[np.uint64]) -> _Requests:
+    count, arrival_s = synthetic.draw_arrivals(scenario, keys)
+    room = arrival_s.shape[1]
+    tokens = synthetic.draw_lengths(scenario, keys, count, room)
+    requirements = synthetic.draw_requirements(scenario, keys, count, room)
+    return _Requests(count, arrival_s, tokens, requirements, np.zeros(keys.size))
+
+
+def _replayed(scenario: Scenario, recorded: RecordedRequests, keys: NDArray[np.uint64]) -> _Requests:
+    """Cut a window out of the recorded requests for each episode; what the file does not say is drawn."""
+    settings, episode_s = scenario.workload.trace, scenario.timing.episode_s
+    latest_s = max(0.0, recorded.duration_s - episode_s)
+    if settings is None or settings.window == "first":
+        latest_s = 0.0
+    start_s = np.array([latest_s * uniforms(key, synthetic.WINDOW, 0)[0] for key in keys])
+    windows = [recorded.window(start, start + episode_s) for start in start_s]
+    count = np.array([window.size for window in windows], dtype=np.int64)
+    room = int(count.max(initial=1))
+    arrival_s, tokens = np.full((keys.size, room), np.inf), np.ones((2, keys.size, room), dtype=np.int64)
+    for row, window in enumerate(windows):
+        arrival_s[row, : window.size] = window.arrival_s - start_s[row]
+        tokens[:, row, : window.size] = window.prompt_tokens, window.output_tokens
+    return _Requests(count, arrival_s, tokens, synthetic.draw_requirements(scenario, keys, count, room), start_s)
+
+
+def _written_out(scenario: Scenario, episodes: int) -> _Requests:
+    requests = sorted(scenario.workload.requests, key=lambda request: request.arrival_s)
+
+    def columns(*names: str) -> FloatArray:
+        table = [[getattr(request, name) for request in requests] for name in names]
+        return np.repeat(np.array(table, dtype=np.float64)[:, None], episodes, axis=1)
+
+    return _Requests(
+        count=np.full(episodes, len(requests)),
+        arrival_s=columns("arrival_s")[0],
+        tokens=columns("prompt_tokens", "output_tokens").astype(np.int64),
+        requirements=columns("latency_requirement_s", "accuracy_requirement", "attachment_bits"),
+        source_start_s=np.zeros(episodes),
+    )

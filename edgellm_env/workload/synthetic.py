@@ -1,4 +1,4 @@
-"""Draws request traces for many episodes at once, each from its own seed.
+"""Draws what a request trace consists of, for many episodes at once, each from its own seed.
 
 Every quantity of request i comes from the Philox block at index i of its stream (arrivals, lengths, requirements,
 radio, background). So streams never disturb each other: changing the radio leaves arrivals, lengths and requirements
@@ -17,7 +17,6 @@ from edgellm_env.costs import radio
 from edgellm_env.scenario import Scenario
 from edgellm_env.scenario.distributions import Constant, Distribution, quantile
 from edgellm_env.workload.philox import uniforms
-from edgellm_env.workload.trace import TraceBatch
 
 ARRIVALS: Final = 0
 LENGTHS: Final = 1
@@ -240,26 +239,3 @@ def draw_availability(scenario: Scenario, seeds: NDArray[np.uint64]) -> FloatArr
     background = np.empty((3, seeds.size, slots))
     _draw_background(seeds, slots, low, high, scenario.availability.correlation, background)
     return background
-
-
-def draw_traces(scenario: Scenario, seeds: NDArray[np.uint64]) -> TraceBatch:
-    """Draw one trace per seed (E,) for a scenario with synthetic arrivals."""
-    count, arrival_s = draw_arrivals(scenario, seeds)
-    room = arrival_s.shape[1]
-    prompt_tokens, output_tokens = draw_lengths(scenario, seeds, count, room)
-    latency_s, accuracy, attachment_bits = draw_requirements(scenario, seeds, count, room)
-    compute, uplink, downlink = draw_availability(scenario, seeds)
-    return TraceBatch(
-        count=count,
-        arrival_s=arrival_s,
-        prompt_tokens=prompt_tokens,
-        output_tokens=output_tokens,
-        latency_requirement_s=latency_s,
-        accuracy_requirement=accuracy,
-        attachment_bits=attachment_bits,
-        channel_gain=draw_channel_gain(scenario, seeds, count, room),
-        compute_availability=compute,
-        uplink_availability=uplink,
-        downlink_availability=downlink,
-        source_start_s=np.zeros(seeds.size),
-    )

@@ -1,8 +1,7 @@
 """Everything random in an episode, drawn beforehand: requests with their channels, and the background load."""
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -22,7 +21,23 @@ SLOT_FIELDS = ("compute_availability", "uplink_availability", "downlink_availabi
 
 
 @dataclass(frozen=True, eq=False)
-class RequestTrace:
+class _Drawn:
+    """What one episode's trace and a batch of traces have alike."""
+
+    arrival_s: FloatArray
+    prompt_tokens: IntArray
+    output_tokens: IntArray
+    latency_requirement_s: FloatArray
+    accuracy_requirement: FloatArray
+    attachment_bits: FloatArray
+    channel_gain: FloatArray
+    compute_availability: FloatArray
+    uplink_availability: FloatArray
+    downlink_availability: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class RequestTrace(_Drawn):
     """One episode's exogenous input: M requests in order of arrival, K slots.
 
     Policies that meet the same trace meet the very same requests, whatever they decide.
@@ -44,17 +59,7 @@ class RequestTrace:
         ValueError: naming the field, the first offending value and what is allowed.
     """
 
-    arrival_s: FloatArray
-    prompt_tokens: IntArray
-    output_tokens: IntArray
-    latency_requirement_s: FloatArray
-    accuracy_requirement: FloatArray
-    attachment_bits: FloatArray
-    channel_gain: FloatArray
-    compute_availability: FloatArray
-    uplink_availability: FloatArray
-    downlink_availability: FloatArray
-    source_start_s: float = field(default=0.0)
+    source_start_s: float = 0.0
 
     def __post_init__(self) -> None:
         """Check lengths and ranges; make every array read-only."""
@@ -113,25 +118,23 @@ class RequestTrace:
             digest.update(np.ascontiguousarray(getattr(self, name)).tobytes())
         return digest.hexdigest()[:16]
 
+    def batch(self) -> "TraceBatch":
+        """Return the trace as a batch of one episode."""
+        arrays = {name: getattr(self, name)[None] for name in (*REQUEST_FIELDS, *SLOT_FIELDS)}
+        return TraceBatch(**arrays, count=np.array([self.size]), source_start_s=np.array([self.source_start_s]))
+
 
 @dataclass(frozen=True, eq=False)
-class TraceBatch:
-    """Traces of E episodes, padded to the longest: fields as in :class:`RequestTrace` with a leading axis E.
+class TraceBatch(_Drawn):
+    """Traces of E episodes: fields as in :class:`RequestTrace` with a leading axis E, M being the longest one's size.
 
-    ``count`` (E,) says how many requests of each row are real; the rest of a row is padding.
+    Args:
+        count: (E,) how many requests of each row are real. Behind them rows are padded: ``arrival_s`` is infinite, all
+            other fields are 1.
+        source_start_s: (E,) where in the source each episode begins.
     """
 
     count: IntArray
-    arrival_s: FloatArray
-    prompt_tokens: IntArray
-    output_tokens: IntArray
-    latency_requirement_s: FloatArray
-    accuracy_requirement: FloatArray
-    attachment_bits: FloatArray
-    channel_gain: FloatArray
-    compute_availability: FloatArray
-    uplink_availability: FloatArray
-    downlink_availability: FloatArray
     source_start_s: FloatArray
 
     @property
@@ -145,24 +148,3 @@ class TraceBatch:
         values = {name: getattr(self, name)[row, :real] for name in REQUEST_FIELDS}
         values |= {name: getattr(self, name)[row] for name in SLOT_FIELDS}
         return RequestTrace(**values, source_start_s=float(self.source_start_s[row]))
-
-
-def stack_traces(traces: Sequence[RequestTrace]) -> TraceBatch:
-    """Pad traces of equal slot count into one batch.
-
-    Raises:
-        ValueError: no traces, or different slot counts.
-    """
-    if not traces or len({trace.slots for trace in traces}) != 1:
-        raise ValueError(f"traces: slot counts {[trace.slots for trace in traces]}; expected at least one, all equal")
-    count = np.array([trace.size for trace in traces], dtype=np.int64)
-    columns: dict[str, FloatArray | IntArray] = {}
-    for name in REQUEST_FIELDS:
-        padding = np.inf if name == "arrival_s" else 1
-        column = np.full((len(traces), max(1, int(count.max()))), padding, dtype=getattr(traces[0], name).dtype)
-        for row, trace in enumerate(traces):
-            column[row, : trace.size] = getattr(trace, name)
-        columns[name] = column
-    columns |= {name: np.stack([getattr(trace, name) for trace in traces]) for name in SLOT_FIELDS}
-    starts = np.array([trace.source_start_s for trace in traces])
-    return TraceBatch(count=count, source_start_s=starts, **columns)  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ import pytest
 from edgellm_env.costs import radio
 from edgellm_env.node.records import request_records
 from edgellm_env.scenario import load_scenario
-from edgellm_env.workload.trace import RequestTrace, stack_traces
+from edgellm_env.workload.trace import RequestTrace
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def _trace(gain: float, prompt: int = 100, output: int = 100) -> RequestTrace:
 
 def test_the_channel_is_reciprocal() -> None:
     same_both_ways = load_scenario("balanced").with_values({"radio.node_transmit_power_w": 0.2})
-    record = request_records(same_both_ways, stack_traces([_trace(1e-11)]))[0, 0]
+    record = request_records(same_both_ways, _trace(1e-11).batch())[0, 0]
     assert record["uplink_share"] == record["downlink_share"]
 
 
@@ -83,7 +83,7 @@ def test_shares_of_a_request_from_the_scenario() -> None:
     # 100 tokens * 32 bits / (0.25 s * 2e7 Hz * 2) = 3200 / 1e7.
     narrow_down = load_scenario("balanced").with_values({"radio.downlink_bandwidth_hz": 1e7, "timing.downlink_s": 0.2})
     gain = 3.0 * 7.962143411069946e-14 / 0.2
-    record = request_records(narrow_down, stack_traces([_trace(gain, 100, 40)]))[0, 0]
+    record = request_records(narrow_down, _trace(gain, 100, 40).batch())[0, 0]
     assert record["uplink_share"] == pytest.approx(3.2e-4, rel=1e-12)
     # Down: 50 times the power over half the band, SNR 300: 40 * 32 / (0.2 * 1e7 * log2(301) = 8.233619676759702)
     assert record["downlink_share"] == pytest.approx(1280.0 / (2e6 * 8.233619676759702), rel=1e-12)

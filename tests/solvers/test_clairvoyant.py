@@ -13,7 +13,7 @@ from edgellm_env.solvers.clairvoyant import ClairvoyantBound, clairvoyant_bound,
 from edgellm_env.solvers.clairvoyant.model import EpisodeModel, build_model
 from edgellm_env.solvers.clairvoyant.pricing import price
 from edgellm_env.workload.source import TraceSource
-from edgellm_env.workload.trace import RequestTrace, stack_traces
+from edgellm_env.workload.trace import RequestTrace
 
 
 def episode(name: str, slots: int, seed: int = 0, **values: object) -> tuple[Scenario, RequestTrace]:
@@ -25,7 +25,7 @@ def episode(name: str, slots: int, seed: int = 0, **values: object) -> tuple[Sce
 def myopic_count(scenario: Scenario, trace: RequestTrace) -> int:
     """What the policy serves that takes a largest batch in every slot."""
     dynamics = Dynamics(scenario, 1)
-    dynamics.begin(np.zeros(1, dtype=np.int64), stack_traces([trace]))
+    dynamics.begin(np.zeros(1, dtype=np.int64), trace.batch())
     for _ in range(trace.slots):
         problem = dynamics.slot_problem()
         asked = np.zeros((1, dynamics.capacity), dtype=np.int8)

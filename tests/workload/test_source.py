@@ -8,6 +8,7 @@ import pytest
 from edgellm_env.scenario import Scenario, load_scenario
 from edgellm_env.workload.files import TraceFileError, read_trace_file
 from edgellm_env.workload.source import TraceSource
+from edgellm_env.workload.trace import REQUEST_FIELDS
 
 SAMPLE = Path(__file__).parents[1] / "data/azure_sample.csv"
 
@@ -76,6 +77,17 @@ def test_explicit_requests_come_as_written_in_order_of_arrival() -> None:
     assert trace.accuracy_requirement.tolist() == [0.5, 0.0]
     assert trace.attachment_bits.tolist() == [1e6, 0.0]
     assert trace.slots == 200
+
+
+@pytest.mark.parametrize("drawn", [load_scenario("balanced"), explicit(), replayed()], ids=lambda drawn: drawn.name)
+def test_what_is_behind_the_last_request_never_arrives(drawn: Scenario) -> None:
+    batch = TraceSource(drawn).draw(list(range(5)))
+    behind = np.arange(batch.arrival_s.shape[1]) >= batch.count[:, None]
+    assert behind.any() == (np.unique(batch.count).size > 1)
+    for name in REQUEST_FIELDS:
+        column = getattr(batch, name)
+        assert column.dtype == (np.int64 if name.endswith("_tokens") else np.float64)
+        assert (column[behind] == (np.inf if name == "arrival_s" else 1)).all()
 
 
 # --- Trace files ---------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from scipy import special, stats
 from edgellm_env.arrays import FloatArray
 from edgellm_env.scenario import Scenario, load_scenario
 from edgellm_env.workload import synthetic
+from edgellm_env.workload.source import TraceSource
 from edgellm_env.workload.trace import REQUEST_FIELDS, SLOT_FIELDS, TraceBatch
 
 MANY = np.arange(400, dtype=np.uint64)
@@ -16,6 +17,10 @@ ONE_IN_A_THOUSAND = 1e-3
 
 def scenario(name: str = "balanced", **values: object) -> Scenario:
     return load_scenario(name).with_values({path.replace("__", "."): value for path, value in values.items()})
+
+
+def draw_traces(drawn: Scenario, seeds: NDArray[np.uint64]) -> TraceBatch:
+    return TraceSource(drawn).draw(seeds)
 
 
 def real(batch: TraceBatch, name: str) -> FloatArray:
@@ -46,15 +51,15 @@ def real(batch: TraceBatch, name: str) -> FloatArray:
 )
 def test_a_setting_disturbs_nothing_but_its_own_field(change: dict[str, object], fields_that_change: set[str]) -> None:
     base = load_scenario("bursty")
-    before = synthetic.draw_traces(base, MANY[:3])
-    after = synthetic.draw_traces(base.with_values(change), MANY[:3])
+    before = draw_traces(base, MANY[:3])
+    after = draw_traces(base.with_values(change), MANY[:3])
     for name in ("count", *REQUEST_FIELDS, *SLOT_FIELDS):
         same = np.array_equal(getattr(before, name), getattr(after, name))
         assert same == (name not in fields_that_change), name
 
 
 def test_an_arrival_rate_leaves_the_first_requests_as_they_are() -> None:
-    slow, fast = (synthetic.draw_traces(scenario(workload__arrival_rate_rps=r), MANY[:1]) for r in (10.0, 20.0))
+    slow, fast = (draw_traces(scenario(workload__arrival_rate_rps=r), MANY[:1]) for r in (10.0, 20.0))
     count = int(slow.count[0])
     for name in set(REQUEST_FIELDS) - {"arrival_s"}:
         np.testing.assert_array_equal(getattr(slow, name)[0, :count], getattr(fast, name)[0, :count])
@@ -66,20 +71,20 @@ def test_an_arrival_rate_leaves_the_first_requests_as_they_are() -> None:
 def test_an_episode_is_the_same_alone_or_in_a_batch(name: str) -> None:
     drawn = load_scenario(name)
     seeds = np.array([3, 0, 2**64 - 1, 3], dtype=np.uint64)
-    batch = synthetic.draw_traces(drawn, seeds)
+    batch = draw_traces(drawn, seeds)
     for row, seed in enumerate(seeds):
-        alone = synthetic.draw_traces(drawn, np.array([seed], dtype=np.uint64)).trace(0)
+        alone = draw_traces(drawn, np.array([seed], dtype=np.uint64)).trace(0)
         assert batch.trace(row).checksum() == alone.checksum()
     assert batch.trace(0).checksum() == batch.trace(3).checksum()
 
 
 def test_seeds_differ() -> None:
-    batch = synthetic.draw_traces(load_scenario("balanced"), MANY[:50])
+    batch = draw_traces(load_scenario("balanced"), MANY[:50])
     assert len({batch.trace(row).checksum() for row in range(50)}) == 50
 
 
 def test_quantities_of_a_request_are_uncorrelated() -> None:
-    batch = synthetic.draw_traces(load_scenario("balanced"), MANY[:40])
+    batch = draw_traces(load_scenario("balanced"), MANY[:40])
     table = np.stack([real(batch, name) for name in set(REQUEST_FIELDS) - {"arrival_s"}])
     correlation = np.corrcoef(table) - np.eye(table.shape[0])
     # 80 000 requests: a sample correlation has standard deviation 0.0035; five of them allowed
@@ -117,7 +122,7 @@ def test_arrivals_are_sorted_inside_the_episode() -> None:
 
 def test_an_episode_without_arrivals_is_possible() -> None:
     rare = scenario(workload__arrival_rate_rps=1e-6)
-    batch = synthetic.draw_traces(rare, MANY[:3])
+    batch = draw_traces(rare, MANY[:3])
     assert batch.count.tolist() == [0, 0, 0]
     assert batch.trace(0).size == 0
 
@@ -160,14 +165,14 @@ def test_regular_arrivals() -> None:
 
 def test_lengths_cover_both_ends_evenly() -> None:
     short = scenario(workload__prompt_tokens__low=30, workload__prompt_tokens__high=33)
-    prompts = real(synthetic.draw_traces(short, MANY[:20]), "prompt_tokens")
+    prompts = real(draw_traces(short, MANY[:20]), "prompt_tokens")
     values, counts = np.unique(prompts, return_counts=True)
     assert values.tolist() == [30, 31, 32, 33]
     assert stats.chisquare(counts).pvalue > ONE_IN_A_THOUSAND
 
 
 def test_choices_are_equally_likely() -> None:
-    outputs = real(synthetic.draw_traces(load_scenario("paper"), MANY[:20]), "output_tokens")
+    outputs = real(draw_traces(load_scenario("paper"), MANY[:20]), "output_tokens")
     values, counts = np.unique(outputs, return_counts=True)
     assert values.tolist() == [128, 256, 512]
     assert stats.chisquare(counts).pvalue > ONE_IN_A_THOUSAND
@@ -178,7 +183,7 @@ def test_choices_are_equally_likely() -> None:
     [("latency_requirement_s", 1.0, 4.0), ("accuracy_requirement", 0.0, 1.0), ("attachment_bits", 0.5e6, 8e6)],
 )
 def test_requirements_are_uniform(field: str, low: float, high: float) -> None:
-    values = real(synthetic.draw_traces(load_scenario("balanced"), MANY[:10]), field)
+    values = real(draw_traces(load_scenario("balanced"), MANY[:10]), field)
     assert low <= values.min() <= values.max() <= high
     assert stats.kstest(values, stats.uniform(low, high - low).cdf).pvalue > ONE_IN_A_THOUSAND
 
@@ -194,7 +199,7 @@ def distances_m(drawn: Scenario, gain: FloatArray) -> FloatArray:
 
 def test_users_are_uniform_over_the_rings_area() -> None:
     still = scenario(radio__fading="none")
-    distance_m = distances_m(still, real(synthetic.draw_traces(still, MANY[:10]), "channel_gain"))
+    distance_m = distances_m(still, real(draw_traces(still, MANY[:10]), "channel_gain"))
     assert distance_m.min() >= 50.0 * (1 - 1e-12)
     assert distance_m.max() <= 500.0 * (1 + 1e-12)
     area_share = (distance_m**2 - 50.0**2) / (500.0**2 - 50.0**2)
@@ -203,14 +208,14 @@ def test_users_are_uniform_over_the_rings_area() -> None:
 
 def test_a_ring_without_width_is_a_circle() -> None:
     circle = scenario(radio__fading="none", radio__ring_inner_m=100.0, radio__ring_outer_m=100.0)
-    gain = real(synthetic.draw_traces(circle, MANY[:1]), "channel_gain")
+    gain = real(draw_traces(circle, MANY[:1]), "channel_gain")
     # 128.1 - 37.6 = 90.5 dB
     np.testing.assert_allclose(gain, 10**-9.05, rtol=1e-12)
 
 
 def test_rayleigh_power_gain_is_exponential_with_mean_one() -> None:
-    faded = real(synthetic.draw_traces(scenario(), MANY[:20]), "channel_gain")
-    still = real(synthetic.draw_traces(scenario(radio__fading="none"), MANY[:20]), "channel_gain")
+    faded = real(draw_traces(scenario(), MANY[:20]), "channel_gain")
+    still = real(draw_traces(scenario(radio__fading="none"), MANY[:20]), "channel_gain")
     fading = faded / still
     assert fading.mean() == pytest.approx(1.0, abs=5.0 / np.sqrt(fading.size))
     assert stats.kstest(fading, "expon").pvalue > ONE_IN_A_THOUSAND

@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgellm_env.workload.trace import REQUEST_FIELDS, SLOT_FIELDS, RequestTrace, stack_traces
+from edgellm_env.workload.trace import REQUEST_FIELDS, SLOT_FIELDS, RequestTrace
 
 
 def make_trace(**changes: Any) -> RequestTrace:
@@ -77,28 +77,12 @@ def test_checksum_sees_every_array(field: str) -> None:
     assert make_trace().checksum() == make_trace().checksum()
 
 
-def test_stacked_traces_come_back_unchanged() -> None:
-    long = make_trace(source_start_s=12.5)
-    short = make_trace(**{name: getattr(long, name)[:1] for name in REQUEST_FIELDS})
-    empty = make_trace(**{name: getattr(long, name)[:0] for name in REQUEST_FIELDS})
-    batch = stack_traces([long, short, empty])
-    assert batch.size == 3
-    assert batch.count.tolist() == [3, 1, 0]
-    for row, original in enumerate((long, short, empty)):
-        again = batch.trace(row)
-        assert again.checksum() == original.checksum()
-        assert again.source_start_s == original.source_start_s
-
-
-def test_padding_never_arrives() -> None:
-    long = make_trace()
-    short = make_trace(**{name: getattr(long, name)[:1] for name in REQUEST_FIELDS})
-    assert np.isinf(stack_traces([long, short]).arrival_s[1, 1:]).all()
-
-
-def test_stacking_needs_equal_slot_counts() -> None:
-    other = make_trace(**{name: [1.0] for name in SLOT_FIELDS})
-    with pytest.raises(ValueError, match=r"slot counts \[2, 1\]"):
-        stack_traces([make_trace(), other])
-    with pytest.raises(ValueError, match="at least one"):
-        stack_traces([])
+@pytest.mark.parametrize("size", [3, 1, 0])
+def test_a_batch_of_one_gives_its_trace_back_unchanged(size: int) -> None:
+    start = make_trace()
+    trace = make_trace(source_start_s=12.5, **{name: getattr(start, name)[:size] for name in REQUEST_FIELDS})
+    batch = trace.batch()
+    assert (batch.size, batch.count.tolist()) == (1, [size])
+    again = batch.trace(0)
+    assert again.checksum() == trace.checksum()
+    assert again.source_start_s == 12.5

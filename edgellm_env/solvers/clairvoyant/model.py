@@ -9,7 +9,7 @@ from edgellm_env.arrays import BoolArray, FloatArray, IntArray
 from edgellm_env.node.records import request_records, rule_record, scheme_records
 from edgellm_env.scenario import Scenario
 from edgellm_env.slot.problem import LIMITS, RELATIVE_TOLERANCE, Problems, SlotProblem, within
-from edgellm_env.workload.trace import RequestTrace, stack_traces
+from edgellm_env.workload.trace import RequestTrace
 
 LIMIT_PADDING = 0.01 * RELATIVE_TOLERANCE
 """Limits are raised by this fraction: solvers stop a hair short of the feasibility check's tolerance, and an upper
@@ -101,7 +101,7 @@ def build_model(scenario: Scenario, trace: RequestTrace) -> EpisodeModel:
         ValueError: a trace of another length than the scenario's episodes.
     """
     check_supported(scenario, trace)
-    request = request_records(scenario, stack_traces([trace]))[0, : trace.size]
+    request = request_records(scenario, trace.batch())[0, : trace.size]
     scheme = scheme_records(scenario)[0]
     rules = rule_record(scenario)[0]
     now_s = np.arange(trace.slots) * rules["slot_s"]

@@ -5,7 +5,7 @@ import numpy as np
 from edgellm_env.arrays import IntArray
 from edgellm_env.node.nodes import Dynamics
 from edgellm_env.scenario import Scenario
-from edgellm_env.workload.trace import RequestTrace, stack_traces
+from edgellm_env.workload.trace import RequestTrace
 
 
 def replay(scenario: Scenario, trace: RequestTrace, schedule: IntArray) -> IntArray:
@@ -30,7 +30,7 @@ def replay(scenario: Scenario, trace: RequestTrace, schedule: IntArray) -> IntAr
         raise ValueError(f"schedule: shape {schedule.shape}; expected ({trace.size},) as the trace's requests")
     # A batch that does not fit as a whole is trimmed here, whatever the scenario does with a policy's.
     dynamics = Dynamics(scenario.with_values({"queue.infeasible": "trim"}), 1)
-    dynamics.begin(np.zeros(1, dtype=np.int64), stack_traces([trace]))
+    dynamics.begin(np.zeros(1, dtype=np.int64), trace.batch())
     done = np.full(trace.size, -1, dtype=np.int64)
     for slot in range(trace.slots):
         waiting = int(dynamics.node["waiting"][0])
