@@ -2,7 +2,7 @@
 
 An environment that is reset without a seed draws one below 2**63, so whatever training does by itself stays below that.
 Test seeds are for comparisons alone: ``compare``, ``sweep``, ``reproduce``, and the study's
-(experiments/grid/study_testing.py).
+(experiments/grid/study_comparing.py).
 """
 
 from typing import Final, Literal, TypeAlias

@@ -1,15 +1,203 @@
 """``study``: the group of commands that measure learned agents and store what the results page is written from."""
 
-from dataclasses import dataclass
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Annotated, TypeAlias
 
 import tyro
 from rich.console import Console
 
-from experiments.grid.study_behaviour import StudyBehaviour
-from experiments.grid.study_bounds import StudyBounds
-from experiments.grid.study_comparing import StudyCompare
-from experiments.grid.study_training import StudyTrain
+from agents.files import prepare_folder
+from agents.registry import LearnerName, build_policies
+from agents.seeds import episode_seeds
+from edgellm_env.scenario import Scenario
+from experiments.commands.progress import training_bar
+from experiments.grid.evaluation import require_playable
+from experiments.grid.ledger import continuable
+from experiments.grid.study_behaviour import Behaviour, Scoring, observe_behaviour
+from experiments.grid.study_comparing import (
+    TEST_EPISODES,
+    default_policies,
+    is_stored,
+    shipped_scenario,
+    stored_comparison,
+    with_bounds,
+    with_policy,
+)
+from experiments.grid.study_store import STORE, Comparison, TrainedRun, write_comparison, write_document, write_run
+from experiments.grid.study_training import finish_run, stored_run, study_run
+from experiments.results.provenance import package_versions
+from experiments.results.summary import REFERENCE
+
+
+@dataclass(frozen=True)
+class StudyTrain:
+    """Train agents in scenarios with several seeds, as ``train`` does, and store what each reaches on test episodes.
+
+    A run that is stored is not trained again. It may be ended at any time: the run under way begins anew. Several of
+    these commands may run side by side as long as they train different runs.
+    """
+
+    agent: list[LearnerName]
+    """Which learners."""
+    scenario: list[str]
+    """Shipped scenarios."""
+    seed: list[int] = field(default_factory=lambda: [0, 1, 2])
+    """Training seeds."""
+    ablation: str | None = None
+    """Train without something: no-slack, no-context, one-beam, no-masking. The learner as it is, unless given."""
+    steps: int | None = None
+    """Environment steps of each run; each agent's own number unless given."""
+    slots: int | None = None
+    """Slots per episode, in place of the scenario's: for trying things out."""
+    episodes: int = TEST_EPISODES
+    """Test episodes that each trained agent plays."""
+    again: bool = False
+    """Train what is stored again."""
+    runs: Path = Path("runs/study")
+    """Where the training runs' folders go."""
+    store: Path = STORE
+    """Where results are stored."""
+
+    @continuable()
+    def run(self, console: Console) -> list[TrainedRun]:
+        """Check everything, then train, play and store, run by run.
+
+        Raises:
+            ValueError: a scenario, seed, ablation or number of steps that can't be used, or a stored run of another
+                length or other settings; nothing has been trained then.
+        """
+        if self.steps is not None and self.steps < 1:
+            raise ValueError(f"steps: {self.steps}; expected at least 1")
+        folder = prepare_folder(self.runs)
+        runs = [
+            study_run(agent, name, seed, self.ablation, self.steps, self.slots, folder, self.store)
+            for seed in self.seed
+            for agent in self.agent
+            for name in self.scenario
+        ]
+        known = [None if self.again else stored_run(run, self.episodes) for run in runs]
+        finished = []
+        for place, (run, stored) in enumerate(zip(runs, known, strict=True), 1):
+            if stored is not None:
+                console.print(f"{place} of {len(runs)}: {run.label} is stored", markup=False)
+                finished.append(stored)
+                continue
+            if self.again:
+                shutil.rmtree(run.folder, ignore_errors=True)
+            with training_bar(console, run.label, run.steps) as progress:
+                finished.append(finish_run(run, self.episodes, progress))
+            write_run(finished[-1], self.store)
+            console.print(f"{place} of {len(runs)}: {run.label}: {_in_words(finished[-1])}", markup=False)
+        return finished
+
+
+@dataclass(frozen=True)
+class StudyCompare:
+    """Play policies on the study's test episodes and store the rows; those that are stored are not played again."""
+
+    scenario: list[str]
+    """Shipped scenarios."""
+    policies: list[str] = field(default_factory=list)
+    """As in compare; unless given, all that need nothing but their name, and the agents shipped for the scenario."""
+    rates: list[float] = field(default_factory=list)
+    """Arrival rates in requests/s, each in place of the scenario's own."""
+    trace: Path | None = None
+    """Trace file, for scenarios that replay one."""
+    again: bool = False
+    """Play the policies again and replace what is stored of them."""
+    episodes: int = TEST_EPISODES
+    """Test episodes; stored ones must be as many."""
+    store: Path = STORE
+    """Where results are stored."""
+
+    @continuable()
+    def run(self, console: Console) -> list[Comparison]:
+        """Check everything, then play and store, policy by policy.
+
+        Raises:
+            ValueError: a scenario, rate, policy or trace file that can't be used, or stored results of other episodes
+                or settings; nothing has been played then.
+        """
+        wanted = []
+        for name in self.scenario:
+            for rate_rps in self.rates or [None]:
+                stored, scenario = stored_comparison(self.store, name, self.trace, rate_rps, self.episodes)
+                policies = self.policies or default_policies(name)
+                require_playable(scenario)
+                require_playable(scenario, build_policies(policies, scenario))
+                wanted.append((stored, scenario, policies))
+        return [self._fill(stored, scenario, policies, console) for stored, scenario, policies in wanted]
+
+    def _fill(self, stored: Comparison, scenario: Scenario, policies: Sequence[str], console: Console) -> Comparison:
+        for policy in policies:
+            if is_stored(stored, policy) and not self.again:
+                console.print(f"{stored.case}: {policy} is stored", markup=False)
+                continue
+            stored = with_policy(stored, scenario, policy, self.episodes, self.trace)
+            write_comparison(stored, self.store)
+            rates_rps = [row.throughput_rps for row in stored.rows if row.policy == policy]
+            console.print(f"{stored.case}: {policy} {sum(rates_rps) / len(rates_rps):.2f} requests/s", markup=False)
+        return stored
+
+
+@dataclass(frozen=True)
+class StudyBounds:
+    """Store what a scheduler that knew the future could serve at most in the study's test episodes."""
+
+    results: Path
+    """The results.json of a compare that bounded the same episodes: compare --clairvoyant-s SECONDS."""
+    store: Path = STORE
+    """Where results are stored."""
+
+    def run(self, console: Console) -> Comparison:
+        """Check that the bounds are of the stored episodes, then store them.
+
+        Raises:
+            ValueError: no bounds in the file, no stored comparison of its scenario, or bounds of other episodes.
+        """
+        stored = with_bounds(self.store, self.results)
+        path = write_comparison(stored, self.store)
+        console.print(f"{stored.scenario}: bounds of {len(stored.bounds_rps)} episodes in {path}", markup=False)
+        return stored
+
+
+@dataclass(frozen=True)
+class StudyBehaviour:
+    """Count which requests an agent serves and defers in validation episodes, and store it."""
+
+    policy: str
+    """As in compare; one that scores requests, such as es-value:light."""
+    scenario: str
+    """Shipped scenario."""
+    episodes: int = 16
+    """Validation episodes to play."""
+    seed: int = 0
+    """Chooses the episodes."""
+    slots: int | None = None
+    """Slots per episode, in place of the scenario's."""
+    store: Path = STORE
+    """Where results are stored."""
+
+    def run(self, console: Console) -> Behaviour:
+        """Check everything, then play, then store.
+
+        Raises:
+            ValueError: a policy or scenario that can't be used, or a policy that scores no requests.
+        """
+        scenario = shipped_scenario(self.scenario).with_slots(self.slots)
+        episode_seeds("validation", self.seed, self.episodes)
+        (policy,) = build_policies([self.policy], scenario)
+        if not isinstance(policy, Scoring):
+            raise ValueError(f"policy: {self.policy!r} scores no requests; expected a ranker, such as es-value:light")
+        behaviour = observe_behaviour(policy, scenario, self.seed, self.episodes)
+        path = self.store / "behaviour" / f"{self.policy.replace(':', '-').replace('/', '_')}-in-{scenario.name}.json"
+        write_document(path, {**asdict(behaviour), "versions": package_versions()})
+        console.print(f"{self.policy} in {scenario.name}: {path}", markup=False)
+        return behaviour
+
 
 Part: TypeAlias = (
     Annotated[StudyTrain, tyro.conf.subcommand("train")]
@@ -34,3 +222,8 @@ class Study:
             RuntimeError: the measurement failed.
         """
         return self.part.run(console)
+
+
+def _in_words(run: TrainedRun) -> str:
+    ours, theirs = (sum(row.throughput_rps for row in rows) / len(rows) for rows in (run.rows, run.reference))
+    return f"{ours:.2f} requests/s, {REFERENCE} {theirs:.2f}; trained in {run.training_s:.0f} s"

@@ -1,5 +1,6 @@
 """Tunes `lookahead` on training seeds: the cross-entropy method over its three weights."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
@@ -7,17 +8,15 @@ from typing import Annotated
 import numpy as np
 import tyro
 import yaml
-from numpy.typing import NDArray
 from rich.console import Console
 
 from agents.files import write_text
-from agents.lookahead import SETTINGS_FILE, LookaheadSettings, request_values
-from agents.rollout import Arena
+from agents.optimal import LOOKAHEAD_FILE, Lookahead, LookaheadSettings
+from agents.policy import BATCH
+from agents.rollout import make_engine, rollout
 from agents.seeds import episode_seeds
-from edgellm_env.env.observation import Observation
-from edgellm_env.env.vector import EdgeLLMVectorEnv
+from edgellm_env.arrays import FloatArray, IntArray
 from edgellm_env.scenario import Scenario, load_scenario
-from edgellm_env.solvers import solve_exact_batch
 
 POPULATION = 16
 ELITE = 4
@@ -27,37 +26,10 @@ _SPREAD = np.array([0.3, 0.6, 0.3])
 _KEPT_SPREAD = 0.75
 
 
-def served_by(candidates: list[LookaheadSettings], scenario: Scenario, seeds: list[int]) -> NDArray[np.float64]:
+def served_by(candidates: Sequence[LookaheadSettings], scenario: Scenario, seeds: Sequence[int]) -> IntArray:
     """Return how many requests each candidate serves in each of the same episodes, (candidates, seeds)."""
-    num_envs = len(candidates) * len(seeds)
-    blocks = [slice(first, first + len(seeds)) for first in range(0, num_envs, len(seeds))]
-
-    def act(observation: Observation, envs: EdgeLLMVectorEnv) -> NDArray[np.int8]:
-        dynamics = envs.dynamics
-        slots = dynamics.problem_arrays()
-        values = np.concatenate(
-            [
-                request_values(
-                    settings,
-                    slots["compute_s"][block],
-                    slots["kv_bytes"][block],
-                    slots["uplink_share"][block],
-                    slots["downlink_share"][block],
-                    slots["slack_s"][block],
-                    slots["compute_limit_s"][block, None],
-                    slots["memory_bytes"][block, None],
-                    scenario.timing.slot_s,
-                )
-                for settings, block in zip(candidates, blocks, strict=True)
-            ]
-        )
-        batch = solve_exact_batch(**slots, values=np.where(slots["valid"], values, 0.0))
-        asked = np.zeros((num_envs, dynamics.capacity), dtype=np.int8)
-        asked[:, : batch.selection.shape[1]] = batch.selection
-        return asked
-
-    played = Arena(scenario, "EdgeLLM/Batch-v0", num_envs).play(seeds * len(candidates), act)
-    return played.served.reshape(len(candidates), len(seeds))
+    engine = make_engine(scenario, BATCH, len(seeds))
+    return np.stack([rollout(Lookahead(one), scenario, seeds, engine=engine).served for one in candidates])
 
 
 def tune(scenario: Scenario, generations: int, seed: int, console: Console | None = None) -> LookaheadSettings:
@@ -94,7 +66,7 @@ def tune(scenario: Scenario, generations: int, seed: int, console: Console | Non
     return _settings(np.round(center, 3))
 
 
-def _settings(weights: NDArray[np.float64]) -> LookaheadSettings:
+def _settings(weights: FloatArray) -> LookaheadSettings:
     return LookaheadSettings(float(abs(weights[0])), round(float(np.exp(weights[1])), 3), float(weights[2]))
 
 
@@ -105,7 +77,7 @@ class TuneLookahead:
     scenario: Annotated[str, tyro.conf.arg(help="shipped name or path of the scenario")]
     generations: Annotated[int, tyro.conf.arg(help="generations of 16 candidates on 8 episodes")] = 25
     seed: Annotated[int, tyro.conf.arg(help="seed of candidates and training episodes")] = 0
-    out: Annotated[Path, tyro.conf.arg(help="settings file to update")] = SETTINGS_FILE
+    out: Annotated[Path, tyro.conf.arg(help="settings file to update")] = LOOKAHEAD_FILE
 
     def run(self, console: Console) -> None:
         """Tune, and write the result into the settings file."""

@@ -97,6 +97,25 @@ def open_ledger(folder: Path, what: str, settings: Mapping[str, Any]) -> Iterato
         yield Ledger(folder)
 
 
+def require_same(
+    ours: Mapping[str, Any], theirs: Mapping[str, Any], where: Path, otherwise: str = "another folder"
+) -> None:
+    """Check that what is stored is what is wanted.
+
+    Args:
+        ours: settings that are wanted, by name.
+        theirs: those stored, and perhaps others.
+        where: they are stored.
+        otherwise: what to give if other settings are wanted, for the message.
+
+    Raises:
+        OutputError: one differs.
+    """
+    for name, value in ours.items():
+        if value != theirs.get(name):
+            raise OutputError(f"{name}: {value}; {where} holds {theirs.get(name)}: expected the same, or {otherwise}")
+
+
 def _read(path: Path) -> dict[str, Any]:
     """Return what has been kept; a line cut short by a kill or a power cut is no more."""
     text = path.read_bytes() if path.is_file() else b""

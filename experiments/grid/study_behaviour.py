@@ -1,24 +1,18 @@
-"""``study behaviour``: which requests an agent serves and which it defers, next to DFTSP in the same slots."""
+"""Which requests an agent serves and which it defers, next to DFTSP in the same slots."""
 
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Final, Protocol, runtime_checkable
 
 import numpy as np
-from rich.console import Console
 
 from agents.heuristics import largest_share
-from agents.optimal import Dftsp
+from agents.optimal import dftsp_answers
 from agents.policy import Policy
-from agents.registry import build_policies
+from agents.rollout import Observer, Step, rollout
 from agents.seeds import episode_seeds
 from edgellm_env.arrays import FloatArray, IntArray
-from edgellm_env.env.view import SlotView
+from edgellm_env.env.observation import Observation
 from edgellm_env.scenario import Scenario
-from experiments.grid.evaluation import make_environment, policy_generator
-from experiments.grid.study_store import STORE, write_document
-from experiments.grid.study_testing import shipped_scenario
-from experiments.results.provenance import package_versions
 
 CHANCE_BOUNDS: Final = (0.0, 1.0, 2.0, 3.0, 4.0, 6.0)
 FOOTPRINT_BOUNDS: Final = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5)
@@ -28,8 +22,8 @@ FOOTPRINT_BOUNDS: Final = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5)
 class Scoring(Policy, Protocol):
     """A policy that scores requests before it packs them."""
 
-    def scores(self, view: SlotView) -> FloatArray:
-        """Return (n,) scores."""
+    def score(self, observation: Observation) -> FloatArray:
+        """Return (R, N) scores."""
 
 
 @dataclass(frozen=True)
@@ -62,62 +56,11 @@ class Behaviour:
     served_by_dftsp: tuple[tuple[float | None, ...], ...]
 
 
-@dataclass(frozen=True)
-class StudyBehaviour:
-    """Count which requests an agent serves and defers in validation episodes, and store it."""
-
-    policy: str
-    """As in compare; one that scores requests, such as es-value:light."""
-    scenario: str
-    """Shipped scenario."""
-    episodes: int = 16
-    """Validation episodes to play."""
-    seed: int = 0
-    """Chooses the episodes."""
-    slots: int | None = None
-    """Slots per episode, in place of the scenario's."""
-    store: Path = STORE
-    """Where results are stored."""
-
-    def run(self, console: Console) -> Behaviour:
-        """Check everything, then play, then store.
-
-        Raises:
-            ValueError: a policy or scenario that can't be used, or a policy that scores no requests.
-        """
-        scenario = shipped_scenario(self.scenario).with_slots(self.slots)
-        episode_seeds("validation", self.seed, self.episodes)
-        (policy,) = build_policies([self.policy], scenario)
-        if not isinstance(policy, Scoring):
-            raise ValueError(f"policy: {self.policy!r} scores no requests; expected a ranker, such as es-value:light")
-        behaviour = observe_behaviour(policy, scenario, self.seed, self.episodes)
-        path = self.store / "behaviour" / f"{self.policy.replace(':', '-').replace('/', '_')}-in-{scenario.name}.json"
-        write_document(path, {**asdict(behaviour), "versions": package_versions()})
-        console.print(f"{self.policy} in {scenario.name}: {path}", markup=False)
-        return behaviour
-
-
 def observe_behaviour(policy: Scoring, scenario: Scenario, seed: int, episodes: int) -> Behaviour:
     """Play validation episodes and count."""
-    environment = make_environment(scenario)
-    expert = Dftsp()
-    shape = (len(CHANCE_BOUNDS), len(FOOTPRINT_BOUNDS))
-    requests = np.zeros(shape, dtype=np.int64)
-    score, served, by_dftsp = (np.zeros(shape) for _ in range(3))
+    table = _Table(policy)
     for episode_seed in episode_seeds("validation", seed, episodes):
-        environment.reset(seed=episode_seed)
-        policy.begin_episode(scenario, policy_generator(episode_seed))
-        for _ in range(scenario.timing.episode_slots):
-            view = environment.slot_view()
-            batch = policy.select(view)
-            if view.problem.size:
-                cells = _cells(view, scenario.timing.slot_s)
-                scores = policy.scores(view)
-                np.add.at(requests, cells, 1)
-                np.add.at(score, cells, scores - scores.mean())
-                np.add.at(served, cells, batch)
-                np.add.at(by_dftsp, cells, expert.select(view))
-            environment.step(environment.to_action(batch))
+        rollout(policy, scenario, [episode_seed], [table])
     return Behaviour(
         policy=policy.name,
         scenario=scenario.name,
@@ -125,20 +68,38 @@ def observe_behaviour(policy: Scoring, scenario: Scenario, seed: int, episodes: 
         episodes=episodes,
         chance_bounds=CHANCE_BOUNDS,
         footprint_bounds=FOOTPRINT_BOUNDS,
-        requests=tuple(tuple(int(one) for one in row) for row in requests),
-        score=_means(score, requests),
-        served=_means(served, requests),
-        served_by_dftsp=_means(by_dftsp, requests),
+        requests=tuple(tuple(int(one) for one in row) for row in table.requests),
+        score=_means(table.score, table.requests),
+        served=_means(table.served, table.requests),
+        served_by_dftsp=_means(table.by_dftsp, table.requests),
     )
 
 
-def _cells(view: SlotView, slot_s: float) -> tuple[IntArray, IntArray]:
-    """Return each request's class of slots left and of footprint."""
-    chances = np.maximum(0.0, (view.problem.slack_s - view.problem.compute_s) / slot_s)
-    return (
-        np.digitize(chances, CHANCE_BOUNDS).astype(np.int64) - 1,
-        np.digitize(largest_share(view.problem), FOOTPRINT_BOUNDS).astype(np.int64) - 1,
-    )
+class _Table(Observer):
+    """Sums over the requests of a single environment's slots, by class."""
+
+    def __init__(self, policy: Scoring) -> None:
+        shape = (len(CHANCE_BOUNDS), len(FOOTPRINT_BOUNDS))
+        self.requests = np.zeros(shape, dtype=np.int64)
+        self.score, self.served, self.by_dftsp = (np.zeros(shape) for _ in range(3))
+        self._policy = policy
+
+    def decided(self, step: Step) -> None:
+        """Add the requests that wait in this slot."""
+        slots = step.slots
+        if slots is None or not slots.waiting[0]:
+            return
+        n, problems = int(slots.waiting[0]), slots.problems
+        chances = np.maximum(0.0, (problems.slack_s - problems.compute_s) / slots.scenario.timing.slot_s)
+        cells = (
+            np.digitize(chances[0, :n], CHANCE_BOUNDS) - 1,
+            np.digitize(largest_share(problems)[0, :n], FOOTPRINT_BOUNDS) - 1,
+        )
+        scores = self._policy.score(slots.observation)[0, :n]
+        np.add.at(self.requests, cells, 1)
+        np.add.at(self.score, cells, scores - scores.mean())
+        np.add.at(self.served, cells, step.batch[0, :n])
+        np.add.at(self.by_dftsp, cells, dftsp_answers(slots).selection[0, :n])
 
 
 def _means(total: FloatArray, count: IntArray) -> tuple[tuple[float | None, ...], ...]:

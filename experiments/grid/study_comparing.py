@@ -1,127 +1,35 @@
-"""``study compare``: policies on test episodes, added to what is stored; what is stored is not played again."""
+"""The study's comparisons: policies on the same test episodes of a scenario, stored policy by policy."""
 
 import dataclasses
+import hashlib
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-
-from rich.console import Console
+from typing import Any, Final
 
 from agents.files import OutputError, file_sha256
-from agents.registry import build_policies, names, shipped_agents
-from edgellm_env.scenario import Scenario, load_scenario
-from experiments.grid.evaluation import EpisodeResult, make_environment, require_same_traces
-from experiments.grid.study_store import (
-    STORE,
-    Comparison,
-    Measured,
-    comparison_path,
-    read_comparison,
-    write_comparison,
-)
-from experiments.grid.study_testing import (
-    TEST_EPISODES,
-    TEST_SEED,
-    play_test_episodes,
-    shipped_scenario,
-    shipped_training,
-)
+from agents.registry import CARD, build_policies, names, shipped_agents, shipped_path
+from agents.seeds import episode_seeds
+from edgellm_env.scenario import Scenario, load_scenario, scenario_names
+from experiments.grid.evaluation import EpisodeResult, evaluate, require_same_traces
+from experiments.grid.ledger import require_same
+from experiments.grid.study_store import Comparison, Measured, comparison_path, read_comparison, read_document
 from experiments.results.provenance import package_versions
 
+TEST_EPISODES: Final = 20
+TEST_SEED: Final = 0
+_FROM_CARD: Final = ("agent", "scenario", "seed", "steps", "training_s")
 
-@dataclass(frozen=True)
-class StudyCompare:
-    """Play policies on the study's test episodes and store the rows; those that are stored are not played again."""
 
-    scenario: list[str]
-    """Shipped scenarios."""
-    policies: list[str] = field(default_factory=list)
-    """As in compare; unless given, all that need nothing but their name, and the agents shipped for the scenario."""
-    rates: list[float] = field(default_factory=list)
-    """Arrival rates in requests/s, each in place of the scenario's own."""
-    trace: Path | None = None
-    """Trace file, for scenarios that replay one."""
-    again: bool = False
-    """Play the policies again and replace what is stored of them."""
-    episodes: int = TEST_EPISODES
-    """Test episodes; stored ones must be as many."""
-    store: Path = STORE
-    """Where results are stored."""
+def shipped_scenario(name: str) -> Scenario:
+    """Return a shipped scenario; results are stored by its name, which must mean the same everywhere.
 
-    def run(self, console: Console) -> list[Comparison]:
-        """Check everything, then play and store, policy by policy.
-
-        Raises:
-            ValueError: a scenario, rate, policy or trace file that can't be used, or stored results of other episodes
-                or settings; nothing has been played then.
-        """
-        rates: list[float | None] = [*self.rates] or [None]
-        cases = [(name, rate) for name in self.scenario for rate in rates]
-        wanted = []
-        for name, rate in cases:
-            scenario = shipped_scenario(name).with_trace(self.trace).with_arrival_rate(rate)
-            make_environment(scenario)
-            policies = self.policies or default_policies(name)
-            build_policies(policies, scenario)
-            wanted.append((self._stored(name, rate, scenario), scenario, policies))
-        return [self._fill(stored, scenario, policies, console) for stored, scenario, policies in wanted]
-
-    def _stored(self, name: str, rate: float | None, scenario: Scenario) -> Comparison:
-        """Return what is stored of a case, or an empty comparison."""
-        case = name if rate is None else f"{name}-{rate:g}rps"
-        plain = shipped_scenario(name).with_arrival_rate(rate)
-        empty = Comparison(
-            case=case,
-            scenario=name,
-            scenario_checksum=plain.checksum,
-            arrival_rate_rps=rate,
-            trace=None if self.trace is None else trace_identity(self.trace),
-            seed=TEST_SEED,
-            slots=scenario.timing.episode_slots,
-            policies={},
-            rows=[],
-        )
-        path = comparison_path(self.store, case)
-        if not path.is_file():
-            return empty
-        stored = read_comparison(path)
-        for field_name in ("scenario_checksum", "trace", "seed", "slots"):
-            if getattr(stored, field_name) != getattr(empty, field_name):
-                raise OutputError(
-                    f"{field_name}: {getattr(empty, field_name)}; {path} holds results with "
-                    f"{getattr(stored, field_name)}: expected the same, or another --store"
-                )
-        played = {row.episode for row in stored.rows}
-        if played != set(range(self.episodes)):
-            raise OutputError(f"episodes: {self.episodes}; {path} holds {len(played)}: expected the same")
-        return stored
-
-    def _fill(self, stored: Comparison, scenario: Scenario, policies: Sequence[str], console: Console) -> Comparison:
-        for policy in policies:
-            trained = shipped_training(policy)
-            model = None if trained is None else trained[1]
-            known = stored.policies.get(policy)
-            if known is not None and known.model == model and not self.again:
-                console.print(f"{stored.case}: {policy} is stored", markup=False)
-                continue
-            rows = play_test_episodes(scenario, [policy], self.episodes)
-            measured = Measured(
-                self._command(stored, policy), package_versions(), None if trained is None else trained[0], model
-            )
-            stored = with_policy(stored, policy, measured, rows)
-            write_comparison(stored, self.store)
-            mean = sum(row.throughput_rps for row in rows) / len(rows)
-            console.print(f"{stored.case}: {policy} {mean:.2f} requests/s", markup=False)
-        return stored
-
-    def _command(self, case: Comparison, policy: str) -> str:
-        words = ["python", "-m", "experiments", "study", "compare", "--scenario", case.scenario, "--policies", policy]
-        if case.arrival_rate_rps is not None:
-            words += ["--rates", f"{case.arrival_rate_rps:g}"]
-        if self.trace is not None:
-            words += ["--trace", self.trace.name]  # where it lies on this machine is nobody's business
-        return shlex.join(words)
+    Raises:
+        ValueError: no such scenario.
+    """
+    if name not in scenario_names():
+        raise ValueError(f"scenario: {name!r}; expected a shipped one: {', '.join(scenario_names())}")
+    return load_scenario(name)
 
 
 def default_policies(scenario: str) -> list[str]:
@@ -134,18 +42,116 @@ def default_policies(scenario: str) -> list[str]:
     return [*plain, *(spec for spec in shipped_agents() if spec.partition(":")[2] == scenario)]
 
 
-def with_policy(stored: Comparison, policy: str, measured: Measured, rows: Sequence[EpisodeResult]) -> Comparison:
-    """Return the comparison with a policy's rows added, or in place of those it had.
+def play_test_episodes(
+    scenario: Scenario, policies: Sequence[str], episodes: int = TEST_EPISODES
+) -> list[EpisodeResult]:
+    """Return a row per policy and test episode; the same episodes as ``compare --seed 0`` plays."""
+    return evaluate(scenario, build_policies(policies, scenario), episode_seeds("test", TEST_SEED, episodes))
+
+
+def stored_comparison(
+    store: Path, name: str, trace: Path | None, rate_rps: float | None, episodes: int
+) -> tuple[Comparison, Scenario]:
+    """Return what is stored of a shipped scenario, or an empty comparison, and the scenario to play.
+
+    Args:
+        store: where results are stored.
+        name: of the scenario.
+        trace: the file that it replays, if it replays one.
+        rate_rps: arrival rate in place of its own.
+        episodes: test episodes.
 
     Raises:
-        RuntimeError: the policy met other requests than those stored.
+        ValueError: no such scenario, it has no trace file or arrival rate to change, or stored results are of other
+            episodes or settings.
     """
+    plain = shipped_scenario(name).with_arrival_rate(rate_rps)
+    empty = Comparison(
+        case=name if rate_rps is None else f"{name}-{rate_rps:g}rps",
+        scenario=name,
+        scenario_checksum=plain.checksum,
+        arrival_rate_rps=rate_rps,
+        trace=None if trace is None else {"name": trace.name, "sha256": file_sha256(trace)},
+        seed=TEST_SEED,
+        slots=plain.timing.episode_slots,
+        policies={},
+        rows=[],
+    )
+    scenario, path = plain.with_trace(trace), comparison_path(store, empty.case)
+    if not path.is_file():
+        return empty, scenario
+    stored = read_comparison(path)
+    ours, theirs = (
+        {name: getattr(one, name) for name in ("scenario_checksum", "trace", "seed", "slots")} | {"episodes": played}
+        for one, played in ((empty, episodes), (stored, len({row.episode for row in stored.rows})))
+    )
+    require_same(ours, theirs, path, "another --store")
+    return stored, scenario
+
+
+def is_stored(stored: Comparison, policy: str) -> bool:
+    """Return whether a policy's rows are there; those of a shipped agent with other weights are not its own."""
+    return policy in stored.policies and stored.policies[policy].model == shipped_training(policy)[1]
+
+
+def with_policy(
+    stored: Comparison, scenario: Scenario, policy: str, episodes: int, trace: Path | None = None
+) -> Comparison:
+    """Play a policy's test episodes; return the comparison with its rows added, or in place of those it had.
+
+    Raises:
+        RuntimeError: the policy failed, or met other requests than those stored.
+    """
+    rows = play_test_episodes(scenario, [policy], episodes)
+    words = ["python", "-m", "experiments", "study", "compare", "--scenario", stored.scenario, "--policies", policy]
+    if stored.arrival_rate_rps is not None:
+        words += ["--rates", f"{stored.arrival_rate_rps:g}"]
+    if trace is not None:
+        words += ["--trace", trace.name]  # where it lies on this machine is nobody's business
     others = [row for row in stored.rows if row.policy != policy]
     require_same_traces([*others, *rows])
+    measured = Measured(shlex.join(words), package_versions(), *shipped_training(policy))
     policies = {name: one for name, one in stored.policies.items() if name != policy} | {policy: measured}
     return dataclasses.replace(stored, policies=policies, rows=[*others, *rows])
 
 
-def trace_identity(path: Path) -> dict[str, str]:
-    """Return a trace file's name and hash."""
-    return {"name": path.name, "sha256": file_sha256(path)}
+def shipped_training(policy: str) -> tuple[dict[str, Any] | None, str | None]:
+    """Return how a shipped agent was trained, and a hash of its weights; None and None if ``policy`` is none."""
+    if policy not in shipped_agents():
+        return None, None
+    folder = shipped_path(policy)
+    card = read_document(folder / CARD)
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        if path.name != CARD:
+            digest.update(path.read_bytes())
+    return {name: card[name] for name in _FROM_CARD if name in card}, digest.hexdigest()[:16]
+
+
+def with_bounds(store: Path, results: Path) -> Comparison:
+    """Return a stored comparison with the clairvoyant bounds of the same episodes that a ``results.json`` holds.
+
+    Raises:
+        OutputError: no bounds in the file, no stored comparison of its scenario, or bounds of other episodes.
+    """
+    document = read_document(results)
+    about, bounds = document.get("metadata", {}), document.get("bounds")
+    scenario = about.get("scenario")
+    if not isinstance(scenario, str) or not bounds:
+        raise OutputError(f"results: {results} holds no bounds; expected those of compare --clairvoyant-s")
+    path = comparison_path(store, scenario)
+    if not path.is_file():
+        raise OutputError(f"results: {scenario!r}; {store} holds no comparison of it: run study compare first")
+    stored = read_comparison(path)
+    # With a trace file the checksum tells where the file lies; its episodes are told apart by their seeds.
+    if stored.trace is None and about.get("scenario_checksum") != stored.scenario_checksum:
+        raise OutputError(f"scenario_checksum: {results} is of other settings than {path}")
+    episodes = {row.episode: row for row in stored.rows}
+    if {bound["episode"] for bound in bounds} != set(episodes):
+        raise OutputError(f"episodes: {results} bounds {len(bounds)}; expected the {len(episodes)} that are stored")
+    for bound in bounds:
+        expected = episodes[bound["episode"]].seed
+        if bound["seed"] != expected:
+            raise OutputError(f"episode {bound['episode']}: {results} bounds seed {bound['seed']}; expected {expected}")
+    by_episode = {bound["episode"]: bound["upper"] / episodes[bound["episode"]].covered_s for bound in bounds}
+    return dataclasses.replace(stored, bounds_rps=by_episode)

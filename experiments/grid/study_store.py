@@ -140,10 +140,11 @@ def training_path(store: Path, agent: str, ablation: str | None, scenario: str, 
     return store / "training" / folder / f"{scenario}-{seed}.json"
 
 
-def write_comparison(comparison: Comparison, store: Path) -> None:
-    """Store a comparison, in place of the case's before."""
-    document = asdict(comparison) | {"rows": _table(comparison.rows)}
-    write_document(comparison_path(store, comparison.case), document)
+def write_comparison(comparison: Comparison, store: Path) -> Path:
+    """Store a comparison, in place of the case's before; return the file."""
+    path = comparison_path(store, comparison.case)
+    write_document(path, asdict(comparison) | {"rows": _table(comparison.rows)})
+    return path
 
 
 def read_comparison(path: Path) -> Comparison:

@@ -1,53 +1,83 @@
-"""``study train``: learners with several training seeds, each then played on test episodes; resumable run by run."""
+"""The study's training runs: learners with several seeds, each then played on test episodes; kept run by run."""
 
 import dataclasses
-import shlex
 import shutil
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from rich.console import Console
+import yaml
 
-from agents.files import OutputError, prepare_folder, write_json
-from agents.learning.runs import ABOUT
-from agents.registry import LearnerName, make_learner
+from agents.files import OutputError, write_json
+from agents.learning.runs import ABOUT, TENSORBOARD, Learner, OnProgress, Run
+from agents.models.ranker_features import CONTEXT_FEATURES
+from agents.registry import LearnerName, make_learner, settings_path
 from agents.seeds import episode_seeds
 from edgellm_env.scenario import Scenario
-from experiments.commands.train import Train
-from experiments.grid.study_ablations import ablated_settings, write_ablated_settings
-from experiments.grid.study_curves import read_curve
+from experiments.grid.ledger import require_same
+from experiments.grid.study_comparing import play_test_episodes, shipped_scenario
 from experiments.grid.study_store import (
-    STORE,
+    Curve,
     TrainedRun,
     read_curve_file,
     read_document,
     read_run,
     training_path,
-    write_run,
 )
-from experiments.grid.study_testing import TEST_EPISODES, play_test_episodes, shipped_scenario
+from experiments.grid.training import train_run
 from experiments.results.provenance import machine, package_versions
 from experiments.results.summary import REFERENCE
 
-RUNS: Final = Path("runs/study")
 CURVE: Final = "curve.json"
-_SETTINGS: Final = "settings.yaml"
+_THROUGHPUT: Final = "validation/throughput_rps"
+_EXPERT: Final = "validation/expert_throughput_rps"
+
+ABLATIONS: Final[dict[str, dict[str, Any]]] = {
+    "no-slack": {
+        "dropped_features": [
+            "slack", "urgency", "last_chance", "last_chance_footprint", "last_chance_compute", "last_chance_uplink",
+            "squeeze", "late_chance", "last_chance_compute_load", "last_chance_memory_load", "last_chance_uplink_load",
+        ]
+    },
+    "no-context": {
+        "dropped_features": ["compute_under_load", "memory_under_load", "uplink_under_load", *CONTEXT_FEATURES]
+    },
+    "one-beam": {"beams": 1},
+    # Many requests that wait don't fit any more: closing must be no rarer than a pick of those, or slots only end when
+    # their actions are used up.
+    "no-masking": {"masked": False, "commit_logit": 0.0},
+}  # fmt: skip
+"""Settings in place of a learner's own, to see what a part is worth: nothing that tells of deadlines; nothing that
+tells of the rest of the queue; no search; illegal picks while learning (what was learned is played under masks, as
+always)."""
 
 
 @dataclass(frozen=True)
-class _Task:
-    """One training run that is wanted: see :class:`TrainedRun`."""
+class StudyRun:
+    """A training run that is wanted: see :class:`TrainedRun`.
+
+    Args:
+        agent: the learner's name.
+        learner: that one, with the ablation's settings.
+        ablation: what is taken from it; None for the learner as it is.
+        scenario: trained on and tested in.
+        slots: of an episode, in place of the scenario's; None for its own.
+        steps: environment steps.
+        seed: of the training.
+        folder: where it is trained.
+        stored_at: where its result is stored.
+    """
 
     agent: LearnerName
+    learner: Learner
     ablation: str | None
     scenario: Scenario
-    seed: int
+    slots: int | None
     steps: int
-    hyper_parameters: dict[str, Any]
-    stored_at: Path
+    seed: int
     folder: Path
+    stored_at: Path
 
     @property
     def label(self) -> str:
@@ -55,156 +85,152 @@ class _Task:
         ablation = "" if self.ablation is None else f", {self.ablation}"
         return f"{self.agent}{ablation} on {self.scenario.name}, seed {self.seed}"
 
-
-@dataclass(frozen=True)
-class StudyTrain:
-    """Train agents in scenarios with several seeds, as ``train`` does, and store what each reaches on test episodes.
-
-    A run that is stored is not trained again. It may be ended at any time: the run under way begins anew. Several of
-    these commands may run side by side as long as they train different runs.
-    """
-
-    agent: list[LearnerName]
-    """Which learners."""
-    scenario: list[str]
-    """Shipped scenarios."""
-    seed: list[int] = field(default_factory=lambda: [0, 1, 2])
-    """Training seeds."""
-    ablation: str | None = None
-    """Train without something: no-slack, no-context, one-beam, no-masking. The learner as it is, unless given."""
-    steps: int | None = None
-    """Environment steps of each run; each agent's own number unless given."""
-    slots: int | None = None
-    """Slots per episode, in place of the scenario's: for trying things out."""
-    episodes: int = TEST_EPISODES
-    """Test episodes that each trained agent plays."""
-    again: bool = False
-    """Train what is stored again."""
-    runs: Path = RUNS
-    """Where the training runs' folders go."""
-    store: Path = STORE
-    """Where results are stored."""
-
-    def run(self, console: Console) -> list[TrainedRun]:
-        """Check everything, then train, play and store, run by run.
-
-        Raises:
-            ValueError: a scenario, seed, ablation or number of steps that can't be used, or a stored run of another
-                length or other settings; nothing has been trained then.
-        """
-        if self.steps is not None and self.steps < 1:
-            raise ValueError(f"steps: {self.steps}; expected at least 1")
-        prepare_folder(self.runs)
-        tasks = [self._task(agent, name, seed) for seed in self.seed for agent in self.agent for name in self.scenario]
-        finished = []
-        for place, task in enumerate(tasks, 1):
-            if task.stored_at.is_file() and not self.again:
-                console.print(f"{place} of {len(tasks)}: {task.label} is stored", markup=False)
-                finished.append(read_run(task.stored_at))
-                continue
-            if self.again:
-                shutil.rmtree(task.folder, ignore_errors=True)
-            finished.append(self._finish(task, console))
-            console.print(f"{place} of {len(tasks)}: {task.label}: {_in_words(finished[-1])}", markup=False)
-        return finished
-
-    def _task(self, agent: LearnerName, name: str, seed: int) -> _Task:
-        """Return what is to be trained, once it is known to be possible."""
-        episode_seeds("train", seed, 1)
-        scenario = shipped_scenario(name).with_slots(self.slots)
-        learner = make_learner(agent)
-        settings = learner.model_dump(mode="json")
-        steps = learner.default_steps(scenario) if self.steps is None else self.steps
+    @property
+    def command(self) -> str:
+        """The command that trains this run by itself: what a shipped agent's card should tell."""
+        own = ["--scenario", self.scenario.name, "--agent", self.agent, "--seed", str(self.seed)]
+        own += ["--steps", str(self.steps), *([] if self.slots is None else ["--slots", str(self.slots)])]
         if self.ablation is not None:
-            changed = ablated_settings(agent, self.ablation)
-            settings = type(learner).model_validate(changed).model_dump(mode="json")
-        folder = agent if self.ablation is None else f"{agent}-{self.ablation}"
-        task = _Task(
-            agent=agent,
-            ablation=self.ablation,
-            scenario=scenario,
-            seed=seed,
-            steps=steps,
-            hyper_parameters=settings,
-            stored_at=training_path(self.store, agent, self.ablation, name, seed),
-            folder=self.runs / folder / f"{name}-{seed}",
-        )
-        if task.stored_at.is_file() and not self.again:
-            stored = read_run(task.stored_at)
-            found = (stored.steps, stored.scenario_checksum, stored.about["hyper_parameters"], len(stored.rows))
-            wanted = (steps, scenario.checksum, settings, self.episodes)
-            for what, ours, theirs in zip(
-                ("steps", "scenario_checksum", "hyper_parameters", "episodes"), wanted, found, strict=True
-            ):
-                if ours != theirs:
-                    raise OutputError(f"{what}: {ours}; {task.stored_at} holds {theirs}: expected the same, or --again")
-        return task
-
-    def _finish(self, task: _Task, console: Console) -> TrainedRun:
-        """Train unless that is done, play test episodes, store."""
-        if not task.folder.is_dir():
-            self._train(task, console)
-        about = read_document(task.folder / ABOUT)
-        spec = f"{task.agent}={task.folder}"
-        rows = play_test_episodes(task.scenario, [REFERENCE, spec], self.episodes)
-        run = TrainedRun(
-            agent=task.agent,
-            ablation=task.ablation,
-            scenario=task.scenario.name,
-            scenario_checksum=task.scenario.checksum,
-            seed=task.seed,
-            steps=task.steps,
-            training_s=about["training_s"],
-            command=self._command(task),
-            about={
-                "versions": package_versions(),
-                "machine": machine(),
-                "hyper_parameters": task.hyper_parameters,
-            },
-            curve=read_curve_file(task.folder / CURVE),
-            rows=[dataclasses.replace(row, policy=task.agent) for row in rows if row.policy == spec],
-            reference=[row for row in rows if row.policy == REFERENCE],
-        )
-        write_run(run, self.store)
-        return read_run(task.stored_at)
-
-    def _train(self, task: _Task, console: Console) -> None:
-        """Train in a folder of another name, which gets its own once everything is there."""
-        unfinished = task.folder.with_name(f"{task.folder.name}.unfinished")
-        if unfinished.exists():
-            shutil.rmtree(unfinished)
-        unfinished.mkdir(parents=True)
-        config = None
-        if task.ablation is not None:
-            config = write_ablated_settings(task.agent, task.ablation, unfinished / _SETTINGS)
-        Train(
-            out=unfinished,
-            scenario=task.scenario.name,
-            agent=task.agent,
-            steps=task.steps,
-            seed=task.seed,
-            config=config,
-            slots=self.slots,
-        ).run(console)
-        about = read_document(unfinished / ABOUT)
-        curve = read_curve(unfinished, time.time() - about["training_s"])
-        # The command that trains this run by itself: what a shipped agent's card should tell.
-        write_json(unfinished / ABOUT, about | {"command": self._command(task)})
-        write_json(unfinished / CURVE, asdict(curve))
-        unfinished.rename(task.folder)
-
-    def _command(self, task: _Task) -> str:
-        words = ["python", "-m", "experiments"]
-        own = ["--scenario", task.scenario.name, "--agent", task.agent, "--seed", str(task.seed)]
-        if self.steps is not None:
-            own += ["--steps", str(self.steps)]
-        if self.slots is not None:
-            own += ["--slots", str(self.slots)]
-        if task.ablation is not None:
-            return shlex.join([*words, "study", "train", *own, "--ablation", task.ablation])
-        return shlex.join([*words, "train", *own, "--out", f"runs/{task.agent}-{task.scenario.name}-{task.seed}"])
+            return command_line(["study", "train", *own, "--ablation", self.ablation])
+        return command_line(["train", *own, "--out", f"runs/{self.agent}-{self.scenario.name}-{self.seed}"])
 
 
-def _in_words(run: TrainedRun) -> str:
-    ours, theirs = (sum(row.throughput_rps for row in rows) / len(rows) for rows in (run.rows, run.reference))
-    return f"{ours:.2f} requests/s, {REFERENCE} {theirs:.2f}; trained in {run.training_s:.0f} s"
+def study_run(
+    agent: LearnerName,
+    name: str,
+    seed: int,
+    ablation: str | None,
+    steps: int | None,
+    slots: int | None,
+    runs: Path,
+    store: Path,
+) -> StudyRun:
+    """Return a training run, once it is known to be possible.
+
+    Args:
+        agent: the learner's name.
+        name: of a shipped scenario.
+        seed: of the training.
+        ablation: what is taken from the learner; None for the learner as it is.
+        steps: environment steps; the agent's own number unless given.
+        slots: of an episode, in place of the scenario's.
+        runs: where the runs' folders go.
+        store: where results are stored.
+
+    Raises:
+        ValueError: a scenario, seed or ablation that can't be used.
+    """
+    episode_seeds("train", seed, 1)
+    scenario, learner = shipped_scenario(name).with_slots(slots), ablated_learner(agent, ablation)
+    steps = learner.default_steps(scenario) if steps is None else steps
+    stored_at = training_path(store, agent, ablation, name, seed)
+    folder = runs / stored_at.parent.name / stored_at.stem
+    return StudyRun(agent, learner, ablation, scenario, slots, steps, seed, folder, stored_at)
+
+
+def ablated_learner(agent: LearnerName, ablation: str | None) -> Learner:
+    """Return a learner with the ablation's settings in place of its own.
+
+    Raises:
+        ValueError: no such ablation, or the learner has no such setting.
+    """
+    learner = make_learner(agent)
+    if ablation is None:
+        return learner
+    if ablation not in ABLATIONS:
+        raise ValueError(f"ablation: {ablation!r}; expected one of {', '.join(ABLATIONS)}")
+    settings = yaml.safe_load(settings_path(agent).read_text(encoding="utf-8"))
+    missing = sorted(set(ABLATIONS[ablation]) - set(settings))
+    if missing:
+        raise ValueError(f"ablation: {ablation!r} needs the setting {', '.join(missing)}, which {agent!r} has not")
+    return learner.model_validate(settings | ABLATIONS[ablation])
+
+
+def stored_run(run: StudyRun, episodes: int) -> TrainedRun | None:
+    """Return the stored result of a run; None if there is none.
+
+    Raises:
+        OutputError: it is of another length or other settings.
+    """
+    if not run.stored_at.is_file():
+        return None
+    stored = read_run(run.stored_at)
+    ours = {
+        "steps": run.steps,
+        "scenario_checksum": run.scenario.checksum,
+        "hyper_parameters": run.learner.model_dump(mode="json"),
+        "episodes": episodes,
+    }
+    theirs = {
+        "steps": stored.steps,
+        "scenario_checksum": stored.scenario_checksum,
+        "hyper_parameters": stored.about["hyper_parameters"],
+        "episodes": len(stored.rows),
+    }
+    require_same(ours, theirs, run.stored_at, "--again")
+    return stored
+
+
+def finish_run(run: StudyRun, episodes: int, on_progress: OnProgress) -> TrainedRun:
+    """Train unless that is done, play test episodes; return the result."""
+    if not run.folder.is_dir():
+        _train(run, on_progress)
+    about, spec = read_document(run.folder / ABOUT), f"{run.agent}={run.folder}"
+    rows = play_test_episodes(run.scenario, [REFERENCE, spec], episodes)
+    return TrainedRun(
+        agent=run.agent,
+        ablation=run.ablation,
+        scenario=run.scenario.name,
+        scenario_checksum=run.scenario.checksum,
+        seed=run.seed,
+        steps=run.steps,
+        training_s=about["training_s"],
+        command=run.command,
+        about={
+            "versions": package_versions(),
+            "machine": machine(),
+            "hyper_parameters": about["hyper_parameters"],
+        },
+        curve=read_curve_file(run.folder / CURVE),
+        rows=[dataclasses.replace(row, policy=run.agent) for row in rows if row.policy == spec],
+        reference=[row for row in rows if row.policy == REFERENCE],
+    )
+
+
+def _train(run: StudyRun, on_progress: OnProgress) -> None:
+    """Train in a folder of another name, which gets its own once everything is there."""
+    unfinished = run.folder.with_name(f"{run.folder.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    own = Run(run.scenario, run.steps, run.seed, unfinished, on_progress=on_progress)
+    train_run(run.agent, run.learner, own, run.command)
+    curve = read_curve(unfinished, time.time() - read_document(unfinished / ABOUT)["training_s"])
+    write_json(unfinished / CURVE, asdict(curve))
+    unfinished.rename(run.folder)
+
+
+def read_curve(run: Path, began_s: float) -> Curve:
+    """Return the validation curve of a training run, from the TensorBoard files that every learner writes.
+
+    Args:
+        run: the run's folder.
+        began_s: when its training began, in seconds since the epoch.
+
+    Raises:
+        OutputError: the run wrote no validations.
+    """
+    from tensorboard.backend.event_processing.event_accumulator import (  # noqa: PLC0415 - takes seconds to import
+        EventAccumulator,
+    )
+
+    events = EventAccumulator(str(run / TENSORBOARD), size_guidance={"scalars": 0})
+    events.Reload()
+    if not {_THROUGHPUT, _EXPERT} <= set(events.Tags()["scalars"]):
+        raise OutputError(f"{run / TENSORBOARD}: no {_THROUGHPUT}; expected the curves of a training run")
+    points = events.Scalars(_THROUGHPUT)
+    return Curve(
+        steps=tuple(point.step for point in points),
+        seconds=tuple(round(point.wall_time - began_s, 1) for point in points),
+        throughput_rps=tuple(round(point.value, 5) for point in points),
+        expert_rps=round(events.Scalars(_EXPERT)[-1].value, 5),
+    )

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from agents.heuristics import largest_share
 from agents.optimal import Dftsp
 from agents.registry import build_policies
 from edgellm_env import load_scenario
@@ -14,10 +15,12 @@ from experiments.grid.study_behaviour import CHANCE_BOUNDS, FOOTPRINT_BOUNDS, ob
 class ScoringDftsp(Dftsp):
     """DFTSP, with the footprint's negative as score."""
 
-    def scores(self, view):
-        from agents.heuristics import largest_share
+    def decide(self, slots, rngs):
+        self.slots = slots
+        return super().decide(slots, rngs)
 
-        return -largest_share(view.problem)
+    def score(self, observation):
+        return -largest_share(self.slots.problems)
 
 
 def test_dftsp_serves_what_dftsp_serves() -> None:

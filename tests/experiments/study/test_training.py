@@ -6,7 +6,7 @@ import pytest
 
 from agents.seeds import episode_seeds
 from experiments.__main__ import main
-from experiments.commands.train import Train
+from experiments.grid import study_training
 from experiments.grid.study_store import read_run, read_runs, training_path
 
 STEPS = 48 * 8 * 10  # a generation of cem-linear on episodes of 10 slots
@@ -21,8 +21,13 @@ def study(tmp_path: Path, more: str) -> int:
 def trainings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Seeds of the trainings that are run."""
     seeds: list[int] = []
-    train = Train.run
-    monkeypatch.setattr(Train, "run", lambda self, console: (seeds.append(self.seed), train(self, console))[1])
+    train = study_training.train_run
+
+    def noted(training, *how, **more):
+        seeds.append(training.seed)
+        return train(training, *how, **more)
+
+    monkeypatch.setattr(study_training, "train_run", noted)
     return seeds
 
 
