@@ -121,9 +121,10 @@ class StudyCompare:
             ValueError: a scenario, rate, policy or trace file that can't be used, or stored results of other episodes
                 or settings; nothing has been played then.
         """
+        rates: list[float | None] = [*self.rates] or [None]
         wanted = []
         for name in self.scenario:
-            for rate_rps in self.rates or [None]:
+            for rate_rps in rates:
                 stored, scenario = stored_comparison(self.store, name, self.trace, rate_rps, self.episodes)
                 policies = self.policies or default_policies(name)
                 require_playable(scenario)

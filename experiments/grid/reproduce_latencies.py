@@ -5,12 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from agents.policy import Policy
-from agents.registry import build_policies
-from edgellm_env.arrays import BoolArray, FloatArray
-from edgellm_env.env.view import SlotView
+from agents.rollout import Step
+from edgellm_env.arrays import FloatArray
 from edgellm_env.scenario import Scenario
-from experiments.grid.evaluation import evaluate
+from experiments.grid.evaluation import Collector
+from experiments.grid.ledger import Ledger
+from experiments.grid.points import Point
+from experiments.grid.runner import Plan, failure_texts, play_plans
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 
@@ -30,48 +31,48 @@ class Latencies:
     arrived: int
 
 
-class _Recorder:
-    """Plays what ``policy`` plays, and notes when each request of a batch is delivered: all of them when it ends."""
+class _Deliveries(Collector):
+    """Notes when each request of a batch is delivered: all of them when the node is done with it."""
 
-    def __init__(self, policy: Policy, scenario: Scenario) -> None:
-        self._policy = policy
-        self._radio_s = scenario.timing.radio_s
-        self._end_s = scenario.timing.slot_s + scenario.timing.spill_s
-        self.latency_s: list[FloatArray] = []
+    def __init__(self, episode: int) -> None:
+        self._latency_s: list[float] = []
 
-    @property
-    def name(self) -> str:
-        return self._policy.name
+    def decided(self, step: Step) -> None:
+        assert step.slots is not None
+        timing, problems = step.slots.scenario.timing, step.slots.problems
+        batch = step.batch[0, : problems.valid.shape[1]]
+        backlog_s = max(0.0, timing.slot_s + timing.spill_s - float(problems.compute_limit_s[0]))
+        done_s = backlog_s + float(problems.compute_s[0, batch].sum()) + timing.radio_s
+        self._latency_s += (step.slots.waited_s[0, batch] + done_s).tolist()
 
-    def begin_episode(self, scenario: Scenario, rng: np.random.Generator) -> None:
-        # The evaluator's warm-up begins one too; the last ones are the episodes.
-        self.latency_s.append(np.zeros(0))
-        self._policy.begin_episode(scenario, rng)
-
-    def select(self, view: SlotView) -> BoolArray:
-        batch = self._policy.select(view)
-        backlog_s = max(0.0, self._end_s - view.problem.compute_limit_s)
-        done_s = backlog_s + float(view.problem.compute_s[batch].sum()) + self._radio_s
-        self.latency_s[-1] = np.concatenate([self.latency_s[-1], view.waited_s[batch] + done_s])
-        return batch
+    def collected(self) -> list[float]:
+        return self._latency_s
 
 
-def record_latencies(scenario: Scenario, policies: Sequence[str], seeds: Sequence[int]) -> list[Latencies]:
+def record_latencies(
+    scenario: Scenario,
+    policies: Sequence[str],
+    seeds: Sequence[int],
+    ledger: Ledger,
+    workers: int = 1,
+    ray: str | None = None,
+) -> list[Latencies]:
     """Play the episodes and return every served request's latency, by policy.
 
     Raises:
         RuntimeError: a policy failed, asked for an infeasible batch, or its latencies don't add up to the evaluator's.
     """
-    recorded = []
-    for policy in build_policies(policies, scenario):
-        recorder = _Recorder(policy, scenario)
-        rows = evaluate(scenario, [recorder], seeds)
-        episodes = recorder.latency_s[-len(rows) :]
-        for row, latency_s in zip(rows, episodes, strict=True):
-            expected_s = 0.0 if row.mean_latency_s is None else row.mean_latency_s * row.served
-            if row.infeasible_slots or row.served != latency_s.size or not np.isclose(latency_s.sum(), expected_s):
-                raise RuntimeError(
-                    f"policy {row.policy!r}, episode {row.episode}: latencies don't add up to the episode's"
-                )
-        recorded.append(Latencies(policy.name, np.sort(np.concatenate(episodes)), sum(row.arrived for row in rows)))
-    return recorded
+    plan = Plan((Point(0, (), scenario),), tuple(policies), tuple(seeds), collect=_Deliveries)
+    ((contest,),) = play_plans([(plan, ledger)], workers, ray)
+    if contest.failures:
+        raise RuntimeError("\n".join(failure_texts(contest.failures)))
+    by_policy: dict[str, list[float]] = {}
+    arrived: dict[str, int] = {}
+    for row in contest.rows:
+        latency_s = np.array(contest.notes[row.policy, row.episode])
+        expected_s = 0.0 if row.mean_latency_s is None else row.mean_latency_s * row.served
+        if row.infeasible_slots or row.served != latency_s.size or not np.isclose(latency_s.sum(), expected_s):
+            raise RuntimeError(f"policy {row.policy!r}, episode {row.episode}: latencies don't add up to the episode's")
+        by_policy.setdefault(row.policy, []).extend(latency_s)
+        arrived[row.policy] = arrived.get(row.policy, 0) + row.arrived
+    return [Latencies(name, np.sort(np.array(own)), arrived[name]) for name, own in by_policy.items()]

@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -14,7 +13,7 @@ from edgellm_env.scenario import Scenario, load_scenario, scenario_names
 from experiments.grid.evaluation import EpisodeResult, evaluate, require_same_traces
 from experiments.grid.ledger import require_same
 from experiments.grid.study_store import Comparison, Measured, comparison_path, read_comparison, read_document
-from experiments.results.provenance import package_versions
+from experiments.results.provenance import command_line, package_versions
 
 TEST_EPISODES: Final = 20
 TEST_SEED: Final = 0
@@ -103,14 +102,14 @@ def with_policy(
         RuntimeError: the policy failed, or met other requests than those stored.
     """
     rows = play_test_episodes(scenario, [policy], episodes)
-    words = ["python", "-m", "experiments", "study", "compare", "--scenario", stored.scenario, "--policies", policy]
+    words = ["study", "compare", "--scenario", stored.scenario, "--policies", policy]
     if stored.arrival_rate_rps is not None:
         words += ["--rates", f"{stored.arrival_rate_rps:g}"]
     if trace is not None:
         words += ["--trace", trace.name]  # where it lies on this machine is nobody's business
     others = [row for row in stored.rows if row.policy != policy]
     require_same_traces([*others, *rows])
-    measured = Measured(shlex.join(words), package_versions(), *shipped_training(policy))
+    measured = Measured(command_line(words), package_versions(), *shipped_training(policy))
     policies = {name: one for name, one in stored.policies.items() if name != policy} | {policy: measured}
     return dataclasses.replace(stored, policies=policies, rows=[*others, *rows])
 

@@ -26,7 +26,7 @@ from experiments.grid.study_store import (
     training_path,
 )
 from experiments.grid.training import train_run
-from experiments.results.provenance import machine, package_versions
+from experiments.results.provenance import command_line, machine, package_versions
 from experiments.results.summary import REFERENCE
 
 CURVE: Final = "curve.json"

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,13 +10,14 @@ from matplotlib.colors import Normalize, TwoSlopeNorm
 
 from edgellm_env.arrays import FloatArray
 from experiments.grid.evaluation import RESOURCES
+from experiments.grid.reproduce_analysis import SEARCHES
 from experiments.grid.reproduce_latencies import Latencies
-from experiments.grid.reproduce_study import POLICIES, ThroughputFigure
+from experiments.grid.reproduce_plan import POLICIES, ThroughputFigure
 from experiments.grid.study_behaviour import Behaviour
 from experiments.grid.study_store import TrainedRun
 from experiments.pages.scores import Score, gain_percent
 from experiments.results.figures import COLOURS, LINES, Curve, Panel, finish, new_figure, plot_panels, save_figure
-from experiments.results.statistics import bootstrap_mean
+from experiments.results.statistics import Estimate, bootstrap_mean
 from experiments.results.sweep_output import SweepResult, throughput_panels
 
 LEARNING_CURVES: Final = "curves.png"
@@ -106,6 +107,18 @@ def plot_utilisation(result: SweepResult, title: str, x_label: str, path: Path) 
             title_ = f"{axes[0].describe(points[0].labels[0])}: {resource}"
             panels.append(Panel(title_, axes[-1].labels, tuple(curves)))
     plot_panels(panels, title, (x_label, "share in use"), path, columns=len(RESOURCES), share_y="col")
+
+
+def plot_nodes(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Draw mean nodes a slot by arrival rate, on a logarithmic scale."""
+    rates = tuple(dict.fromkeys(float(row["arrival_rate_rps"]) for row in rows))
+    curves = []
+    for search, name in SEARCHES.items():
+        mean = {row["arrival_rate_rps"]: row["mean_nodes"] for row in rows if row["search"] == search}
+        curves.append(Curve(name, tuple(Estimate(mean[rate], None, None) for rate in rates)))
+    panel = Panel("", rates, tuple(curves))
+    title = "Search complexity: nodes visited per slot (mean)"
+    plot_panels([panel], title, ("arrival rate (requests/s)", "nodes per slot"), path, scale="logarithmic")
 
 
 def plot_latencies(latencies: Sequence[Latencies], title: str, path: Path) -> None:

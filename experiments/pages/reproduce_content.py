@@ -13,10 +13,10 @@ import numpy as np
 from agents.files import write_csv
 from edgellm_env.scenario import Scenario
 from experiments.grid.points import label_text
+from experiments.grid.reproduce_analysis import compare_points
 from experiments.grid.reproduce_catalogue import ASSUMED, varied_numbers
-from experiments.grid.reproduce_comparing import compare_points
 from experiments.grid.reproduce_latencies import QUANTILES, Latencies
-from experiments.grid.reproduce_study import BASELINES
+from experiments.grid.reproduce_plan import BASELINES
 from experiments.pages.claims import Comparison, NodeReduction, Verdict, reduction_text
 from experiments.pages.rendering import render
 from experiments.results.statistics import PARTS, bootstrap_mean, parts_of
@@ -114,7 +114,7 @@ def write_measures(path: Path, results: Sequence[SweepResult], measures: Sequenc
     lines = []
     for result in results:
         for measure in measures:
-            compared = iter(compare_points("", result.plan.axes, result.plan.points, result.rows, measure))
+            compared = iter(compare_points("", result, measure))
             for point, rows in zip(result.plan.points, result.rows, strict=True):
                 settings = dict(zip((axis.path for axis in result.plan.axes), point.labels, strict=True))
                 place = [label_text(settings[one]) if one in settings else "" for one in paths]

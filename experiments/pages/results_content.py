@@ -6,9 +6,9 @@ from typing import Any, Final
 import numpy as np
 
 from edgellm_env.scenario import load_scenario
-from experiments.grid.study_ablations import ABLATIONS
 from experiments.grid.study_behaviour import Behaviour
 from experiments.grid.study_store import Comparison
+from experiments.grid.study_training import ABLATIONS
 from experiments.pages.page_figures import LEARNING_CURVES, behaviour_figure, rates_figure
 from experiments.pages.rendering import render
 from experiments.pages.scores import Score, best_learned, difference, find, gain_percent, in_percent

@@ -18,8 +18,8 @@ from agents.registry import build_policies
 from agents.rollout import PolicyFailureError
 from agents.seeds import episode_seeds
 from edgellm_env.scenario import load_scenario
-from experiments.datasets import plan as plans
 from experiments.commands.collect import STAGING
+from experiments.datasets import plan as plans
 from experiments.datasets.storage import DATA_FILE, DatasetError
 from experiments.datasets.work import CollectionError
 from experiments.grid import parallel

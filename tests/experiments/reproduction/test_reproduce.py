@@ -12,16 +12,15 @@ from edgellm_env.costs.quantization import model_quality
 from edgellm_env.scenario import load_scenario
 from experiments.__main__ import main
 from experiments.commands import reproduce
-from experiments.commands.sweep import Sweep
-from experiments.grid import reproduce_study as study_module
+from experiments.grid.ledger import Ledger
 from experiments.grid.points import make_points, parse_axis
 from experiments.grid.reproduce_catalogue import BLOOM_3B, MODELS, SCHEMES, scheme_setting, varied_numbers
 from experiments.grid.reproduce_latencies import record_latencies
-from experiments.grid.reproduce_study import BASELINES, FULL, QUICK, throughput_figures
+from experiments.grid.reproduce_plan import BASELINES, FULL, QUICK, throughput_figures
 
 TINY = dataclasses.replace(
     QUICK, episodes=2, rates_rps=(2, 20), latencies_s=(1, 2), accuracies=(0, 0.9), accuracy_schemes=("GPTQ-W4",),
-    node_slots=10, node_rates_rps=(2, 10),
+    node_slots=10, node_rates_rps=(2, 10), schemes=("W8A16", "GPTQ-W3"), slots=10,
 )  # fmt: skip
 
 
@@ -32,11 +31,8 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 
 def shrink(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(reproduce, "QUICK", TINY)
-    patch.setattr(study_module, "SCHEMES", ("W8A16", "GPTQ-W3"))
-    prepare = Sweep.prepare
-    patch.setattr(Sweep, "prepare", lambda self: prepare(dataclasses.replace(self, slots=10)))
     # A sweep's own plot has a test of its own.
-    patch.setattr("experiments.commands.sweep.plot_panels", lambda *_: None)
+    patch.setattr("experiments.results.sweep_output.plot_panels", lambda *_: None)
 
 
 @pytest.fixture(scope="module")
@@ -75,14 +71,13 @@ def test_the_tables_agree_with_the_sweeps(study: Path) -> None:
             assert row["dftsp_at_or_above"] == str(float(row["dftsp_less_policy_mean"]) >= 0)
 
 
-def test_every_point_is_in_the_summary(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_point_is_in_the_summary(study: Path) -> None:
     document = json.loads((study / "summary.json").read_text())
-    monkeypatch.setattr(study_module, "SCHEMES", ("W8A16", "GPTQ-W3"))
     figures = throughput_figures(TINY)
     points = 0
     for figure in figures:
         for spec in figure.sweeps:
-            points += len(make_points(load_scenario("paper"), [parse_axis(text) for text in spec.sets]))
+            points += len(make_points(load_scenario("paper"), spec.axes))
     assert len(document["throughput"]) == 2 * points
     # Independent slots: DFTSP's batch is a largest one, and the baselines' are feasible in the same slot.
     inside = {figure.name for figure in figures if figure.in_study}
@@ -113,9 +108,12 @@ def test_a_failing_claim_is_said_to_fail(study: Path, monkeypatch: pytest.Monkey
     copy = study.parent / "swapped"
     shutil.copytree(study, copy)
     swap = {"dftsp": "static-batching", "static-batching": "dftsp"}
-    for path in (copy / "sweeps" / "arrival-rate" / "units").glob("*.json"):
-        rows: list[dict[str, Any]] = json.loads(path.read_text())
-        path.write_text(json.dumps([row | {"policy": swap.get(row["policy"], row["policy"])} for row in rows]))
+    path = copy / "sweeps" / "arrival-rate" / "done.jsonl"
+    lines = []
+    for key, rows in map(json.loads, path.read_text().splitlines()):
+        swapped = [[row | {"policy": swap.get(row["policy"], row["policy"])}, note] for row, note in rows]
+        lines.append(json.dumps([key, swapped]) + "\n")
+    path.write_text("".join(lines))
     shrink(monkeypatch)
     for name in ("plot_throughput_figure", "plot_utilisation", "plot_latencies", "plot_nodes"):
         monkeypatch.setattr(reproduce, name, lambda *_: None)
@@ -151,7 +149,9 @@ def test_another_study_in_the_same_folder_is_refused(study: Path, capsys: pytest
 def test_every_point_of_the_study_is_a_workable_scenario(size: Any) -> None:
     for figure in throughput_figures(size):
         for spec in figure.sweeps:
-            points = make_points(load_scenario("paper"), [parse_axis(text) for text in spec.sets])
+            points = make_points(load_scenario("paper"), spec.axes)
+            # The command that the summary names plays the same.
+            assert tuple(parse_axis(axis.as_text()) for axis in spec.axes) == spec.axes
             assert len({point.scenario.checksum for point in points}) == len(points)
 
 
@@ -170,7 +170,7 @@ def test_the_catalogue_is_the_scenarios_own() -> None:
 
 def test_latencies_add_up_and_none_is_above_its_requirement() -> None:
     paper = load_scenario("paper").with_values({"timing.episode_slots": 20})
-    recorded = record_latencies(paper, ["dftsp", *BASELINES], [1, 2])
+    recorded = record_latencies(paper, ["dftsp", *BASELINES], [1, 2], Ledger())
     assert [one.policy for one in recorded] == ["dftsp", *BASELINES]
     for one in recorded:
         assert (one.latency_s >= paper.timing.radio_s).all()

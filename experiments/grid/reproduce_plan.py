@@ -1,11 +1,14 @@
-"""The study's figures: which sweep makes each, in full and in short."""
+"""The paper's study as plans: which sweeps make which figure, in full and in short."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
+from agents.seeds import episode_seeds
+from edgellm_env.scenario import Scenario, load_scenario
+from experiments.grid.points import Axis, make_points
 from experiments.grid.reproduce_catalogue import BLOOM_3B, MODELS, SCHEMES, Model, scheme_setting
+from experiments.grid.runner import Plan
 from experiments.results.summary import REFERENCE
 
 BASELINES: Final = ("static-batching", "no-batching")
@@ -26,6 +29,8 @@ class Size:
         accuracy_schemes: quantization schemes at which they are tried.
         node_slots: slots searched at each rate.
         node_rates_rps: arrival rates at which nodes are counted.
+        schemes: quantization schemes.
+        slots: of a sweep's episode, in place of the scenario's; None for its own.
     """
 
     name: str
@@ -36,6 +41,8 @@ class Size:
     accuracy_schemes: tuple[str, ...]
     node_slots: int
     node_rates_rps: tuple[float, ...] = (2, 5, 10, 20, 40)
+    schemes: tuple[str, ...] = SCHEMES
+    slots: int | None = None
 
 
 FULL: Final = Size(
@@ -52,24 +59,23 @@ QUICK: Final = Size("quick", 5, (2, 10, 40), (0.75, 1.5, 3), (0, 0.5, 0.9), ("GP
 
 @dataclass(frozen=True)
 class SweepSpec:
-    """A sweep of the study.
-
-    Args:
-        name: of its folder.
-        sets: the words after each ``--set``.
-        title: what its panel is called where it has but one axis.
-    """
+    """A sweep of the study: the name of its folder, and its axes."""
 
     name: str
-    sets: tuple[str, ...]
-    title: str = ""
+    axes: tuple[Axis, ...]
+
+    def plan(self, size: Size, seed: int) -> Plan:
+        """Return what is to be played."""
+        points = make_points(base_scenario(size.slots), self.axes)
+        return Plan(tuple(points), POLICIES, tuple(episode_seeds("test", seed, size.episodes)), self.axes)
 
     def words(self, size: Size, seed: int, out: str) -> list[str]:
-        """Return the command, without ``python -m experiments``."""
-        sets = [word for text in self.sets for word in ("--set", text)]
+        """Return the command that plays the same."""
+        sets = [word for axis in self.axes for word in ("--set", axis.as_text())]
+        slots = [] if size.slots is None else ["--slots", str(size.slots)]
         return [
             "sweep", "--scenario", SCENARIO, *sets, "--policies", *POLICIES, "--episodes", str(size.episodes),
-            "--seed", str(seed), "--out", out,
+            "--seed", str(seed), *slots, "--out", out,
         ]  # fmt: skip
 
 
@@ -92,10 +98,18 @@ class ThroughputFigure:
     in_study: bool = True
 
 
+def base_scenario(slots: int | None = None) -> Scenario:
+    """Return the study's scenario, with ``slots`` per episode if given."""
+    scenario = load_scenario(SCENARIO)
+    return scenario if slots is None else scenario.with_values({"timing.episode_slots": slots})
+
+
 def throughput_figures(size: Size) -> list[ThroughputFigure]:
-    """Return the study's throughput figures."""
-    models = _axis("model", [model.setting() for model in MODELS])
-    rates = _axis("workload.arrival_rate_rps", size.rates_rps)
+    """Return the study's throughput figures; the first is by arrival rate."""
+    models = Axis("model", tuple(model.setting() for model in MODELS))
+    rates = Axis("workload.arrival_rate_rps", size.rates_rps)
+    latencies = Axis("workload.latency_requirement_s.high", size.latencies_s)
+    accuracies = Axis("workload.accuracy_requirement.low", size.accuracies)
     return [
         ThroughputFigure(
             "throughput-by-arrival-rate",
@@ -107,21 +121,14 @@ def throughput_figures(size: Size) -> list[ThroughputFigure]:
             "throughput-by-latency-requirement",
             "Throughput against latency requirement, 20 requests/s",
             "requirement: uniform from 0.5 s to ... (s)",
-            (SweepSpec("latency", (models, _axis("workload.latency_requirement_s.high", size.latencies_s))),),
+            (SweepSpec("latency", (models, latencies)),),
         ),
         ThroughputFigure(
             "throughput-by-accuracy-requirement",
             "Throughput against accuracy requirement, 20 requests/s",
             "requirement: uniform from ... to 1",
             tuple(
-                SweepSpec(
-                    f"accuracy-{model.name}",
-                    (
-                        _axis("model", [model.setting()]),
-                        _schemes(model, size.accuracy_schemes),
-                        _axis("workload.accuracy_requirement.low", size.accuracies),
-                    ),
-                )
+                SweepSpec(f"accuracy-{model.name}", (*_schemes(model, size.accuracy_schemes), accuracies))
                 for model in MODELS
             ),
         ),
@@ -129,28 +136,28 @@ def throughput_figures(size: Size) -> list[ThroughputFigure]:
             "throughput-by-scheme",
             "Throughput by quantization scheme, 20 requests/s, accuracy requirements uniform from 0 to 1",
             "",
-            tuple(
-                SweepSpec(f"scheme-{model.name}", (_axis("model", [model.setting()]), _schemes(model, SCHEMES)))
-                for model in MODELS
-            ),
+            tuple(SweepSpec(f"scheme-{model.name}", _schemes(model, size.schemes)) for model in MODELS),
         ),
         ThroughputFigure(
             "throughput-with-a-queue",
             "Beyond the study: unserved requests wait for the next slot",
             "arrival rate (requests/s)",
-            (SweepSpec("queue", (_axis("model", [BLOOM_3B.setting()]), "queue.carry_over=true", rates)),),
+            (SweepSpec("queue", (Axis("model", (BLOOM_3B.setting(),)), Axis("queue.carry_over", (True,)), rates)),),
             in_study=False,
         ),
     ]
 
 
-def _axis(path: str, values: Sequence[Any]) -> str:
-    return f"{path}={','.join(_flow(value) for value in values)}"
+def complexity_words(size: Size, seed: int, out: str) -> list[str]:
+    """Return the command that counts nodes."""
+    rates = [f"{rate:g}" for rate in size.node_rates_rps]
+    return [
+        "benchmark", "complexity", "--scenario", SCENARIO, "--rates", *rates, "--slots", str(size.node_slots),
+        "--seed", str(seed), "--out", out,
+    ]  # fmt: skip
 
 
-def _schemes(model: Model, names: Sequence[str]) -> str:
-    return _axis("schemes", [[scheme_setting(model, name)] for name in names])
-
-
-def _flow(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, int | float) else json.dumps(value)  # JSON is YAML
+def _schemes(model: Model, names: Sequence[str]) -> tuple[Axis, Axis]:
+    """Return axes of one model under each of several schemes."""
+    schemes = tuple([scheme_setting(model, name)] for name in names)
+    return Axis("model", (model.setting(),)), Axis("schemes", schemes)
