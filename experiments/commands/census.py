@@ -1,15 +1,14 @@
 """``census`` counts how often each constraint binds; ``scenario-pages`` writes the scenarios' page from it."""
 
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import Progress, TaskID
 
 from agents.files import require_place, write_text
 from agents.seeds import episode_seeds
 from edgellm_env.scenario import Scenario, load_scenario, scenario_names
+from experiments.commands.progress import progress_bar
 from experiments.grid.binding import Census, read_censuses, take_census, write_censuses
 from experiments.grid.evaluation import require_playable
 from experiments.pages.scenario_pages import scenarios_page
@@ -46,14 +45,12 @@ class CensusCommand:
         scenarios = [one for name in self.scenario if (one := self._playable(name)) is not None]
         if not scenarios:
             raise ValueError(f"scenario: {', '.join(self.scenario)} replays a trace file; expected --trace FILE")
-        with Progress(console=console, transient=True) as progress:
-            for scenario in scenarios:
-                task = progress.add_task(scenario.name, total=self.slots)
-
-                # An episode's first slot never counts, so that a thousand slots take at most a thousand episodes.
-                seeds = episode_seeds("validation", self.seed, self.slots)
-                censuses[scenario.name] = take_census(scenario, self.slots, seeds, partial(_show, progress, task))
-                write_censuses(self.out, censuses)
+        # An episode's first slot never counts, so that a thousand slots take at most a thousand episodes.
+        seeds = episode_seeds("validation", self.seed, self.slots)
+        for scenario in scenarios:
+            with progress_bar(console, self.slots, scenario.name) as bar:
+                censuses[scenario.name] = take_census(scenario, self.slots, seeds, lambda more: bar(more, ""))
+            write_censuses(self.out, censuses)
         console.print(f"Census: {self.out}")
         return censuses
 
@@ -88,7 +85,3 @@ class ScenarioPages:
         page = scenarios_page([load_scenario(name) for name in scenario_names()], read_censuses(self.census))
         write_text(self.out, page)
         console.print(f"Page: {self.out}")
-
-
-def _show(progress: Progress, task: TaskID, seen: int) -> None:
-    progress.update(task, completed=seen)

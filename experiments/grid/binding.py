@@ -88,7 +88,7 @@ class SlotCensus(Observer):
 
     Args:
         chosen: from R slots to (R,) bool, those to look at.
-        on_progress: called with the number of slots looked at so far.
+        on_progress: called with how many more have been looked at.
 
     Attributes:
         counts: slots in which each of :data:`CONSTRAINTS` binds, ``left_behind`` and ``only_together``.
@@ -98,7 +98,7 @@ class SlotCensus(Observer):
     """
 
     def __init__(
-        self, chosen: Callable[[Slots], BoolArray], on_progress: Callable[[int], None] = lambda seen: None
+        self, chosen: Callable[[Slots], BoolArray], on_progress: Callable[[int], None] = lambda more: None
     ) -> None:
         self.counts = dict.fromkeys((*CONSTRAINTS, "left_behind", "only_together"), 0)
         self.slots = self.waiting = self.served = 0
@@ -119,11 +119,11 @@ class SlotCensus(Observer):
         self.slots += rows.size
         self.waiting += int(waiting.sum())
         self.served += int(optimum.sum())
-        self._on_progress(self.slots)
+        self._on_progress(rows.size)
 
 
 def take_census(
-    scenario: Scenario, slots: int, seeds: Sequence[int], on_progress: Callable[[int], None] = lambda seen: None
+    scenario: Scenario, slots: int, seeds: Sequence[int], on_progress: Callable[[int], None] = lambda more: None
 ) -> Census:
     """Play DFTSP for ``slots`` slots and count in how many each constraint binds.
 
@@ -131,7 +131,7 @@ def take_census(
         scenario: the scenario.
         slots: how many to look at; slot 0 of an episode, where no request can wait yet, is not among them.
         seeds: of as many episodes as that takes.
-        on_progress: called with the number of slots looked at.
+        on_progress: called with how many more slots have been looked at.
 
     Raises:
         ValueError: too few seeds.

@@ -44,8 +44,8 @@ def test_census_counts_the_slots_asked_for() -> None:
     seen: list[int] = []
     scenario = load_scenario("balanced").with_values({"timing.episode_slots": 8})
     census = take_census(scenario, 10, episode_seeds("validation", 0, 10), seen.append)
-    assert seen == sorted(seen)
-    assert seen[-1] == 10
+    assert sum(seen) == 10
+    assert min(seen) > 0
     assert census.slots == 10
     assert census.uplink <= census.left_behind <= 10
 
