@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import gymnasium as gym
-import jinja2
 import numpy as np
 import yaml
 from gymnasium.envs.registration import EnvSpec
@@ -22,12 +21,12 @@ from experiments.datasets.policies import NOISY
 from experiments.datasets.recorder import CENSUS_EVERY, UnitTotals, environment_id
 from experiments.datasets.storage import OWN
 from experiments.datasets.work import REFERENCE_EPISODES
+from experiments.pages.rendering import render
 from experiments.results.figures import plot_returns
 from experiments.results.provenance import package_versions
 
 CARD: Final = "README.md"
 PLOT: Final = "returns.png"
-_TEMPLATE: Final = Path(__file__).parent / "card.md.jinja"
 
 CITATION: Final = f"""@misc{{edgellm_env,
   title = {{edgellm_env: a reinforcement-learning environment for edge LLM serving with an exact per-slot expert}},
@@ -130,8 +129,8 @@ def write_card(plan: Plan, totals: UnitTotals, metadata: dict[str, Any], size_by
     """Write page and plot, made from the totals of all units, into ``folder``."""
     scores = {"random": metadata["ref_min_score"], "DFTSP": metadata["ref_max_score"]}
     plot_returns(totals.returns, scores, f"{plan.dataset_id}: {plan.episodes} episodes", folder / PLOT)
-    template = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False, keep_trailing_newline=True)
-    page = template.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
+    page = render(
+        "dataset_card.md.j2",
         plan=plan,
         scenario=load_scenario(plan.scenario),
         metadata=metadata,

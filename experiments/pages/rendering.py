@@ -66,7 +66,8 @@ def _environment() -> Environment:
 
 
 def _wrapped(block: str) -> str:
-    """Wrap a paragraph; tables, lists, headings, plots and commands stay as they are."""
+    """Wrap a paragraph, but not in its code; tables, lists, headings, plots and commands stay as they are."""
     if block.startswith(("|", "- ", "#", "!", "```")):
         return block
-    return textwrap.fill(block, _WIDTH, break_long_words=False, break_on_hyphens=False)
+    kept = re.sub(r"`[^`]+`", lambda code: code[0].replace(" ", "\0"), " ".join(block.split()))
+    return textwrap.fill(kept, _WIDTH, break_long_words=False, break_on_hyphens=False).replace("\0", " ")
