@@ -1,6 +1,6 @@
 """Makes and steps every id on every shipped scenario, in an environment that has the installed package alone.
 
-Run by ``.ci/run`` outside the checkout, from the sdist's and the wheel's installation: ``python smoke.py TRACE [DISTS]``.
+``.ci/run`` runs it outside the checkout, on the installed sdist and on the installed wheel: ``smoke.py TRACE [DISTS]``.
 With ``DISTS``, a folder, the files that both artefacts must hold are looked for in them first.
 """
 
@@ -30,7 +30,7 @@ def names_in(artefact: Path) -> list[str]:
 def check_artefacts(folder: Path) -> None:
     """Exit with a line if a file is missing from the sdist or from the wheel."""
     artefacts = [*folder.glob("*.tar.gz"), *folder.glob("*.whl")]
-    if len(artefacts) != 2:  # noqa: PLR2004
+    if len(artefacts) != 2:
         raise SystemExit(f"{folder}: {[path.name for path in artefacts]}; expected an sdist and a wheel")
     for artefact in artefacts:
         names = names_in(artefact)
@@ -42,11 +42,11 @@ def check_artefacts(folder: Path) -> None:
 def main() -> None:
     """Check the artefacts, then play a few steps everywhere, single and vector."""
     trace = sys.argv[1]
-    if len(sys.argv) > 2:  # noqa: PLR2004
+    if len(sys.argv) > 2:
         check_artefacts(Path(sys.argv[2]))
-    import gymnasium as gym  # noqa: PLC0415
+    import gymnasium as gym
 
-    import edgellm_env  # noqa: PLC0415
+    import edgellm_env
 
     for name in ("agents", "experiments", "torch", "stable_baselines3", "matplotlib"):
         if importlib.util.find_spec(name) is not None:

@@ -2,7 +2,6 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from agents.network_policies import RankingPolicy
 from sb3_contrib import MaskablePPO
 from stable_baselines3 import PPO
 
