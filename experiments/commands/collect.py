@@ -1,18 +1,17 @@
 """``collect``: records episodes as a Minari dataset, resumable, on any number of workers."""
 
-import json
 import shutil
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import tyro
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from agents.files import PARTIAL, alone_in, prepare_folder, write_json
+from agents.files import PARTIAL, prepare_folder
 from edgellm_env.scenario import load_scenario
+from experiments.commands.progress import progress_bar
 from experiments.datasets.merge import merge_units, publish
 from experiments.datasets.plan import Plan, make_plan
 from experiments.datasets.policies import Actors
@@ -20,6 +19,7 @@ from experiments.datasets.storage import OWN, DatasetError, datasets_root, read_
 from experiments.datasets.work import REFERENCES, CollectionError, Reference, Task, Unit, run_tasks
 from experiments.extras import require
 from experiments.grid.evaluation import require_playable
+from experiments.grid.ledger import hold_run
 from experiments.grid.parallel import processors
 
 STAGING = ".collecting"
@@ -85,19 +85,18 @@ class Collect:
         final, staging = root / plan.dataset_id, root / STAGING / plan.dataset_id
         if final.exists():
             return _complete_already(plan, final, staging, console)
-        with alone_in(staging, "collecting this dataset"):
-            _check_plan(plan, staging)
+        settings = {name: value for name, value in asdict(plan).items() if name != "trace"}
+        with hold_run(staging, "collection", settings | {"checksum": plan.checksum}):
             shards = staging / "units"
             shards.mkdir(exist_ok=True)
             for unfinished in shards.glob(f"*{PARTIAL}"):
                 unfinished.unlink(missing_ok=True)
             began_s = time.perf_counter()
-            with _Bar(console, plan) as bar:
-                tasks = bar.skip_done(plan, shards)
-                run_tasks(plan, tasks, shards, workers, self.ray, bar.advance)
-                built = staging / "built"
+            new_steps = self._record(plan, shards, workers, console)
+            with progress_bar(console, plan.units, "merging") as bar:
                 try:
-                    metadata = merge_units(plan, shards, built, self.licence, self.author, bar.merged)
+                    built = staging / "built"
+                    metadata = merge_units(plan, shards, built, self.licence, self.author, lambda unit: bar(1, ""))
                     publish(built, final)
                 except OSError as error:
                     raise CollectionError(
@@ -107,11 +106,31 @@ class Collect:
         _clean_up(staging, root / STAGING)
         steps = metadata["total_steps"]
         console.print(
-            f"{plan.dataset_id}: {plan.episodes:,} episodes, {steps:,} transitions, {bar.new_steps:,} of them new, "
-            f"in {seconds:.1f} s ({bar.new_steps / seconds:,.0f} transitions/s, all in)"
+            f"{plan.dataset_id}: {plan.episodes:,} episodes, {steps:,} transitions, {new_steps:,} of them new, "
+            f"in {seconds:.1f} s ({new_steps / seconds:,.0f} transitions/s, all in)"
         )
         console.print(f"Dataset: {final}   Card: {final / 'README.md'}")
         return final
+
+    def _record(self, plan: Plan, shards: Path, workers: int, console: Console) -> int:
+        """Make the files that are missing in ``shards``; return how many transitions are new."""
+        with progress_bar(console, plan.episodes, "collecting") as bar:
+            units = [Unit(index) for index in range(plan.units)]
+            left: list[Task] = [unit for unit in units if not unit.is_done(plan, shards)]
+            left += [task for name in REFERENCES if not (task := Reference(name)).is_done(plan, shards)]
+            bar(sum(len(plan.seeds(unit.index)) for unit in units if unit not in left), "")
+            began_s, new_steps = time.perf_counter(), 0
+
+            def advance(task: Task) -> None:
+                nonlocal new_steps
+                if isinstance(task, Unit):
+                    _, totals = read_about(shards / task.file_name())
+                    new_steps += sum(totals["steps"])
+                    rate = new_steps / (time.perf_counter() - began_s)
+                    bar(len(totals["steps"]), f"collecting {rate:,.0f} transitions/s")
+
+            run_tasks(plan, left, shards, workers, self.ray, advance)
+        return new_steps
 
 
 def _complete_already(plan: Plan, final: Path, staging: Path, console: Console) -> Path:
@@ -124,22 +143,6 @@ def _complete_already(plan: Plan, final: Path, staging: Path, console: Console) 
     return final
 
 
-def _check_plan(plan: Plan, staging: Path) -> None:
-    """Write the plan down, or check that what has begun here is the same."""
-    path = staging / "plan.json"
-    settings: dict[str, Any] = json.loads(json.dumps(asdict(plan))) | {"checksum": plan.checksum}
-    if path.exists():
-        before = json.loads(path.read_text(encoding="utf-8"))
-        if before["checksum"] != plan.checksum:
-            differ = [name for name in settings if before.get(name) != settings[name] and name != "checksum"]
-            raise DatasetError(
-                f"id: {plan.dataset_id!r} was begun in {staging} with other settings "
-                f"({', '.join(differ) or 'layout'}); expected the same, another id, or that folder removed"
-            )
-        return
-    write_json(path, settings)
-
-
 def _clean_up(staging: Path, top: Path) -> None:
     """Remove the staging folder, and those above it that have become empty."""
     shutil.rmtree(staging)
@@ -150,56 +153,3 @@ def _clean_up(staging: Path, top: Path) -> None:
         except OSError:
             return
         folder = folder.parent
-
-
-class _Bar:
-    """Progress: episodes done, transitions a second, time left."""
-
-    def __init__(self, console: Console, plan: Plan) -> None:
-        self.new_steps = 0
-        self._plan = plan
-        self._began_s = time.perf_counter()
-        self._folder = Path()
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.completed:,.0f} of {task.total:,.0f} {task.fields[unit]}"),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-        )
-
-    def __enter__(self) -> "_Bar":
-        self._progress.start()
-        self._task = self._progress.add_task("collecting", total=self._plan.episodes, unit="episodes", rate="")
-        self._merge = self._progress.add_task("merging", total=self._plan.units, unit="units", rate="", visible=False)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._progress.stop()
-
-    def skip_done(self, plan: Plan, shards: Path) -> list[Task]:
-        """Return the tasks that are left, counting those done as progress."""
-        self._folder = shards
-        left: list[Task] = []
-        for index in range(plan.units):
-            if Unit(index).is_done(plan, shards):
-                self._progress.update(self._task, advance=len(plan.seeds(index)))
-            else:
-                left.append(Unit(index))
-        left += [task for name in REFERENCES if not (task := Reference(name)).is_done(plan, shards)]
-        self._began_s = time.perf_counter()
-        return left
-
-    def advance(self, task: Task) -> None:
-        """Count a task that is done."""
-        if isinstance(task, Unit):
-            _, totals = read_about(self._folder / task.file_name())
-            self.new_steps += sum(totals["steps"])
-            rate = self.new_steps / (time.perf_counter() - self._began_s)
-            self._progress.update(self._task, advance=len(totals["steps"]), rate=f"{rate:,.0f} transitions/s")
-
-    def merged(self, unit: int) -> None:
-        """Count a unit that has been merged."""
-        self._progress.update(self._merge, advance=1, visible=True)

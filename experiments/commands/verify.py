@@ -6,10 +6,10 @@ from typing import Annotated
 
 import tyro
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from experiments.commands.progress import progress_bar
 from experiments.datasets.storage import DatasetError, datasets_root
-from experiments.datasets.verify import Verified, verify_dataset
+from experiments.datasets.verify import StoredDataset, Verified
 from experiments.extras import require
 
 
@@ -39,21 +39,9 @@ class Verify:
         require("h5py", "datasets")
         if self.episodes < 0:
             raise DatasetError(f"episodes: {self.episodes}; expected at least 0")
-        folder = datasets_root(self.out) / self.dataset_id
-        with Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-        ) as progress:
-            task = progress.add_task("", total=None)
-
-            def report(description: str, done: int, total: int) -> None:
-                progress.update(task, description=description, completed=done, total=total)
-
-            verified = verify_dataset(folder, self.dataset_id, self.episodes, self.trace, report)
+        dataset = StoredDataset(datasets_root(self.out) / self.dataset_id, self.dataset_id, self.trace)
+        with progress_bar(console, dataset.episodes + min(self.episodes, dataset.episodes)) as bar:
+            verified = dataset.verify(self.episodes, lambda doing: bar(1, doing))
         console.print(
             f"{self.dataset_id}: {verified.episodes:,} episodes ({verified.steps:,} steps) are what their digests "
             f"say; {verified.replayed:,} of them ({verified.replayed_steps:,} steps) played anew are equal in every "

@@ -22,7 +22,7 @@ from edgellm_env.solvers import solve_exact_batch
 from experiments.datasets.card import content_checksum, environment_spec, spaces_of
 from experiments.datasets.episode import MASK, Episode
 from experiments.datasets.recorder import ENVIRONMENTS, Recorder, UnitTotals, environment_id
-from experiments.datasets.storage import DATA_FILE, OWN, DatasetError, read_episode, read_metadata
+from experiments.datasets.storage import DATA_FILE, OWN, DatasetError, group_name, read_episode, read_metadata
 from experiments.extras import require
 
 MASK_EVERY: Final = 10
@@ -53,46 +53,30 @@ class Verified:
     replayed_steps: int
 
 
-def verify_dataset(
-    folder: Path,
-    dataset_id: str,
-    replays: int,
-    trace: Path | None = None,
-    report: Callable[[str, int, int], None] = lambda description, done, total: None,
-) -> Verified:
-    """Check the dataset in ``folder``.
+class StoredDataset:
+    """A dataset whose metadata are as collected; read as data, nothing that it names is imported or run.
 
     Args:
         folder: the dataset's own.
         dataset_id: what it must call itself.
-        replays: how many episodes to play anew.
         trace: the trace file, for scenarios that replay one.
-        report: called with what is being done, how much of it, and of how much.
 
     Raises:
         DatasetError: there is no dataset.
-        VerificationError: the first mismatch.
+        VerificationError: its metadata do not fit together.
     """
-    metadata = read_metadata(folder)
-    try:
-        dataset = _Dataset(metadata, dataset_id, trace)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise VerificationError(f"metadata: not as collected: {type(error).__name__}: {error}") from error
-    h5py = require("h5py", "datasets")
-    path = folder / "data" / DATA_FILE
-    try:
-        with h5py.File(path, "r") as file:
-            return dataset.check(file, replays, report)
-    except OSError as error:
-        raise VerificationError(f"{path}: can't be read: {error}") from error
 
+    def __init__(self, folder: Path, dataset_id: str, trace: Path | None = None) -> None:
+        self._path = folder / "data" / DATA_FILE
+        metadata = read_metadata(folder)
+        try:
+            self._check_metadata(metadata, dataset_id, trace)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise VerificationError(f"metadata: not as collected: {type(error).__name__}: {error}") from error
 
-class _Dataset:
-    """Checks a dataset's metadata when made, its episodes on demand."""
-
-    def __init__(self, metadata: dict[str, Any], dataset_id: str, trace: Path | None) -> None:
+    def _check_metadata(self, metadata: dict[str, Any], dataset_id: str, trace: Path | None) -> None:
         own = metadata[OWN]
-        self._episodes, self._steps = int(metadata["total_episodes"]), int(metadata["total_steps"])
+        self.episodes, self._steps = int(metadata["total_episodes"]), int(metadata["total_steps"])
         self._content = own["content_sha256"]
         environment = own["environment"]
         _expect("dataset_id", metadata["dataset_id"], dataset_id)
@@ -114,16 +98,30 @@ class _Dataset:
         self._environment_id = environment_id(environment)
         self._engine = make_engine(playable, self._environment_id, 1)
 
-    def check(self, file: Any, replays: int, report: Callable[[str, int, int], None]) -> Verified:
-        """Check all episodes' digests, and play some anew."""
-        names = {f"episode_{number}" for number in range(self._episodes)}
+    def verify(self, replays: int, on_episode: Callable[[str], object] = lambda doing: None) -> Verified:
+        """Check all episodes' digests, and play some anew.
+
+        Args:
+            replays: how many episodes to play anew.
+            on_episode: called with what is being done, once for each digest and each replay.
+
+        Raises:
+            VerificationError: the first mismatch.
+        """
+        h5py = require("h5py", "datasets")
+        try:
+            with h5py.File(self._path, "r") as file:
+                return self._verify(file, replays, on_episode)
+        except OSError as error:
+            raise VerificationError(f"{self._path}: can't be read: {error}") from error
+
+    def _verify(self, file: Any, replays: int, on_episode: Callable[[str], object]) -> Verified:
+        names = {group_name(number) for number in range(self.episodes)}
         if set(file) != names:
             odd = sorted(set(file) ^ names)[0]
             raise VerificationError(f"episodes: {odd} is {'missing' if odd in names else 'unexpected'}")
-        chosen = np.unique(np.linspace(0, self._episodes - 1, min(replays, self._episodes)).astype(int)).tolist()
         digests, steps, replayed_steps = [], 0, 0
-        for number in range(self._episodes):
-            report("digests", number, self._episodes)
+        for number in range(self.episodes):
             episode, attributes = self._read(file, number)
             digests.append(str(attributes["sha256"]))
             if episode.digest() != digests[-1]:
@@ -131,15 +129,17 @@ class _Dataset:
                 self._replay(number, episode)
                 raise VerificationError(f"episode {number}: not what its digest says, but it plays anew as recorded")
             steps += episode.steps
+            on_episode("digests")
         if content_checksum(digests) != self._content:
             raise VerificationError("episodes: their digests are not those that the metadata was written for")
         _expect("total_steps", self._steps, steps)
-        for done, number in enumerate(chosen):
-            report("playing anew", done, len(chosen))
+        chosen = np.unique(np.linspace(0, self.episodes - 1, min(replays, self.episodes)).astype(int)).tolist()
+        for number in chosen:
             episode, _ = self._read(file, number)
             self._replay(number, episode)
             replayed_steps += episode.steps
-        return Verified(self._episodes, steps, len(chosen), replayed_steps)
+            on_episode("playing anew")
+        return Verified(self.episodes, steps, len(chosen), replayed_steps)
 
     def _read(self, file: Any, number: int) -> tuple[Episode, dict[str, Any]]:
         try:

@@ -70,8 +70,8 @@ def continuable() -> Iterator[None]:
 
 
 @contextmanager
-def open_ledger(folder: Path, what: str, settings: Mapping[str, Any]) -> Iterator[Ledger]:
-    """Hold the folder of a run, and yield what it has finished.
+def hold_run(folder: Path, what: str, settings: Mapping[str, Any]) -> Iterator[None]:
+    """Hold the folder of a run that can be continued.
 
     Args:
         folder: made if it does not exist.
@@ -85,15 +85,23 @@ def open_ledger(folder: Path, what: str, settings: Mapping[str, Any]) -> Iterato
     """
     with continuable(), alone_in(folder, f"running this {what}"):
         plan, path = json.loads(json.dumps(settings)), folder / PLAN
-        before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-        if before is None:
-            write_json(path, plan)
-        elif before != plan:
+        if path.is_file():
+            before = json.loads(path.read_text(encoding="utf-8"))
             differ = [name for name in plan if before.get(name) != plan[name]]
-            raise OutputError(
-                f"out: {str(folder)!r} holds a {what} with other settings ({', '.join(differ)}); "
-                "expected the same, or another folder"
-            )
+            if differ:
+                raise OutputError(
+                    f"out: {str(folder)!r} holds a {what} with other settings ({', '.join(differ)}); "
+                    "expected the same, or another folder"
+                )
+        else:
+            write_json(path, plan)
+        yield
+
+
+@contextmanager
+def open_ledger(folder: Path, what: str, settings: Mapping[str, Any]) -> Iterator[Ledger]:
+    """As :func:`hold_run`, yielding what the run has finished."""
+    with hold_run(folder, what, settings):
         yield Ledger(folder)
 
 

@@ -14,6 +14,7 @@ import minari
 import numpy as np
 import pytest
 
+from agents.files import OutputError
 from agents.registry import build_policies
 from agents.rollout import PolicyFailureError
 from agents.seeds import episode_seeds
@@ -217,7 +218,7 @@ def test_what_has_begun_can_not_continue_as_something_else(tmp_path: Path, monke
     with pytest.raises(CollectionError, match="disk full; no unit is lost"):
         collect(tmp_path, "begun", episodes=2)
     monkeypatch.undo()
-    with pytest.raises(DatasetError, match=r"was begun in .* with other settings \(episodes, seed\)"):
+    with pytest.raises(OutputError, match=r"holds a collection with other settings \(episodes, seed, checksum\)"):
         collect(tmp_path, "begun", episodes=3, seed=1)
     # Nothing is left to be played: workers, however many, have nothing to do.
     assert len(episodes_of(collect(tmp_path, "begun", episodes=2, workers=2))) == 2

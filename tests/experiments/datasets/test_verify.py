@@ -11,7 +11,7 @@ import pytest
 
 from experiments.commands.verify import Verify
 from experiments.datasets.storage import DATA_FILE, DatasetError, read_episode
-from experiments.datasets.verify import VerificationError, verify_dataset
+from experiments.datasets.verify import StoredDataset, VerificationError
 from tests.experiments.datasets.conftest import quiet
 
 ENVIRONMENTS = ("batch", "select", "rank")
@@ -45,7 +45,7 @@ def sealed(folder: Path) -> None:
 
 
 def verify(folder: Path, episodes: int = 5):
-    return verify_dataset(folder, f"test/{folder.name}", episodes)
+    return StoredDataset(folder, f"test/{folder.name}").verify(episodes)
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
