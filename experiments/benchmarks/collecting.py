@@ -16,7 +16,7 @@ from rich.table import Table
 
 from agents.seeds import episode_seeds
 from edgellm_env.env.single import EdgeLLMEnv
-from edgellm_env.scenario import load_scenario
+from edgellm_env.scenario import Scenario, load_scenario
 from edgellm_env.solvers import solve_dftsp
 from experiments.benchmarks.reporting import plain_table, report, require_arguments
 from experiments.benchmarks.throughput import Stepper, timed
@@ -73,7 +73,6 @@ class BenchmarkCollect:
         seeds = episode_seeds("train", self.seed, self.collector_episodes)
         about = measured_with("minari", "h5py", "jax")
         workers = self.workers or len(os.sched_getaffinity(0))
-        steps = scenario.timing.episode_slots
         with tempfile.TemporaryDirectory() as folder:
             command = Collect(
                 scenario=self.scenario,
@@ -84,25 +83,30 @@ class BenchmarkCollect:
                 out=Path(folder),
                 dataset_id="benchmark/ours-v0",
             )
-            rows = [_speed(OURS, workers, self.episodes * steps, lambda: command.run(console))]
+            rows = [_speed(OURS, workers, self.episodes * scenario.timing.episode_slots, lambda: command.run(console))]
             with patch.dict(os.environ, MINARI_DATASETS_PATH=folder), warnings.catch_warnings():
                 # It warns about every piece of metadata that is not given.
                 warnings.simplefilter("ignore")
-                env = gym.make("EdgeLLM/Batch-v0", scenario=scenario.model_dump(mode="json"))
-                collector = minari.DataCollector(env, record_infos=True)
-                rows.append(_speed(THEIRS, 1, len(seeds) * steps, lambda: _record(collector, seeds, steps)))
-                collector.close()
+                rows.append(_theirs(minari, scenario, seeds))
         document = {"metadata": about, "scenario": scenario.name, "rows": [asdict(row) for row in rows]}
         report(console, self.out, document, _table(rows, scenario.name))
         return rows
 
 
-def _record(collector: Any, seeds: Sequence[int], steps: int) -> None:
-    env = collector.unwrapped
-    assert isinstance(env, EdgeLLMEnv)
-    best = Stepper(collector, lambda info: env.to_action(solve_dftsp(env.slot_problem()).selection), "slots", seeds)
-    best.step_for(len(seeds) * steps)
-    collector.create_dataset("benchmark/theirs-v0")
+def _theirs(minari: Any, scenario: Scenario, seeds: Sequence[int]) -> CollectSpeed:
+    env = gym.make("EdgeLLM/Batch-v0", scenario=scenario.model_dump(mode="json"))
+    collector, base = minari.DataCollector(env, record_infos=True), env.unwrapped
+    assert isinstance(base, EdgeLLMEnv)
+    steps = len(seeds) * scenario.timing.episode_slots
+    best = Stepper(collector, lambda info: base.to_action(solve_dftsp(base.slot_problem()).selection), "slots", seeds)
+
+    def record() -> None:
+        best.step_for(steps)
+        collector.create_dataset("benchmark/theirs-v0")
+
+    speed = _speed(THEIRS, 1, steps, record)
+    collector.close()
+    return speed
 
 
 def _speed(way: str, processes: int, transitions: int, collect: Callable[[], object]) -> CollectSpeed:
