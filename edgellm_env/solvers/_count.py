@@ -15,12 +15,13 @@ from edgellm_env.solvers._surrogate import (
     LINE_STEPS,
     LINES,
     MARGIN,
-    OPEN,
     REFUTED,
     RESERVED,
     SIZE,
     SORTS_LEFT,
     STOPPED,
+    UNDECIDED,
+    Group,
     Pool,
     combined,
     excess,
@@ -53,18 +54,18 @@ def smallest_use(weights: FloatArray, order: IntArray, end: int, size: int, use:
 
 
 @compiled
-def decide(
-    weights: FloatArray, end: int, caps: FloatArray, need: int, pool: Pool, trial: BoolArray
-) -> tuple[int, int, int]:
-    """Refute a batch of ``need`` requests before ``end`` by a surrogate, find one greedily, or leave it open.
+def decide(weights: FloatArray, group: Group, need: int, pool: Pool, trial: BoolArray) -> tuple[int, int, int]:
+    """Refute a batch of ``need`` of the group's requests by a surrogate, find one greedily, or leave it undecided.
 
     A surrogate refutes the size when even the ``need`` smallest combined weights exceed its limit. As a function of the
     multipliers that excess is concave; its maximum is looked for along lines from the best multipliers so far to the
     resource that is exceeded most (with two resources there is only one line, and this finds the maximum).
 
     Returns:
-        OPEN, REFUTED or IMPROVED; the place of the best multipliers; the size of the batch in ``trial`` if IMPROVED.
+        UNDECIDED, REFUTED or IMPROVED; the place of the best multipliers; the size of the batch in ``trial`` where
+        IMPROVED.
     """
+    end, caps = group.end, group.caps
     best = 0
     best_excess = -np.inf
     for place in range(pool.state[SIZE]):
@@ -123,36 +124,26 @@ def decide(
                 copy_into(use_high, pool.use[place])
         if best_excess <= before + 1e-9:
             break
-    return OPEN, best, 0
+    return UNDECIDED, best, 0
 
 
 @compiled
 def settle(
-    weights: FloatArray,
-    end: int,
-    caps: FloatArray,
-    active: BoolArray,
-    need: int,
-    pool: Pool,
-    place: int,
-    node_budget: int,
-    trial: BoolArray,
+    weights: FloatArray, group: Group, need: int, pool: Pool, place: int, node_budget: int, trial: BoolArray
 ) -> tuple[int, int, int]:
     """Search for a batch of ``need`` that the bounds left open; after a while try a dearer greedy, then search on.
 
     Returns:
         FOUND, EXHAUSTED or STOPPED; the size of the batch in ``trial`` if FOUND; the nodes visited.
     """
-    order = pool.orders[place]
-    multipliers = pool.multipliers[place]
     first = min(node_budget, FIRST_NODES)
-    ended, nodes = search_one_more(weights, order, multipliers, end, caps, active, need, first, trial)
+    ended, nodes = search_one_more(weights, group, need, pool, place, first, trial)
     if ended != STOPPED or node_budget <= first:
         return ended, need, nodes
-    count = fill_evenly(weights, end, caps, trial)
+    count = fill_evenly(weights, group.end, group.caps, trial)
     if count >= need:
         return FOUND, count, nodes
-    ended, more = search_one_more(weights, order, multipliers, end, caps, active, need, node_budget - nodes, trial)
+    ended, more = search_one_more(weights, group, need, pool, place, node_budget - nodes, trial)
     return ended, need, nodes + more
 
 
@@ -168,9 +159,7 @@ def largest_batch(weights: FloatArray, threshold: FloatArray, node_limit: int, c
     """
     m = threshold.shape[0]
     chosen[:] = False
-    if m == 0:
-        return 0, True
-    active = find_active(weights, threshold[m - 1])
+    active = find_active(weights, threshold)
     if not active.any():
         chosen[:] = True
         return 0, True
@@ -183,28 +172,27 @@ def largest_batch(weights: FloatArray, threshold: FloatArray, node_limit: int, c
     best = 0
     nodes = 0
     proven = True
-    group = 0
-    while group < m:
-        forced, end, group = threshold_group(weights, threshold, group, caps)
-        held = 0 if forced < 0 else 1
-        while best + 1 - held <= end:
+    start = 0
+    while start < m:
+        group, start = threshold_group(weights, threshold, start, caps)
+        held = 0 if group.forced < 0 else 1
+        while best + 1 - held <= group.end:
             need = best + 1 - held
             count = 0
             trial[:] = False
             if need > 0:
-                status, place, count = decide(weights, end, caps, need, pool, trial)
+                status, place, count = decide(weights, group, need, pool, trial)
                 if status == REFUTED:
                     break
-                if status == OPEN:
-                    ended, count, visited = settle(
-                        weights, end, caps, active, need, pool, place, max(0, node_limit - nodes), trial
-                    )
+                if status == UNDECIDED:
+                    budget = max(0, node_limit - nodes)
+                    ended, count, visited = settle(weights, group, need, pool, place, budget, trial)
                     nodes += visited
                     if ended != FOUND:
                         proven = proven and ended == EXHAUSTED
                         break
             best = count + held
             copy_into(chosen, trial)
-            if forced >= 0:
-                chosen[forced] = True
+            if group.forced >= 0:
+                chosen[group.forced] = True
     return nodes, proven

@@ -4,6 +4,7 @@ import numpy as np
 
 from edgellm_env._compile import compiled
 from edgellm_env.arrays import FloatArray, IntArray
+from edgellm_env.solvers._core import suffix_sums
 from edgellm_env.solvers._prepare import RESOURCES
 from edgellm_env.solvers._sorting import rising_order
 
@@ -20,9 +21,9 @@ def chains(weights: FloatArray) -> tuple[IntArray, IntArray]:
         come by rising compute, then memory.
     """
     m = weights.shape[0]
-    order = rising_order(weights[:, 3])
-    for column in (2, 1, 0):
-        order = order[rising_order(weights[order, column])]
+    order = np.arange(m)
+    for r in range(RESOURCES - 1, -1, -1):
+        order = order[rising_order(weights[order, r])]
     chain_of = np.empty(m, dtype=np.int64)
     last = np.empty(m, dtype=np.int64)
     chain_count = 0
@@ -79,66 +80,24 @@ def eligible_levels(
 
 
 @compiled
-def fitting(amounts: FloatArray, order: IntArray, end: int, cap: float) -> int:
-    """Return how many of the smallest ``amounts`` (m,) before position ``end`` fit into ``cap``, ``order`` rising."""
-    total = 0.0
-    count = 0
-    for i in order:
-        if i < end:
-            total += amounts[i]
-            if total > cap:
-                break
-            count += 1
-    return count
-
-
-@compiled
-def smallest_sums(weights: FloatArray, members: IntArray, starts: IntArray, size: int, per_level: bool) -> FloatArray:
-    """Return sums of the smallest weights among the requests of each level and all deeper ones.
+def smallest_sums(amounts: FloatArray, starts: IntArray, size: int, per_level: bool) -> FloatArray:
+    """Return ``suffix_sums`` of the requests of each level and all deeper ones, or a single row of all requests.
 
     Args:
-        weights: (m, 4).
-        members: (k,) requests, level after level.
+        amounts: (k, 4) the requests' weights, level after level.
         starts: (levels + 1,) where each level begins.
         size: most requests in a sum.
-        per_level: whether to tabulate every level; otherwise row 0 stands for all.
-
-    Returns:
-        (levels + 1, size + 1, 4): entry [l, q] is the least that q requests of levels >= l can use of each resource,
-        infinite when there are fewer than q; a single row when not ``per_level``.
+        per_level: whether to tabulate every level.
     """
-    levels = starts.shape[0] - 1
-    rows = levels + 1 if per_level else 1
-    sums = np.full((rows, size + 1, RESOURCES), np.inf)
-    if not per_level:
-        for r in range(RESOURCES):
-            amounts = weights[members, r]
-            order = rising_order(amounts)
-            total = 0.0
-            sums[0, 0, r] = 0.0
-            for q in range(min(size, order.shape[0])):
-                total += amounts[order[q]]
-                sums[0, q + 1, r] = total
-        return sums
-    kept = np.empty((size + 1, RESOURCES))
-    held = 0
-    for level in range(levels, -1, -1):
-        if level < levels:
-            for k in range(starts[level], starts[level + 1]):
-                for r in range(RESOURCES):
-                    value = weights[members[k], r]
-                    at = held
-                    while at > 0 and kept[at - 1, r] > value:
-                        if at < size:
-                            kept[at, r] = kept[at - 1, r]
-                        at -= 1
-                    if at < size:
-                        kept[at, r] = value
-                held = min(held + 1, size)
-        for r in range(RESOURCES):
-            total = 0.0
-            sums[level, 0, r] = 0.0
-            for q in range(held):
-                total += kept[q, r]
-                sums[level, q + 1, r] = total
+    if per_level:
+        return suffix_sums(amounts, starts, size)
+    sums = np.full((1, size + 1, RESOURCES), np.inf)
+    for r in range(RESOURCES):
+        column = amounts[:, r].copy()
+        order = rising_order(column)
+        total = 0.0
+        sums[0, 0, r] = 0.0
+        for q in range(min(size, order.shape[0])):
+            total += column[order[q]]
+            sums[0, q + 1, r] = total
     return sums

@@ -4,7 +4,8 @@ import numpy as np
 
 from edgellm_env._compile import compiled
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
-from edgellm_env.solvers._dftsp_classes import chains, eligible_levels, fitting, smallest_sums
+from edgellm_env.solvers._core import fitting
+from edgellm_env.solvers._dftsp_classes import chains, eligible_levels, smallest_sums
 from edgellm_env.solvers._prepare import RESOURCES
 from edgellm_env.solvers._sorting import copy_into, rising_order
 from edgellm_env.solvers._surrogate import EXHAUSTED, FOUND, STOPPED, fill
@@ -21,8 +22,7 @@ STOP_AT_FIRST, SIZE_BOUND, COUNTS, FIRST_RESOURCE = 0, 1, 2, 3
 
 @compiled
 def search_size(
-    weights: FloatArray,
-    members: IntArray,
+    amounts: FloatArray,
     starts: IntArray,
     size: int,
     caps: FloatArray,
@@ -34,8 +34,7 @@ def search_size(
     """Search one tree: is there a feasible batch of exactly ``size``?
 
     Args:
-        weights: (m, 4).
-        members: (k,) requests, level after level, each level a chain.
+        amounts: (k, 4) weights of the requests, level after level, each level a chain.
         starts: (levels + 1,) where each level begins.
         size: requests to take, >= 1.
         caps: (4,) the limits, with compute's at this deadline threshold.
@@ -55,7 +54,7 @@ def search_size(
         for r in range(RESOURCES):
             total = 0.0
             for k in range(starts[at], starts[at + 1]):
-                total += weights[members[k], r]
+                total += amounts[k, r]
                 prefix[k, r] = total
     used = np.zeros((levels + 1, RESOURCES))
     left = np.zeros(levels + 1, dtype=np.int64)
@@ -112,7 +111,7 @@ def search_size(
 
 
 @compiled
-def greedy(weights: FloatArray, threshold: FloatArray, chosen: BoolArray) -> None:
+def greedy(weights: FloatArray, threshold: FloatArray, ends: IntArray, chosen: BoolArray) -> None:
     """Fill ``chosen`` (m,) with the best greedy batch over all thresholds, requests by rising largest share."""
     m = threshold.shape[0]
     keys = np.empty(m)
@@ -122,13 +121,12 @@ def greedy(weights: FloatArray, threshold: FloatArray, chosen: BoolArray) -> Non
     trial = np.empty(m, dtype=np.bool_)
     caps = np.ones(RESOURCES)
     best = 0
-    for i in range(m):
-        if i + 1 == m or threshold[i + 1] < threshold[i]:
-            caps[0] = threshold[i]
-            count = fill(weights, order, i + 1, caps, trial)
-            if count > best:
-                best = count
-                copy_into(chosen, trial)
+    for end in ends:
+        caps[0] = threshold[end - 1]
+        count = fill(weights, order, end, caps, trial)
+        if count > best:
+            best = count
+            copy_into(chosen, trial)
 
 
 @compiled
@@ -148,60 +146,50 @@ def search(
     chosen[:] = False
     caps = np.ones(RESOURCES)
     members, starts = chains(weights)
-
-    ends = np.empty(m, dtype=np.int64)
-    groups = 0
-    for i in range(m):
-        if i + 1 == m or threshold[i + 1] < threshold[i]:
-            ends[groups] = i + 1
-            groups += 1
+    # Where the requests end that can afford each threshold.
+    ends = np.array([i + 1 for i in range(m) if i + 1 == m or threshold[i + 1] < threshold[i]], dtype=np.int64)
 
     # What each threshold allows at most.
-    largest = ends[:groups].copy()
+    largest = ends.copy()
     if rules[SIZE_BOUND]:
         for r in range(RESOURCES):
-            order = rising_order(weights[:, r])
-            for group in range(groups):
+            amounts = weights[:, r].copy()
+            order = rising_order(amounts)
+            for group in range(ends.shape[0]):
                 cap = threshold[ends[group] - 1] if r == 0 else 1.0
-                largest[group] = min(largest[group], fitting(weights[:, r], order, ends[group], cap))
+                largest[group] = min(largest[group], fitting(amounts, order, ends[group], cap))
+    top = 0
+    for most in largest:
+        top = max(top, most)
 
-    bounded = False
-    for r in range(RESOURCES):
-        bounded = bounded or rules[FIRST_RESOURCE + r]
+    bounded = rules[FIRST_RESOURCE:].any()
+    no_sums = np.zeros((1, 1, RESOURCES))
     kept_members = np.empty(m, dtype=np.int64)
     kept_starts = np.empty(starts.shape[0], dtype=np.int64)
-    charged = 0
-    top = 0
-    for group in range(groups):
-        top = max(top, largest[group])
     answer = np.zeros(starts.shape[0], dtype=np.int64)
-    no_sums = np.zeros((1, 1, RESOURCES))
     best = 0
     nodes = 0
+    charged = 0
     for size in range(top, 0, -1):
-        for group in range(groups):
+        for group in range(ends.shape[0]):
+            end = ends[group]
             if largest[group] < size:
                 continue
-            levels = eligible_levels(members, starts, ends[group], kept_members, kept_starts)
-            caps[0] = threshold[ends[group] - 1]
-            sums = no_sums
+            levels = eligible_levels(members, starts, end, kept_members, kept_starts)
+            tree_amounts, tree_starts = weights[kept_members[:end]], kept_starts[: levels + 1]
+            caps[0] = threshold[end - 1]
+            entries = (levels + 1) * (size + 1) * RESOURCES
+            per_level = entries <= TABLE_ENTRIES
             if bounded:
-                entries = (levels + 1) * (size + 1) * RESOURCES
-                per_level = entries <= TABLE_ENTRIES
-                charged += entries if per_level else ends[group]
-                if nodes + charged // ENTRIES_PER_NODE >= node_limit:
-                    if best == 0:
-                        greedy(weights, threshold, chosen)
-                    return nodes, False
-                sums = smallest_sums(weights, kept_members[: ends[group]], kept_starts[: levels + 1], size, per_level)
+                charged += entries if per_level else end
             budget = node_limit - nodes - charged // ENTRIES_PER_NODE
-            ended, visited = search_size(
-                weights, kept_members, kept_starts[: levels + 1], size, caps, rules, sums, budget, answer
-            )
+            # Without a budget the search stops before it looks at any sum.
+            sums = smallest_sums(tree_amounts, tree_starts, size, per_level) if bounded and budget > 0 else no_sums
+            ended, visited = search_size(tree_amounts, tree_starts, size, caps, rules, sums, budget, answer)
             nodes += visited
             if ended == STOPPED:
                 if best == 0:
-                    greedy(weights, threshold, chosen)
+                    greedy(weights, threshold, ends, chosen)
                 return nodes, False
             if ended == FOUND and best == 0:
                 best = size

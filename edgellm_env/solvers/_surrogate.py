@@ -25,12 +25,11 @@ SORT_BUDGET = 2_000_000
 LINE_STEPS, LINES = 8, 3
 """Multipliers tried along a line, and lines tried, for one bound."""
 
-OPEN, REFUTED, IMPROVED = 0, 1, 2
+UNDECIDED, REFUTED, IMPROVED = 0, 1, 2
 """What the bounds and greedy batches of a threshold can say about a better batch."""
 
 SIZE, NEXT, RESERVED, SORTS_LEFT = 0, 1, 2, 3
 """Places in a pool's state."""
-
 
 FIRST_NODES = 20_000
 """Nodes of a search after which it is worth looking for a better batch by a dearer greedy order, and starting again."""
@@ -46,6 +45,18 @@ class Pool(NamedTuple):
     orders: IntArray  # (POOL, m)
     use: FloatArray  # (POOL, 4) what the optimum of the bound last looked at uses
     state: IntArray  # (4,) places filled, next place, places never replaced, requests that may still be sorted
+    active: BoolArray  # (4,) resources that can bind at all
+
+
+class Group(NamedTuple):
+    """The batches whose tightest deadline is that of requests with equal thresholds.
+
+    A batch that no looser threshold covers holds one of these requests; a single one is forced: it is held for sure.
+    """
+
+    forced: int  # the forced request, or -1
+    end: int  # where the requests to choose from end
+    caps: FloatArray  # (4,) limits, less what the forced request takes
 
 
 @compiled
@@ -56,6 +67,7 @@ def new_pool(m: int, active: BoolArray) -> Pool:
         np.empty((POOL, m), dtype=np.int64),
         np.zeros((POOL, RESOURCES)),
         np.zeros(4, dtype=np.int64),
+        active,
     )
     held = 0
     for r in range(RESOURCES):
@@ -118,14 +130,15 @@ def combined(weights: FloatArray, multipliers: FloatArray) -> FloatArray:
 
 
 @compiled
-def find_active(weights: FloatArray, tightest: float) -> BoolArray:
+def find_active(weights: FloatArray, threshold: FloatArray) -> BoolArray:
     """Return (4,) whether each resource can bind at all; one that holds all requests at once cannot."""
-    active = np.empty(RESOURCES, dtype=np.bool_)
+    active = np.zeros(RESOURCES, dtype=np.bool_)
+    m = threshold.shape[0]
     for r in range(RESOURCES):
         total = 0.0
-        for i in range(weights.shape[0]):
+        for i in range(m):
             total += weights[i, r]
-        active[r] = total > (tightest if r == 0 else 1.0)
+        active[r] = m > 0 and total > (threshold[m - 1] if r == 0 else 1.0)
     return active
 
 
@@ -185,22 +198,15 @@ def fill_evenly(weights: FloatArray, end: int, caps: FloatArray, trial: BoolArra
 
 
 @compiled
-def threshold_group(weights: FloatArray, threshold: FloatArray, start: int, caps: FloatArray) -> tuple[int, int, int]:
-    """Describe the batches whose tightest deadline is that of the request at ``start``, and fill ``caps`` (4,).
-
-    A batch that no looser threshold covers holds a request of this group; when the group is a single request, that
-    one is forced: it is held for sure, and ``caps`` is what it leaves.
-
-    Returns:
-        The forced request or -1; the end of the requests to choose from; the end of the group.
-    """
+def threshold_group(weights: FloatArray, threshold: FloatArray, start: int, caps: FloatArray) -> tuple[Group, int]:
+    """Return the group of the request at ``start``, with ``caps`` (4,) filled for it, and where the next begins."""
     end = start
     while end < threshold.shape[0] and threshold[end] == threshold[start]:
         end += 1
     caps[:] = 1.0
     caps[0] = threshold[start]
     if start == 0 or end > start + 1:
-        return -1, end, end
+        return Group(-1, end, caps), end
     for r in range(RESOURCES):
         caps[r] -= weights[start, r]
-    return start, start, end
+    return Group(start, start, caps), end

@@ -12,11 +12,12 @@ from edgellm_env.solvers._surrogate import (
     LINE_STEPS,
     LINES,
     MARGIN,
-    OPEN,
     REFUTED,
     RESERVED,
     SIZE,
     SORTS_LEFT,
+    UNDECIDED,
+    Group,
     Pool,
     combined,
     fill,
@@ -26,7 +27,7 @@ from edgellm_env.solvers._surrogate import (
     new_pool,
     threshold_group,
 )
-from edgellm_env.solvers._value_bounds import next_value
+from edgellm_env.solvers._value_bounds import forced_value, next_value
 from edgellm_env.solvers._value_core import search_higher_value
 
 
@@ -83,23 +84,19 @@ def greedy_value(
 
 @compiled
 def decide_value(
-    weights: FloatArray,
-    values: FloatArray,
-    end: int,
-    caps: FloatArray,
-    base: float,
-    target: float,
-    pool: Pool,
-    trial: BoolArray,
+    weights: FloatArray, values: FloatArray, group: Group, target: float, pool: Pool, trial: BoolArray
 ) -> tuple[int, int, float]:
-    """Refute ``target`` for the requests before ``end`` by a surrogate, reach it greedily, or leave it open.
+    """Refute ``target`` for the group's requests by a surrogate, reach it greedily, or leave it undecided.
 
-    ``base`` is the value held already, part of ``target``. The bound falls along the line from the best multipliers so
+    What the forced request is worth is part of ``target``. The bound falls along the line from the best multipliers so
     far to the resource that is exceeded most until that resource is no longer exceeded.
 
     Returns:
-        OPEN, REFUTED or IMPROVED; the place of the best multipliers; the value of ``trial`` with ``base`` if IMPROVED.
+        UNDECIDED, REFUTED or IMPROVED; the place of the best multipliers; the batch's value if IMPROVED, of which
+        ``trial`` holds all but the forced request.
     """
+    end, caps = group.end, group.caps
+    base = forced_value(values, group)
     best = 0
     best_bound = np.inf
     for place in range(pool.state[SIZE]):
@@ -155,7 +152,7 @@ def decide_value(
                 high, high_over = step, over
         if best_bound >= before * (1.0 - 1e-9):
             break
-    return OPEN, best, 0.0
+    return UNDECIDED, best, 0.0
 
 
 @compiled
@@ -173,9 +170,7 @@ def most_valuable_batch(
     """
     m = threshold.shape[0]
     chosen[:] = False
-    if m == 0:
-        return 0, True
-    active = find_active(weights, threshold[m - 1])
+    active = find_active(weights, threshold)
     if not active.any():
         chosen[:] = True
         return 0, True
@@ -188,33 +183,20 @@ def most_valuable_batch(
     target = next_value(0.0, values)
     nodes = 0
     proven = True
-    group = 0
-    while group < m:
-        forced, end, group = threshold_group(weights, threshold, group, caps)
-        base = 0.0 if forced < 0 else values[forced]
+    start = 0
+    while start < m:
+        group, start = threshold_group(weights, threshold, start, caps)
         status = IMPROVED
         while status == IMPROVED:
-            status, place, value = decide_value(weights, values, end, caps, base, target, pool, trial)
-            if status == OPEN:
+            status, place, value = decide_value(weights, values, group, target, pool, trial)
+            if status == UNDECIDED:
                 budget = max(0, node_limit - nodes)
-                value, ended, visited = search_higher_value(
-                    weights,
-                    values,
-                    pool.orders[place],
-                    pool.multipliers[place],
-                    end,
-                    caps,
-                    active,
-                    base,
-                    target,
-                    budget,
-                    trial,
-                )
+                value, ended, visited = search_higher_value(weights, values, group, target, pool, place, budget, trial)
                 nodes += visited
                 proven = proven and ended == EXHAUSTED
             if status != REFUTED and value >= target:
                 copy_into(chosen, trial)
-                if forced >= 0:
-                    chosen[forced] = True
+                if group.forced >= 0:
+                    chosen[group.forced] = True
                 target = next_value(value, values)
     return nodes, proven

@@ -4,8 +4,9 @@ import numpy as np
 
 from edgellm_env._compile import compiled
 from edgellm_env.arrays import FloatArray
+from edgellm_env.solvers._core import fitting
 from edgellm_env.solvers._sorting import rising_order
-from edgellm_env.solvers._surrogate import MARGIN
+from edgellm_env.solvers._surrogate import MARGIN, Group
 
 VALUE_TOLERANCE = 2e-12
 """A batch counts as better when its value is higher by more than this fraction."""
@@ -72,17 +73,14 @@ def fractional_bound(prefix_use: FloatArray, prefix_value: FloatArray, start: in
 @compiled
 def most_at_once(weights: FloatArray, caps: FloatArray) -> int:
     """Return an upper bound on how many of the requests (k, c) fit into ``caps`` (c,) together."""
-    k, columns = weights.shape
-    most = k
-    for c in range(columns):
+    most = weights.shape[0]
+    for c in range(weights.shape[1]):
         amounts = weights[:, c].copy()
-        order = rising_order(amounts)
-        total = 0.0
-        count = 0
-        while count < k:
-            total += amounts[order[count]]
-            if total > caps[c] + MARGIN:
-                break
-            count += 1
-        most = min(most, count)
-    return int(most)
+        most = min(most, fitting(amounts, rising_order(amounts), amounts.shape[0], caps[c] + MARGIN))
+    return most
+
+
+@compiled
+def forced_value(values: FloatArray, group: Group) -> float:
+    """Return what the group's forced request is worth; 0 if there is none."""
+    return float(values[group.forced]) if group.forced >= 0 else 0.0

@@ -1,47 +1,51 @@
 """Depth-first search for a batch of higher value among the requests that the surrogate's gap leaves open.
 
 A branch is cut by the surrogate's fractional bound, by each resource (as many more requests as the target needs at
-least, of the smallest), and by dominance, as in ``_count_core``.
+least, of the smallest), and by dominance.
 """
 
 import numpy as np
 
 from edgellm_env._compile import compiled
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
-from edgellm_env.solvers._count_core import DOMINANCE_LIMIT, TABLE_ENTRIES, dominated_sets, suffix_sums
-from edgellm_env.solvers._prepare import RESOURCES
+from edgellm_env.solvers._core import (
+    HELD,
+    OUT,
+    TABLE_ENTRIES,
+    Core,
+    combined_cap,
+    dominated_sets,
+    in_order,
+    is_excluded,
+    open_core,
+    pass_on,
+    suffix_sums,
+)
 from edgellm_env.solvers._sorting import copy_into
-from edgellm_env.solvers._surrogate import EXHAUSTED, MARGIN, STOPPED
-from edgellm_env.solvers._value_bounds import fractional_bound, most_at_once, next_value
+from edgellm_env.solvers._surrogate import EXHAUSTED, MARGIN, STOPPED, Group, Pool
+from edgellm_env.solvers._value_bounds import forced_value, fractional_bound, most_at_once, next_value
 
 
 @compiled
 def search_value_core(
-    weights: FloatArray,
-    values: FloatArray,
-    caps: FloatArray,
-    base: float,
-    target: float,
-    all_values: FloatArray,
-    node_budget: int,
-    picked: IntArray,
+    core: Core, all_values: FloatArray, base: float, target: float, node_budget: int, picked: IntArray
 ) -> tuple[float, int, int, int]:
-    """Fill ``picked`` with the positions of a best batch of at least ``target``.
+    """Fill ``picked`` with places in the core of a best batch of at least ``target``.
 
     Args:
-        weights: (k, c) column 0: the combined weight; then the resources. Requests by falling value per weight.
-        values: (k,) values, > 0.
-        caps: (c,) limits.
+        core: k requests by falling value per combined weight.
+        all_values: (m,) the values of all requests, > 0.
         base: value that is held already.
         target: least value that counts as better, ``base`` included.
-        all_values: the problem's values, for the next target after a success.
         node_budget: nodes after which to stop.
-        picked: (k,) filled with the positions.
+        picked: (k,) filled with the places.
 
     Returns:
         The best value (-inf when ``target`` was not reached), how many were picked, EXHAUSTED or STOPPED, and the
         nodes visited.
     """
+    weights, caps = core.weights, core.caps
+    values = all_values[core.members]
     k, columns = weights.shape
     prefix_use = np.zeros(k + 1)
     prefix_value = np.zeros(k + 1)
@@ -50,25 +54,19 @@ def search_value_core(
         prefix_value[i + 1] = prefix_value[i] + values[i]
     most = most_at_once(weights, caps)
     depth_of_table = min(most, TABLE_ENTRIES // (columns * (k + 1)))
-    sums = suffix_sums(weights, depth_of_table)
+    sums = suffix_sums(weights, np.arange(k + 1), depth_of_table)
     highest = np.zeros(k + 1)
     for i in range(k - 1, -1, -1):
         highest[i] = max(highest[i + 1], values[i])
-    use_dominance = k <= DOMINANCE_LIMIT
-    words = (k + 63) // 64 if use_dominance else 1
-    dominated = np.zeros((1, 1), dtype=np.uint64)
-    if use_dominance:
-        table = np.empty((k, columns))
-        table[:, 1:] = weights[:, 1:]
-        table[:, 0] = -values
-        dominated = dominated_sets(table)
-    excluded = np.zeros((k + 1, words), dtype=np.uint64)
+    table = weights.copy()
+    table[:, 0] = -values
+    dominated = dominated_sets(table)
+    excluded = np.zeros((k + 1, dominated.shape[1]), dtype=np.uint64)
     used = np.zeros((k + 1, columns))
     value = np.zeros(k + 1)
     value[0] = base
     following = np.zeros(k + 1, dtype=np.int64)
     trail = np.empty(k + 1, dtype=np.int64)
-    one = np.uint64(1)
     best = -np.inf
     picked_count = 0
     nodes = 0
@@ -93,7 +91,7 @@ def search_value_core(
             depth -= 1
             continue
         following[depth] = i + 1
-        if use_dominance and (excluded[depth, i >> 6] >> np.uint64(i & 63)) & one:
+        if is_excluded(excluded, depth, i):
             continue
         if nodes >= node_budget:
             return best, picked_count, STOPPED, nodes
@@ -103,10 +101,7 @@ def search_value_core(
             used[depth + 1, c] = used[depth, c] + weights[i, c]
             if used[depth + 1, c] > caps[c]:
                 fits = False
-        if use_dominance:
-            for word in range(words):
-                excluded[depth + 1, word] = excluded[depth, word]
-                excluded[depth, word] |= dominated[i, word]
+        pass_on(excluded, depth, dominated, i)
         if not fits:
             continue
         trail[depth] = i
@@ -126,51 +121,31 @@ def search_value_core(
 def search_higher_value(
     weights: FloatArray,
     values: FloatArray,
-    order: IntArray,
-    multipliers: FloatArray,
-    end: int,
-    caps: FloatArray,
-    active: BoolArray,
-    base: float,
+    group: Group,
     target: float,
+    pool: Pool,
+    place: int,
     node_budget: int,
     chosen: BoolArray,
 ) -> tuple[float, int, int]:
-    """Fill ``chosen`` (m,) with a best batch among the requests before ``end``; return value, end, nodes.
+    """Fill ``chosen`` (m,) with a best batch of the group's requests; return the value, the end and the nodes.
 
     Args:
         weights: (m, 4).
         values: (m,) values, > 0.
-        order: (m,) requests by falling value per combined weight under ``multipliers`` (4,).
-        multipliers: (4,) the surrogate's.
-        end: requests from this position on cannot afford the deadline threshold.
-        caps: (4,) limits.
-        active: (4,) resources that can bind at all.
-        base: value that is held already.
-        target: least value that counts as better, ``base`` included.
+        group: where to search.
+        target: least value that counts as better, the forced request's included.
+        pool: the surrogates, each with its requests by falling value per combined weight.
+        place: of the surrogate to search by, in the pool.
         node_budget: nodes after which to stop.
         chosen: (m,) filled when the value is at least ``target``; the value is -inf otherwise.
     """
-    members = np.empty(end, dtype=np.int64)
-    use = np.empty(end)
-    held = 0
-    for i in order:
-        if i < end:
-            total = 0.0
-            for r in range(RESOURCES):
-                total += multipliers[r] * weights[i, r]
-            members[held] = i
-            use[held] = total
-            held += 1
-    cap = 0.0
-    columns = 1
-    for r in range(RESOURCES):
-        cap += multipliers[r] * caps[r]
-        if active[r]:
-            columns += 1
+    end = group.end
+    members, use = in_order(weights, end, pool, place)
 
     # Where the surrogate's fractional optimum breaks, and the price per weight there.
-    room = cap + MARGIN
+    room = combined_cap(group, pool, place) + MARGIN
+    base = forced_value(values, group)
     bound = base
     broken = 0
     while broken < end and use[broken] <= room:
@@ -184,62 +159,30 @@ def search_higher_value(
 
     # Leaving out one before the break, or taking one after it, costs its reduced value.
     fixed = np.zeros(end, dtype=np.int64)
-    core_size = 0
     for k in range(end):
         cost = abs(values[members[k]] - price * use[k])
         if bound - cost < target:
-            fixed[k] = 1 if k < broken else -1
-        else:
-            core_size += 1
-    core = np.empty((core_size, columns))
-    core_values = np.empty(core_size)
-    core_members = np.empty(core_size, dtype=np.int64)
-    core_caps = np.empty(columns)
-    core_caps[0] = cap
-    column = 1
-    for r in range(RESOURCES):
-        if active[r]:
-            core_caps[column] = caps[r]
-            column += 1
-    filled = 0
-    fixed_value = base
-    for k in range(end):
-        i = members[k]
-        if fixed[k] == 1:
-            fixed_value += values[i]
-            core_caps[0] -= use[k]
-        column = 1
-        for r in range(RESOURCES):
-            if active[r]:
-                if fixed[k] == 1:
-                    core_caps[column] -= weights[i, r]
-                elif fixed[k] == 0:
-                    core[filled, column] = weights[i, r]
-                column += 1
-        if fixed[k] == 0:
-            core[filled, 0] = use[k]
-            core_values[filled] = values[i]
-            core_members[filled] = i
-            filled += 1
-    for column in range(1, columns):
-        if core_caps[column] < 0.0:
+            fixed[k] = HELD if k < broken else OUT
+    core = open_core(weights, group, pool, place, members, use, fixed)
+    for cap in core.caps[1:]:
+        if cap < 0.0:
             return -np.inf, EXHAUSTED, 0
-    picked = np.empty(core_size, dtype=np.int64)
+    held_value = base
+    for i in core.held:
+        held_value += values[i]
+    picked = np.empty(core.members.shape[0], dtype=np.int64)
     picked_count = 0
     ended = EXHAUSTED
     nodes = 0
     best = -np.inf
-    if core_size > 0:
-        best, picked_count, ended, nodes = search_value_core(
-            core, core_values, core_caps, fixed_value, target, values, node_budget, picked
-        )
-    if best == -np.inf and fixed_value >= target:
-        best = fixed_value
+    if picked.shape[0] > 0:
+        best, picked_count, ended, nodes = search_value_core(core, values, held_value, target, node_budget, picked)
+    if best == -np.inf and held_value >= target:
+        best = held_value
     if best > -np.inf:
         chosen[:] = False
-        for k in range(end):
-            if fixed[k] == 1:
-                chosen[members[k]] = True
-        for k in range(picked_count):
-            chosen[core_members[picked[k]]] = True
+        for i in core.held:
+            chosen[i] = True
+        for k in picked[:picked_count]:
+            chosen[core.members[k]] = True
     return best, ended, nodes
