@@ -193,7 +193,7 @@ def dominated_sets(weights: FloatArray) -> Sets:
 @compiled
 def is_excluded(excluded: Sets, depth: int, i: int) -> bool:
     """Whether request i is in the set of ``depth``."""
-    return excluded.shape[1] > 0 and (excluded[depth, i >> 6] >> np.uint64(i & 63)) & np.uint64(1) == np.uint64(1)
+    return excluded.shape[1] > 0 and bool((excluded[depth, i >> 6] >> np.uint64(i & 63)) & np.uint64(1))
 
 
 @compiled

@@ -77,7 +77,7 @@ def most_at_once(weights: FloatArray, caps: FloatArray) -> int:
     for c in range(weights.shape[1]):
         amounts = weights[:, c].copy()
         most = min(most, fitting(amounts, rising_order(amounts), amounts.shape[0], caps[c] + MARGIN))
-    return most
+    return int(most)
 
 
 @compiled
