@@ -4,15 +4,17 @@ Loading safetensors unpickles nothing. All but plain PPO play any scenario, what
 which takes seconds to import, is loaded only for agents that need it.
 """
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from agents.learning.runs import ABOUT
 from agents.models.actor import Actor
 from agents.models.packing import PACKINGS, PackingName
 from agents.models.scorer import Scorers
-from agents.models.storage import model_path, weights_path
+from agents.models.storage import COLUMNS, model_path, require_columns, weights_path
 from agents.policy import DETERMINISTIC, Decision, Generators, Mode, Policy, PolicyError
 from edgellm_env.arrays import FloatArray
 from edgellm_env.env.observation import Observation, ObservationEncoder
@@ -117,13 +119,20 @@ class PpoPolicy(Policy):
             name: under which results list it.
 
         Raises:
-            PolicyError: no such model, or not readable.
+            PolicyError: no such model, not readable, or its run says that it was trained on other columns.
         """
         from stable_baselines3 import PPO  # noqa: PLC0415
 
         path = model_path(run)
         try:
+            # A library's own file has no room for the columns: the run's folder says them, a checkpoint's is below it.
+            for beside in (folder / ABOUT for folder in path.parents[:2]):
+                about = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else {}
+                if COLUMNS in about:
+                    require_columns(path, about)
             return cls(PPO.load(path, device="cpu"), name)
+        except PolicyError:
+            raise
         except Exception as error:
             raise PolicyError(f"{name}: {path} is no PPO model: {type(error).__name__}: {error}") from error
 

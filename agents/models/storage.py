@@ -2,6 +2,9 @@
 
 model.safetensors    trained weights
 model.zip            a model in its library's own format, from learners that keep that; loading it unpickles
+
+Weights read columns of observations by their places. So whatever is trained says which columns it was trained on, as
+their fingerprint, and is refused where others are observed.
 """
 
 import json
@@ -17,9 +20,12 @@ from safetensors.numpy import save_file
 
 from agents.files import written_whole
 from agents.policy import PolicyError
+from edgellm_env.node import features
 
 WEIGHTS: Final = "model.safetensors"
 MODEL: Final = "model.zip"
+COLUMNS: Final = "observation_columns"
+"""The entry that holds the fingerprint of the observed columns, beside arrays and in ``run.json``."""
 
 Arrays: TypeAlias = dict[str, NDArray[Any]]
 About: TypeAlias = dict[str, Any]
@@ -28,10 +34,29 @@ _ABOUT_KEY: Final = "about"  # one entry: the order of several is not defined, a
 
 
 def save_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], about: About) -> None:
-    """Write arrays, and beside them what is needed to understand them."""
+    """Write arrays, and beside them what is needed to understand them and the fingerprint of the observed columns."""
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    complete = json.dumps(about | {COLUMNS: features.fingerprint()})
     with written_whole(path) as temporary:
-        save_file(contiguous, temporary, metadata={_ABOUT_KEY: json.dumps(about)})
+        save_file(contiguous, temporary, metadata={_ABOUT_KEY: complete})
+
+
+def require_columns(path: Path, about: Mapping[str, Any]) -> None:
+    """Refuse a model that was trained on other columns than are observed here, or does not say on which.
+
+    Args:
+        path: of the model, for the message.
+        about: what was written beside the model.
+
+    Raises:
+        PolicyError: with both fingerprints.
+    """
+    trained_on, observed = about.get(COLUMNS, "that it does not state"), features.fingerprint()
+    if trained_on != observed:
+        raise PolicyError(
+            f"{path}: trained on observation columns {trained_on}; expected {observed}, the fingerprint of "
+            f"{', '.join(row.name for rows in features.FEATURES.values() for row in rows)}"
+        )
 
 
 @contextmanager
@@ -44,12 +69,13 @@ def reading(path: Path, kind: str, expected: Mapping[str, Any]) -> Iterator[tupl
         expected: entries that must be what they are here, such as the features that the weights were trained for.
 
     Raises:
-        PolicyError: no such file, other entries, or the model can't be made.
+        PolicyError: no such file, trained on other columns, other entries, or the model can't be made.
     """
     try:
         with safe_open(path, framework="numpy") as file:
             about = json.loads((file.metadata() or {}).get(_ABOUT_KEY, "{}"))
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+        require_columns(path, about)
         for name, wanted in expected.items():
             if about.get(name) != wanted:
                 raise PolicyError(f"{path}: made for {name} {about.get(name)}; expected {wanted}")

@@ -12,10 +12,11 @@ from agents.files import OutputError, prepare_folder, write_json, write_text
 from agents.learned import PickingPolicy
 from agents.learning.imitation import Agreement, Epoch, Imitation, clone
 from agents.learning.runs import ABOUT, SCENARIO, read_settings
-from agents.models.storage import WEIGHTS
+from agents.models.storage import COLUMNS, WEIGHTS
 from agents.optimal import Dftsp
 from agents.rollout import rollout
 from agents.seeds import episode_seeds
+from edgellm_env.node.features import fingerprint
 from edgellm_env.scenario import load_scenario
 from experiments.datasets.storage import OWN, datasets_root, read_metadata
 from experiments.datasets.stream import SlotSource, slot_loader
@@ -104,6 +105,7 @@ def clone_dataset(
         "dataset": dataset_id,
         "dataset_content_sha256": read_metadata(folder)[OWN]["content_sha256"],
         "hyper_parameters": settings.model_dump(mode="json"),
+        COLUMNS: fingerprint(),
         "result": {name: value for name, value in asdict(result).items() if name != "model"},
         **metadata(scenario),
     }

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from agents.files import OutputError, write_json, write_text
 from agents.learning.runs import ABOUT, SCENARIO, Learner, Run
-from agents.models.storage import MODEL
+from agents.models.storage import COLUMNS, MODEL
 from agents.registry import LearnerName
+from edgellm_env.node.features import fingerprint
 from edgellm_env.scenario import load_scenario
 from experiments.grid.ledger import require_same
 from experiments.results.provenance import metadata
@@ -30,6 +31,7 @@ def train_run(agent: LearnerName, learner: Learner, run: Run, command: str | Non
         "seed": run.seed,
         "steps": run.steps,
         "hyper_parameters": learner.model_dump(mode="json"),
+        COLUMNS: fingerprint(),
         **metadata(run.scenario, command),
     }
     path, before_s = run.folder / ABOUT, 0.0
@@ -37,7 +39,7 @@ def train_run(agent: LearnerName, learner: Learner, run: Run, command: str | Non
         if not path.is_file():
             raise OutputError(f"out: {run.folder} holds no training run to --resume")
         before = json.loads(path.read_text(encoding="utf-8"))
-        same = ("agent", "seed", "hyper_parameters", "scenario_checksum")
+        same = ("agent", "seed", "hyper_parameters", "scenario_checksum", COLUMNS)
         require_same({name: about[name] for name in same}, before, run.folder)
         if load_scenario(run.folder / SCENARIO).checksum != run.scenario.checksum:
             raise OutputError(f"{run.folder / SCENARIO}: changed since the run began")

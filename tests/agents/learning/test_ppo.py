@@ -9,13 +9,14 @@ from stable_baselines3 import PPO
 
 from agents.learned import PpoPolicy
 from agents.learning.ppo import PlainPpo
-from agents.learning.runs import CHECKPOINTS, Progress, Run, read_settings
-from agents.models.storage import MODEL
+from agents.learning.runs import ABOUT, CHECKPOINTS, Progress, Run, read_settings
+from agents.models.storage import COLUMNS, MODEL
 from agents.policy import BATCH, PolicyError
 from agents.registry import build_policies, make_learner, settings_path
 from agents.rollout import make_engine, rollout
 from edgellm_env import Scenario, load_scenario
 from edgellm_env.env.slots import Slots
+from edgellm_env.node.features import fingerprint
 
 SMALL = {
     "environments": 2,
@@ -165,3 +166,18 @@ def test_wrong_settings_are_named(tmp_path: Path, change: dict[str, object], mes
         make_learner("ppo", path)
     with pytest.raises(ValueError, match="can't be read"):
         make_learner("ppo", tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize("file", ["", MODEL, CHECKPOINTS])
+def test_a_model_whose_run_says_other_columns(file: str, run: Path, scenario: Scenario) -> None:
+    path = next((run / CHECKPOINTS).iterdir()) if file == CHECKPOINTS else run / file
+    about = run / ABOUT
+    try:
+        for columns in ({}, {COLUMNS: fingerprint()}):
+            about.write_text(json.dumps({"agent": "ppo"} | columns))
+            build_policies([f"ppo={path}"], scenario)
+        about.write_text(json.dumps({COLUMNS: "0123"}))
+        with pytest.raises(PolicyError, match=f"trained on observation columns 0123; expected {fingerprint()}"):
+            build_policies([f"ppo={path}"], scenario)
+    finally:
+        about.unlink()

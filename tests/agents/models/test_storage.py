@@ -1,0 +1,84 @@
+"""Weights carry the fingerprint of the observation columns that they were trained on, and are refused on others."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from agents.learning.search import CrossEntropy, SearchState, load_state, save_state
+from agents.models.actor import Actor
+from agents.models.queue_network import RequestScorer
+from agents.models.ranker_features import REQUEST_FEATURES
+from agents.models.scorer import LINEAR, Scorers
+from agents.models.storage import COLUMNS, reading, require_columns, save_arrays
+from agents.models.summary import SUMMARY_SIZE
+from agents.policy import PolicyError
+from agents.registry import build_policies, shipped_agents
+from edgellm_env import load_scenario
+from edgellm_env.node import features
+from edgellm_env.node.features import FEATURES, fingerprint
+
+
+def actor() -> Actor:
+    count = len(REQUEST_FEATURES)
+    return Actor(((np.zeros((count, SUMMARY_SIZE), np.float32), np.zeros(count, np.float32)),), "greedy")
+
+
+def search_state() -> SearchState:
+    linear = CrossEntropy(np.zeros(LINEAR), np.ones(LINEAR))
+    return SearchState(0, 0.0, linear, None, np.zeros(LINEAR), 0.0)
+
+
+SAVERS: dict[str, tuple[Callable[[Path], Any], Callable[[Path], Any]]] = {
+    "ranker": (lambda path: Scorers.from_parameters(np.zeros((1, LINEAR)), 0).save(path), Scorers.load),
+    "actor": (lambda path: actor().save(path), Actor.load),
+    "network": (lambda path: RequestScorer(4).save(path), RequestScorer.load),
+    "search": (lambda path: save_state(search_state(), path), lambda path: load_state(path, LINEAR)),
+}
+
+
+@pytest.fixture
+def swapped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two columns of requests change places, consistently, so that nothing else would notice."""
+    first, second, *others = FEATURES["requests"]
+    monkeypatch.setattr(features, "FEATURES", {**FEATURES, "requests": (second, first, *others)})
+
+
+@pytest.mark.parametrize("saver", SAVERS)
+def test_weights_are_refused_on_other_columns(saver: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    save, load = SAVERS[saver]
+    path, trained_on = tmp_path / "model.safetensors", fingerprint()
+    save(path)
+    load(path)
+    request.getfixturevalue("swapped")
+    with pytest.raises(PolicyError) as caught:
+        load(path)
+    names = ", ".join(feature.name for array in features.FEATURES.values() for feature in array)
+    assert str(caught.value) == (
+        f"{path}: trained on observation columns {trained_on}; expected {fingerprint()}, the fingerprint of {names}"
+    )
+    assert names.startswith("kv, compute, uplink_share")
+
+
+def test_weights_that_do_not_say_their_columns_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    arrays = {"weight": np.ones(2, np.float32)}
+    save_file(arrays, path, metadata={"about": json.dumps({"features": ["a"]})})
+    refusal = f"trained on observation columns that it does not state; expected {fingerprint()}"
+    with pytest.raises(PolicyError, match=refusal), reading(path, "ranker", {"features": ["a"]}):
+        pass
+    save_arrays(path, arrays, {"features": ["a"]})
+    with reading(path, "ranker", {"features": ["a"]}) as (_, about):
+        assert about[COLUMNS] == fingerprint()
+    require_columns(path, about)
+
+
+@pytest.mark.usefixtures("swapped")
+@pytest.mark.parametrize("spec", shipped_agents())
+def test_shipped_agents_state_their_columns(spec: str) -> None:
+    with pytest.raises(PolicyError, match="trained on observation columns d858c37ee02be602; expected"):
+        build_policies([spec], load_scenario("light"))
