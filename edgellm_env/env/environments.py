@@ -10,26 +10,31 @@ class BatchEnv(EdgeLLMEnv):
 
     ## Description
 
-    An edge node (a base station with a small server) hosts one quantized LLM. Time runs in slots. Requests arrive
-    during a slot; at the next slot's start the agent sees all that wait and picks a batch. The batch's prompts go up
-    the radio link, are computed (prefill, then autoregressive decode), and the answers go down. A batch is feasible if
-    the node's compute time, every member's deadline, the KV memory and both links allow it, and the model is accurate
-    enough for each member. Source of the problem: Zhang et al., arXiv 2405.07140.
+    An edge node (a base station with a small server) serves one quantized LLM. Time runs in slots. Requests arrive
+    during a slot. At the next slot's start the agent sees all waiting requests and chooses a batch of them. The batch's
+    prompts are sent up the radio link and computed (prefill, then autoregressive decode), and the answers are sent
+    down. A batch is feasible if it fits the slot's compute limit, the free KV memory, both links and the deadline of
+    every member, and if the model's quality meets every member's accuracy requirement. Source of the problem: Zhang et
+    al., arXiv 2405.07140.
+
+    A known limit of the model: a batch's compute time is the sum of its members' times, as if they ran one after the
+    other. On real GPUs, where decoding is bound by memory bandwidth, batching pays and a single request is far slower.
 
     ## Action Space
 
-    `MultiBinary(N)`: a bit per place in the queue, oldest request first; N is `queue.capacity`. Bits at places where
-    nobody waits (`valid` is 0) mean nothing. An infeasible batch is treated by the scenario's `queue.infeasible`:
-    `trim` admits the marked requests in queue order, skipping what no longer fits; `reject` serves none; `raise` raises
-    `InfeasibleBatchError`. `info["infeasible"]` says whether that happened.
+    `MultiBinary(N)`: a bit per place in the queue, oldest request first; N is `queue.capacity`. Bits at empty places
+    (`valid` is 0) mean nothing. The scenario's `queue.infeasible` says what happens to an infeasible batch: `trim`
+    admits the marked requests in queue order and skips those that no longer fit; `reject` serves none; `raise` raises
+    `InfeasibleBatchError`. `info["infeasible"]` says whether the batch was infeasible.
 
     ## Observation Space
 
-    A `Dict` of three; every entry is finite, non-negative and within the space's bounds.
+    A `Dict` of three Boxes. Every value is finite, at least 0 and within the space's bounds. A waiting request that
+    exceeded a bound could not be served, and has left the queue.
 
     | key | shape, type | content |
     | --- | --- | --- |
-    | `requests` | (N, 10) float32 | a row per waiting request, oldest first; rows beyond the queue are 0 |
+    | `requests` | (N, 10) float32 | a row per waiting request, oldest first; rows of empty places are 0 |
     | `valid` | (N,) int8 | 1 where a request waits |
     | `node` | (9,) float32, one more per scheme if there are several | the node's state |
 
@@ -65,25 +70,37 @@ class BatchEnv(EdgeLLMEnv):
 
     ## Rewards
 
-    The number of requests served in the slot. An episode's return divided by its seconds is the throughput.
+    The number of requests served in the slot. An episode's return, divided by the episode's length in seconds, is the
+    throughput in requests per second.
 
     ## Starting State
 
-    An empty queue at slot 0; the first requests are seen at slot 1. Everything random is drawn at `reset` from the
-    seed: arrivals, lengths, requirements, channels, background load. `reset(seed=s)` gives the very same requests
-    whatever the agent does.
+    The queue is empty at slot 0; the first requests are seen at slot 1. `reset` draws everything random from the seed:
+    arrivals, lengths, requirements, channels, background load. The same seed gives the same requests, whatever the
+    agent does.
 
     ## Episode End
 
-    Truncation after `timing.episode_slots` slots. Episodes never terminate.
+    An episode is truncated after `timing.episode_slots` slots. It never terminates.
 
     ## Information
 
-    The same keys from `reset` and `step`. Totals since the episode's start: `arrived`, `served`, `expired`, `rejected`
-    (the model is not accurate enough), `blocked` (the queue was full), and `waiting`; arrived = served + expired +
-    rejected + blocked + waiting. Of the slot just ended: `slot_served`, `slot_latency_s` (sum over the served, arrival
-    to delivery), `compute_utilisation`, `memory_utilisation`, `uplink_utilisation`, `downlink_utilisation` (0 to 1),
-    `infeasible`. And `slot` (index of the slot about to be decided), `episode_seed`.
+    `reset` and `step` return the same keys:
+
+    | key | content |
+    | --- | --- |
+    | `arrived` | requests since the episode's start; arrived = served + expired + rejected + blocked + waiting |
+    | `served` | of these, requests that were served |
+    | `expired` | requests whose deadline could no longer be met |
+    | `rejected` | requests whose accuracy requirement no scheme meets |
+    | `blocked` | requests that found the queue full |
+    | `waiting` | requests in the queue now |
+    | `slot_served` | requests served in the slot that has just ended |
+    | `slot_latency_s` | sum of their latencies, from arrival to delivery |
+    | `compute_utilisation`, `memory_utilisation`, `uplink_utilisation`, `downlink_utilisation` | use in it, 0 to 1 |
+    | `infeasible` | whether the batch of the slot that has just ended was infeasible |
+    | `slot` | index of the slot that the next action decides |
+    | `episode_seed` | seed that `reset` drew everything from |
 
     ## Arguments
 
@@ -113,14 +130,14 @@ class RankEnv(EdgeLLMEnv):
 
     ## Description
 
-    The node of `EdgeLLM/Batch-v0`; only the way to act differs. Every action is feasible.
+    The node is that of `EdgeLLM/Batch-v0`; only the action differs. Every action gives a feasible batch.
 
     ## Action Space
 
     `Box(-1, 1, (N,), float32)`: a score per place in the queue. The node goes through the waiting requests by
-    descending score, ties in queue order, and admits each that still fits. Scores at places where nobody waits mean
-    nothing. Scores outside [-1, 1] or NaN are an error. Since packing goes on to the end, a batch is never smaller than
-    it must be; to hold a request back for later, rank it below those that fill the slot.
+    descending score, ties in queue order, and admits each that still fits. Scores at empty places mean nothing. Scores
+    outside [-1, 1], and NaN, are an error. Packing goes on to the last request, so that no request that would still fit
+    is left out. A request is held back only if it ranks below requests that fill the slot.
 
     ## Observation Space
 
@@ -159,30 +176,31 @@ class SelectEnv(EdgeLLMEnv):
 
     ## Description
 
-    The node of `EdgeLLM/Batch-v0`; a slot takes several steps: add a request, add another, commit.
+    The node is that of `EdgeLLM/Batch-v0`. A slot takes several steps: each adds a request to the batch, and the last
+    one commits the batch.
 
     ## Action Space
 
-    `Discrete(N + 1)`: i < N adds the request at place i to the batch, N commits the slot. Index i is legal if and only
+    `Discrete(N + 1)`: i < N adds the request at place i to the batch, N commits the batch. Index i is legal if and only
     if a request waits there, is not in the batch yet, and the batch stays feasible with it; N is always legal. The mask
-    is `info["action_mask"]` (N + 1,) int8, and `env.unwrapped.action_masks()` (N + 1,) bool for sb3-contrib. An illegal
-    index is treated by the scenario's `queue.infeasible`: `trim` adds nothing; `reject` ends the slot and serves none;
-    `raise` raises `InfeasibleBatchError`. A slot ends by itself after N + 1 steps.
+    is `info["action_mask"]` (N + 1,) int8, and `env.unwrapped.action_masks()` (N + 1,) bool for sb3-contrib. The
+    scenario's `queue.infeasible` says what an illegal index does: `trim` adds nothing; `reject` ends the slot and
+    serves none; `raise` raises `InfeasibleBatchError`. A slot ends after N + 1 steps at the latest.
 
     ## Observation Space
 
-    As `EdgeLLM/Batch-v0`, and what the agent has chosen so far:
+    As `EdgeLLM/Batch-v0`, and the batch so far:
 
     | key | shape, type | content |
     | --- | --- | --- |
     | `batch` | (N,) int8 | 1 where the request is in the batch |
-    | `used` | (4,) float32 | share that the batch uses of compute, free memory, uplink, downlink |
+    | `used` | (4,) float32 | shares that the batch uses of compute time, free memory, uplink, downlink |
 
-    The compute share is that of the tighter of two limits: the slot's, and the batch's tightest slack.
+    The compute share refers to the tighter of two limits: the slot's compute limit and the batch's least slack.
 
     ## Rewards
 
-    0 for every addition; the number of requests served when the slot ends. The sum over a slot is the reward of
+    0 for every step but a slot's last; then the number of requests served. The sum over a slot is the reward of
     `EdgeLLM/Batch-v0` for the same batch.
 
     ## Starting State
@@ -191,12 +209,13 @@ class SelectEnv(EdgeLLMEnv):
 
     ## Episode End
 
-    Truncation when the last of `timing.episode_slots` slots ends.
+    An episode is truncated when the last of its `timing.episode_slots` slots ends. It never terminates.
 
     ## Information
 
-    As `EdgeLLM/Batch-v0`, and `action_mask`. Entries on the slot just ended keep their values until the next one ends;
-    `infeasible` tells of the slot under way until its first step.
+    As `EdgeLLM/Batch-v0`, and `action_mask`. Entries on the slot that has just ended keep their values until the next
+    slot ends. `infeasible` says whether an illegal index was among the slot's steps so far; until the first of these,
+    among those of the slot before.
 
     ## Arguments
 
@@ -223,20 +242,21 @@ class JointEnv(EdgeLLMEnv):
 
     ## Description
 
-    The node of `EdgeLLM/Batch-v0`, on scenarios with several quantization schemes (`quantized`). A scheme changes
-    compute time (beta), memory left by the weights (alpha), and quality, hence which requests are admissible. Running a
-    batch under another scheme than the loaded one costs loading time, which takes from the slot's compute time and from
-    everybody's slack, and lands in the backlog. The first scheme is loaded when an episode begins.
+    The node is that of `EdgeLLM/Batch-v0`, on scenarios with several quantization schemes (`quantized`). A scheme
+    decides compute time (factor beta), the memory that the weights leave (factor alpha) and quality, hence which
+    requests are admissible. A batch under another scheme than the loaded one first takes loading time, which shortens
+    the slot's compute time and every request's slack and counts to the backlog. An episode begins with the first scheme
+    loaded.
 
     ## Action Space
 
     `MultiDiscrete([S, 2, ..., 2])`, 1 + N entries: the scheme, then a bit per place in the queue as in
-    `EdgeLLM/Batch-v0`. An infeasible batch (under the chosen scheme) is treated by `queue.infeasible`.
+    `EdgeLLM/Batch-v0`. `queue.infeasible` says what happens to a batch that is infeasible under the chosen scheme.
 
     ## Observation Space
 
-    As `EdgeLLM/Batch-v0`. Compute, KV size and slack are those under the loaded scheme; `node` ends with a one-hot of
-    it.
+    As `EdgeLLM/Batch-v0`. `compute`, `kv` and `slack` are those under the loaded scheme; the last columns of `node` say
+    which that is.
 
     ## Rewards
 
@@ -256,8 +276,8 @@ class JointEnv(EdgeLLMEnv):
 
     ## Arguments
 
-    As `EdgeLLM/Batch-v0`; `scenario` is `"quantized"` unless given. `env.unwrapped.slot_problem(scheme=k)` is the
-    slot's problem under scheme k, `env.unwrapped.to_action(selection, scheme=k)` the action for it.
+    As `EdgeLLM/Batch-v0`; the default of `scenario` is `"quantized"`. `env.unwrapped.slot_problem(scheme=k)` returns
+    the slot's problem under scheme k, and `env.unwrapped.to_action(selection, scheme=k)` the action for it.
 
     ## Version History
 

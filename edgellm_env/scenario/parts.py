@@ -146,7 +146,7 @@ class Timing(Part):
 
 
 class Queue(Part):
-    """The waiting room, and what happens to those it can't serve."""
+    """The queue of waiting requests, and what happens to an infeasible batch."""
 
     capacity: Annotated[int, Field(ge=1, le=4096)]
     carry_over: bool = True
@@ -187,7 +187,7 @@ class ExplicitRequest(Part):
 
 
 class Workload(Part):
-    """Who asks for what, and when."""
+    """When requests arrive, how long they are, and what they require."""
 
     arrivals: Literal["poisson", "markov-modulated", "regular", "explicit", "trace"]
     arrival_rate_rps: Positive | None = None
@@ -244,7 +244,7 @@ class Workload(Part):
 
     @property
     def longest_latency_requirement_s(self) -> float:
-        """The most patient request's latency requirement."""
+        """The longest latency requirement that a request can have."""
         if self.latency_requirement_s is not None:
             return self.latency_requirement_s.maximum
         return max(request.latency_requirement_s for request in self.requests)
@@ -264,7 +264,7 @@ class AvailabilityRange(Part):
 
 
 class Availability(Part):
-    """Background load: a Gaussian AR(1) process per resource, mapped to [low, high] by its normal quantile."""
+    """Background load: a Gaussian AR(1) process per resource, mapped to [low, high] by the normal CDF."""
 
     compute: AvailabilityRange = AvailabilityRange()
     uplink: AvailabilityRange = AvailabilityRange()

@@ -1,4 +1,4 @@
-"""Where an environment gets its episodes from: one door to synthetic, explicit and recorded requests."""
+"""Draws an environment's episodes, from synthetic, explicit or recorded requests."""
 
 import operator
 from collections.abc import Sequence
