@@ -118,7 +118,7 @@ def test_errors_come_before_anything_runs(
     def played(*_: object, **__: object) -> None:
         raise AssertionError("something ran")
 
-    monkeypatch.setattr("experiments.commands.compare.play_contest", played)
+    monkeypatch.setattr("experiments.commands.compare.play_plans", played)
     monkeypatch.setattr("experiments.commands.census.take_census", played)
     monkeypatch.setattr("agents.learning.ppo.PlainPpo.train", played)
     (tmp_path / "file").write_text("")
