@@ -2,12 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
+from experiments.benchmarks.complexity import PAPER_REDUCTION
 from experiments.results.statistics import Estimate
-
-CLAIMED_REDUCTION: Final = 0.45
-"""The abstract: DFTSP's time complexity is over 45 % lower than brute force's."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +124,7 @@ def judge_nodes(claim: str, reading: str, reductions: Sequence[NodeReduction], *
     """
     if not reductions:
         raise ValueError("reductions: none; a claim needs at least one arrival rate")
-    short = [one for one in reductions if one.reduction is None or not one.reduction.mean > CLAIMED_REDUCTION]
+    short = [one for one in reductions if one.reduction is None or not one.reduction.mean > PAPER_REDUCTION]
     finding = "; ".join(f"{one.arrival_rate_rps:g}/s: {reduction_text(one)}" for one in reductions)
     exceptions = tuple(f"{one.arrival_rate_rps:g} requests/s: {reduction_text(one)}" for one in short)
     return Verdict(claim, reading, not short, f"fewer nodes at {finding}", exceptions, in_abstract)
