@@ -152,8 +152,10 @@ class PpoPolicy(Policy):
 
     def decide(self, slots: Slots, rngs: Generators) -> Decision:
         """Return the model's most likely actions, or drawn ones."""
+        # Environments that take several actions a slot show more than the model was trained on.
+        seen = {name: slots.observation[name] for name in _shapes(self._model.observation_space)}
         if self.modes[0] == "deterministic":
-            return Decision(np.asarray(self._model.predict(slots.observation, deterministic=True)[0]).astype(np.bool_))
+            return Decision(np.asarray(self._model.predict(seen, deterministic=True)[0]).astype(np.bool_))
         import torch  # noqa: PLC0415
 
         drawn = np.zeros((slots.size, slots.capacity), dtype=np.bool_)
@@ -161,7 +163,7 @@ class PpoPolicy(Policy):
             # PyTorch draws from one generator for the whole process, which is left as it was found.
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(int(rng.integers(2**63)))
-                own = {name: array[row] for name, array in slots.observation.items()}
+                own = {name: array[row] for name, array in seen.items()}
                 drawn[row] = self._model.predict(own, deterministic=False)[0]
         return Decision(drawn)
 

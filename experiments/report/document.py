@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from edgellm_env.node.transition import OUTCOMES
 from edgellm_env.scenario import Scenario, load_scenario
 from experiments.grid.evaluation import RESOURCES, EpisodeResult
-from experiments.report.recordings import CAUSES, HOPELESS, OUTCOMES, RecordedEpisode, Recordings
+from experiments.report.recordings import CAUSES, HOPELESS, RecordedEpisode, Recordings
 from experiments.report.series import LATENCY_SHARES, WHYS, WINDOW_S, PolicySeries, policy_series
 from experiments.report.stories import Story, best_pair, tell_stories
 from experiments.results.summary import REFERENCE, PolicySummary, summarise

@@ -10,22 +10,10 @@ from numpy.typing import ArrayLike
 from agents.rollout import Step
 from edgellm_env.arrays import BoolArray, IntArray
 from edgellm_env.env.engine import Engine
+from edgellm_env.node.transition import EXPIRED, SERVED, WAITS
 from edgellm_env.slot.problem import SlotProblem
 from experiments.grid.evaluation import Collect, Collector, EpisodeResult
-from experiments.report.recordings import (
-    BLOCKED,
-    CAUSES,
-    EXPIRED,
-    HOPELESS,
-    REJECTED,
-    SERVED,
-    WAITING,
-    Played,
-    RecordedEpisode,
-    Recordings,
-    Requests,
-    Slots,
-)
+from experiments.report.recordings import CAUSES, HOPELESS, Played, RecordedEpisode, Recordings, Requests, Slots
 
 _OF_REQUESTS: Final = (
     "arrival_s", "prompt_tokens", "output_tokens", "compute_s", "kv_bytes", "uplink_share", "downlink_share",
@@ -35,67 +23,34 @@ _DECIMALS: Final = 5  # of a time in seconds, however late in the episode
 
 
 class FateRecorder(Collector):
-    """Writes down who was served, who left and why, and what each slot's batch could use."""
+    """Keeps the node's log of requests, why each was lost, and what each slot's batch could use."""
 
     def begin(self, engine: Engine, seeds: Sequence[int]) -> None:
         """Begin with nothing written down."""
         self._engine = engine
         room = engine.dynamics.requests.shape[1]
-        self._outcome = np.full(room, WAITING)
-        self._first_slot, self._last_slot, self._cause = (np.zeros(room, dtype=np.int64) for _ in range(3))
+        self._cause = np.full(room, HOPELESS)  # until it has waited in a queue that policies see
         self._slots: dict[str, list[float]] = {name: [] for name in Slots.model_fields}
-        self._open(np.zeros(0, dtype=np.int64), 0)
 
     def decided(self, step: Step) -> None:
-        """Look at the slot before the step, and at the batch with which the step may end it."""
-        dynamics, interface = self._engine.dynamics, self._engine.interface
+        """Look at the slot before the step."""
+        dynamics = self._engine.dynamics
         self._node = dynamics.node[0].copy()
         self._request: IntArray = dynamics.waiting["request"][0, : int(self._node["waiting"])].copy()
         self._problems = [dynamics.slot_problem(0, scheme) for scheme in range(dynamics.schemes.size)]
-        partial, legal = interface.partial_batch(), interface.action_mask()
-        self._picked: BoolArray | None = None
-        if partial is not None and legal is not None:
-            self._picked, (action,) = partial[0], step.actions
-            if action < self._picked.size and legal[0, action]:
-                self._picked[action] = True
 
     def played(self, step: Step) -> None:
-        """Write down what became of the requests of a slot that ended, and who has arrived for the next."""
+        """If a slot has ended, write down what its batch could use, and why requests were lost."""
         if not step.closed[0]:
             return
-        dynamics = self._engine.dynamics
-        node, scheme, slot = dynamics.node[0], int(dynamics.node["scheme"][0]), int(self._node["slot"])
+        scheme = int(self._engine.dynamics.node["scheme"][0])
         problem, request = self._problems[scheme], self._request
-        admitted = (dynamics.admitted[0] if self._picked is None else self._picked)[: request.size].copy()
-        if not node["slot_served"]:
-            admitted[:] = False
+        outcome = self._engine.request_log(0)["outcome"][request]
+        admitted = outcome == SERVED
         self._write_slot(scheme, problem, admitted)
-        rest = request[~admitted]
-        self._outcome[request[admitted]] = SERVED
-        self._last_slot[request] = slot
-        stays = np.isin(rest, dynamics.waiting["request"][0, : int(node["waiting"])])
-        for place in np.flatnonzero(~admitted)[~stays]:
-            self._outcome[request[place]] = EXPIRED
+        self._cause[request] = 0
+        for place in np.flatnonzero(outcome == EXPIRED):
             self._cause[request[place]] = _broken(problem, admitted, int(place))
-        carried = self._engine.scenario.queue.carry_over
-        self._open(rest if carried else rest[:0], int(self._node["next_request"]))
-
-    def _open(self, waiting: IntArray, first: int) -> None:
-        """Follow the arrivals from ``first`` on into the slot that has just begun, behind those ``waiting`` already."""
-        dynamics = self._engine.dynamics
-        node = dynamics.node[0]
-        slot, queued = int(node["slot"]), waiting.size
-        there = set(dynamics.waiting["request"][0, : int(node["waiting"])].tolist())
-        for request in range(first, int(node["next_request"])):
-            self._first_slot[request] = self._last_slot[request] = slot
-            if dynamics.requests["accuracy_requirement"][0, request] > dynamics.schemes["quality"].max():
-                self._outcome[request] = REJECTED
-            elif queued == dynamics.capacity:
-                self._outcome[request] = BLOCKED
-            else:
-                queued += 1
-                if request not in there:
-                    self._outcome[request], self._cause[request] = EXPIRED, HOPELESS
 
     def _write_slot(self, scheme: int, problem: SlotProblem, admitted: BoolArray) -> None:
         dynamics, timing, node = self._engine.dynamics, self._engine.scenario.timing, self._node
@@ -119,18 +74,21 @@ class FateRecorder(Collector):
 
     def collected(self) -> dict[str, Any]:
         """Return the requests that arrived, as every policy meets them, and what became of them here."""
-        dynamics = self._engine.dynamics
-        records = dynamics.requests[0, : int(dynamics.node["arrived"][0])]
-        arrived = records.size
+        timing, log = self._engine.scenario.timing, self._engine.request_log(0)
+        outcome, records = log["outcome"], self._engine.dynamics.requests[0, : log.size]
+        starts_s = np.arange(timing.episode_slots + 1) * timing.slot_s
+        first_slot = np.searchsorted(starts_s, records["arrival_s"], side="right")
+        # One that still waits has done so in the last slot, or came after it.
+        last_slot = np.where(outcome == WAITS, np.maximum(first_slot, timing.episode_slots - 1), log["slot"])
         played = {
-            "outcome": _whole(self._outcome[:arrived]),
-            "last_slot": _whole(self._last_slot[:arrived]),
-            "cause": _whole(self._cause[:arrived]),
+            "outcome": _whole(outcome),
+            "last_slot": _whole(last_slot),
+            "cause": _whole(np.where(outcome == EXPIRED, self._cause[: log.size], 0)),
             "slots": {name: _column(name, values) for name, values in self._slots.items()},
         }
         requests = {name: _column(name, records[name]) for name in _OF_REQUESTS}
         requests["latency_requirement_s"] = _seconds(records["deadline_s"] - records["arrival_s"])
-        requests["first_slot"] = _whole(self._first_slot[:arrived])
+        requests["first_slot"] = _whole(first_slot)
         return {"requests": requests, "played": played}
 
 

@@ -12,9 +12,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from agents.files import written_whole
 
 FILE_NAME: Final = "recordings.json.gz"
-WAITING, SERVED, EXPIRED, REJECTED, BLOCKED = range(5)
-OUTCOMES: Final = ("waiting", "served", "expired", "rejected", "blocked")
-"""What became of a request, by code; ``waiting`` is when the episode ends."""
 
 CAUSES: Final = {
     "compute_limit_s": 1,
@@ -79,9 +76,9 @@ class Slots(_Part):
 class Played(_Part):
     """What one policy made of an episode.
 
-    ``outcome`` (M,) is an index of :data:`OUTCOMES`. ``last_slot`` (M,) is the slot that served the request, or the
-    last that it waited in; for one that never waited, the slot at whose start it was turned away. ``cause`` (M,) has
-    bits of :data:`CAUSES` for those that expired.
+    ``outcome`` (M,) is an index of :data:`edgellm_env.node.transition.OUTCOMES`, as it is when the episode ends.
+    ``last_slot`` (M,) is the slot that served the request, or the last that it waited in; for one that never waited,
+    the slot at whose start it was turned away. ``cause`` (M,) has bits of :data:`CAUSES` for those that expired.
     """
 
     policy: str

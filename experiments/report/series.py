@@ -8,7 +8,8 @@ from typing import Final
 import numpy as np
 
 from edgellm_env.arrays import FloatArray
-from experiments.report.recordings import BLOCKED, CAUSES, EXPIRED, HOPELESS, REJECTED, SERVED, Played, RecordedEpisode
+from edgellm_env.node.transition import BLOCKED, EXPIRED, REJECTED, SERVED
+from experiments.report.recordings import CAUSES, HOPELESS, Played, RecordedEpisode
 
 WINDOW_S: Final = 10.0
 """Throughput over time is the mean over this many seconds, or it would be a zigzag of small whole numbers."""

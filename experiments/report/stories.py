@@ -7,7 +7,8 @@ from typing import Final
 import numpy as np
 
 from edgellm_env.arrays import BoolArray, IntArray
-from experiments.report.recordings import BLOCKED, EXPIRED, HOPELESS, REJECTED, SERVED, WAITING, Played, RecordedEpisode
+from edgellm_env.node.transition import BLOCKED, EXPIRED, REJECTED, SERVED, WAITS
+from experiments.report.recordings import HOPELESS, Played, RecordedEpisode
 
 _CLEAREST: Final = 12  # slots that a reader may want to look at
 
@@ -80,7 +81,7 @@ class _Fate:
         self.expired: IntArray = np.where((outcome == EXPIRED) & (cause != HOPELESS), played.last_slot, -1)
         waits = (outcome != REJECTED) & (outcome != BLOCKED) & ~((outcome == EXPIRED) & (cause == HOPELESS))
         self.first: IntArray = np.where(waits, first_slot, self.slots)
-        last: IntArray = np.where(outcome == WAITING, self.slots - 1, np.array(played.last_slot))
+        last: IntArray = np.where(outcome == WAITS, self.slots - 1, np.array(played.last_slot))
         self.last: IntArray = np.where(waits, last, -1)
 
     def waits_in(self, slots: IntArray) -> BoolArray:

@@ -8,24 +8,14 @@ from agents.policy import Decision, Policy
 from agents.registry import build_policies
 from agents.rollout import make_engine
 from agents.seeds import episode_seeds
+from edgellm_env.node.transition import BLOCKED, EXPIRED, OUTCOMES, REJECTED, SERVED
 from edgellm_env.scenario import load_scenario
 from experiments.grid.evaluation import play_episode
 from experiments.grid.ledger import Ledger
 from experiments.grid.points import Point
 from experiments.grid.runner import Plan, play_plans
 from experiments.report.recorder import FateRecorder, record_first, recordings_of
-from experiments.report.recordings import (
-    BLOCKED,
-    CAUSES,
-    EXPIRED,
-    HOPELESS,
-    OUTCOMES,
-    REJECTED,
-    SERVED,
-    RecordingError,
-    read_recordings,
-    write_recordings,
-)
+from experiments.report.recordings import CAUSES, HOPELESS, RecordingError, read_recordings, write_recordings
 from tests.conftest import arguments_for
 
 SLOTS = 30

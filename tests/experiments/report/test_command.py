@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from edgellm_env.node.transition import OUTCOMES, SERVED
 from experiments.__main__ import main
 from experiments.commands import report as command
 from experiments.report.document import make_document
 from experiments.report.page import SCRIPTS, STATIC, as_script_data, render_page
-from experiments.report.recordings import FILE_NAME, OUTCOMES, SERVED, read_recordings
+from experiments.report.recordings import FILE_NAME, read_recordings
 from experiments.results.records import read_results
 
 HOSTILE = "</script><img src=x onerror=alert(1)>{{DATA}}\\u2028"

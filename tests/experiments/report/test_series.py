@@ -1,6 +1,7 @@
 import pytest
 
-from experiments.report.recordings import BLOCKED, CAUSES, EXPIRED, HOPELESS, REJECTED, SERVED, WAITING
+from edgellm_env.node.transition import BLOCKED, EXPIRED, REJECTED, SERVED, WAITS
+from experiments.report.recordings import CAUSES, HOPELESS
 from experiments.report.series import LATENCY_SHARES, policy_series
 from tests.experiments.report.episodes import episode, played, requests
 
@@ -8,7 +9,7 @@ from tests.experiments.report.episodes import episode, played, requests
 def test_series_by_hand() -> None:
     # Delivered at 1.5 and 3.5 s, 1.0 and 2.0 s after arrival, where 2 and 2 s are allowed.
     about = requests([0.5, 1.5, 0.2], [2.0, 2.0, 9.0])
-    one = played("one", [SERVED, SERVED, WAITING], [1, 3, 3], [0, 0, 0], 4)
+    one = played("one", [SERVED, SERVED, WAITS], [1, 3, 3], [0, 0, 0], 4)
     series = policy_series([episode(one, about=about)], "one", slot_s=2.0)
     assert series is not None
     assert series.served_total == [0, 1, 1, 2]

@@ -1,12 +1,13 @@
 import pytest
 
-from experiments.report.recordings import BLOCKED, EXPIRED, HOPELESS, SERVED, WAITING
+from edgellm_env.node.transition import BLOCKED, EXPIRED, SERVED, WAITS
+from experiments.report.recordings import HOPELESS
 from experiments.report.stories import Exchange, best_pair, tell_stories
 from tests.experiments.report.episodes import episode, played, requests
 
 # Four slots; requests 0 and 1 are there in slot 1, 2 in slot 2, 3 in slot 3. Request 1 can wait for no other slot.
 ABOUT = requests([0.1, 0.2, 1.1, 2.1], [4.0, 2.0, 4.0, 4.0])
-PATIENT = played("patient", [SERVED, SERVED, SERVED, WAITING], [2, 1, 3, 3], [0, 0, 0, 0], 4)
+PATIENT = played("patient", [SERVED, SERVED, SERVED, WAITS], [2, 1, 3, 3], [0, 0, 0, 0], 4)
 HASTY = played("hasty", [SERVED, EXPIRED, SERVED, EXPIRED], [1, 1, 2, 3], [0, 1, 0, HOPELESS], 4)
 
 
