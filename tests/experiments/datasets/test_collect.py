@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import gymnasium as gym
 import h5py
 import minari
 import numpy as np
@@ -85,6 +86,18 @@ def test_recorded_policies_play_as_in_compare(tmp_path: Path, name: str) -> None
     expected = [row.served for row in rows]
     recorded = episodes_of(collect(tmp_path, "played", policy=name, episodes=3, seed=7))
     assert [episode.rewards.sum() for episode, _ in recorded] == expected
+
+
+def test_a_plain_ppo_model_is_recorded_in_every_environment(tmp_path: Path) -> None:
+    from stable_baselines3 import PPO
+
+    environment = gym.make("EdgeLLM/Batch-v0", scenario="balanced")
+    PPO("MultiInputPolicy", environment, n_steps=8, batch_size=8, seed=0).save(tmp_path / "model.zip")
+    batch, select = (
+        episodes_of(collect(tmp_path, way.lower(), env=way, policy=f"ppo={tmp_path / 'model.zip'}", episodes=1))
+        for way in ("Batch", "Select")
+    )
+    assert batch[0][0].rewards.sum() == select[0][0].rewards.sum() > 0
 
 
 def test_noise_is_as_frequent_as_asked_and_zero_is_the_expert(tmp_path: Path) -> None:
