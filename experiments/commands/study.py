@@ -10,13 +10,14 @@ import tyro
 from rich.console import Console
 
 from agents.files import prepare_folder
+from agents.learned import ScoringPolicy
 from agents.registry import LearnerName, build_policies
 from agents.seeds import episode_seeds
 from edgellm_env.scenario import Scenario
 from experiments.commands.progress import training_bar
 from experiments.grid.evaluation import require_playable
 from experiments.grid.ledger import continuable
-from experiments.grid.study_behaviour import Behaviour, Scoring, observe_behaviour
+from experiments.grid.study_behaviour import Behaviour, observe_behaviour
 from experiments.grid.study_comparing import (
     TEST_EPISODES,
     default_policies,
@@ -191,9 +192,9 @@ class StudyBehaviour:
         scenario = shipped_scenario(self.scenario).with_slots(self.slots)
         episode_seeds("validation", self.seed, self.episodes)
         (policy,) = build_policies([self.policy], scenario)
-        if not isinstance(policy, Scoring):
+        if not isinstance(policy, ScoringPolicy):
             raise ValueError(f"policy: {self.policy!r} scores no requests; expected a ranker, such as es-value:light")
-        behaviour = observe_behaviour(policy, scenario, self.seed, self.episodes)
+        behaviour = observe_behaviour(policy, policy.model.score, scenario, self.seed, self.episodes)
         path = self.store / "behaviour" / f"{self.policy.replace(':', '-').replace('/', '_')}-in-{scenario.name}.json"
         write_document(path, {**asdict(behaviour), "versions": package_versions()})
         console.print(f"{self.policy} in {scenario.name}: {path}", markup=False)

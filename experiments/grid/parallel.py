@@ -188,7 +188,7 @@ def _cluster(ray: Any, address: str) -> Iterator[None]:
 
 
 def _require_listener(address: str) -> None:
-    """Fail at once where nobody listens; Ray itself would try for minutes.
+    """Fail at once where nothing listens; Ray itself would try for minutes.
 
     Raises:
         OSError: no connection.

@@ -1,7 +1,8 @@
 """Which requests an agent serves and which it defers, next to DFTSP in the same slots."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Protocol, runtime_checkable
+from typing import Final, TypeAlias
 
 import numpy as np
 
@@ -15,15 +16,10 @@ from edgellm_env.env.observation import Observation
 from edgellm_env.scenario import Scenario
 
 CHANCE_BOUNDS: Final = (0.0, 1.0, 2.0, 3.0, 4.0, 6.0)
+Score: TypeAlias = Callable[[Observation], FloatArray]
+"""From observations of R slots to the scores (R, N) of their requests."""
+
 FOOTPRINT_BOUNDS: Final = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5)
-
-
-@runtime_checkable
-class Scoring(Policy, Protocol):
-    """A policy that scores requests before it packs them."""
-
-    def score(self, observation: Observation) -> FloatArray:
-        """Return (R, N) scores."""
 
 
 @dataclass(frozen=True)
@@ -56,9 +52,9 @@ class Behaviour:
     served_by_dftsp: tuple[tuple[float | None, ...], ...]
 
 
-def observe_behaviour(policy: Scoring, scenario: Scenario, seed: int, episodes: int) -> Behaviour:
-    """Play validation episodes and count."""
-    table = _Table(policy)
+def observe_behaviour(policy: Policy, score: Score, scenario: Scenario, seed: int, episodes: int) -> Behaviour:
+    """Play validation episodes with a policy that packs by ``score``, and count."""
+    table = _Table(score)
     for episode_seed in episode_seeds("validation", seed, episodes):
         rollout(policy, scenario, [episode_seed], [table])
     return Behaviour(
@@ -78,11 +74,11 @@ def observe_behaviour(policy: Scoring, scenario: Scenario, seed: int, episodes: 
 class _Table(Observer):
     """Sums over the requests of a single environment's slots, by class."""
 
-    def __init__(self, policy: Scoring) -> None:
+    def __init__(self, score: Score) -> None:
         shape = (len(CHANCE_BOUNDS), len(FOOTPRINT_BOUNDS))
         self.requests = np.zeros(shape, dtype=np.int64)
         self.score, self.served, self.by_dftsp = (np.zeros(shape) for _ in range(3))
-        self._policy = policy
+        self._score = score
 
     def decided(self, step: Step) -> None:
         """Add the requests that wait in this slot."""
@@ -95,7 +91,7 @@ class _Table(Observer):
             np.digitize(chances[0, :n], CHANCE_BOUNDS) - 1,
             np.digitize(largest_share(problems)[0, :n], FOOTPRINT_BOUNDS) - 1,
         )
-        scores = self._policy.score(slots.observation)[0, :n]
+        scores = self._score(slots.observation)[0, :n]
         np.add.at(self.requests, cells, 1)
         np.add.at(self.score, cells, scores - scores.mean())
         np.add.at(self.served, cells, step.batch[0, :n])

@@ -106,7 +106,7 @@ def with_policy(
     if stored.arrival_rate_rps is not None:
         words += ["--rates", f"{stored.arrival_rate_rps:g}"]
     if trace is not None:
-        words += ["--trace", trace.name]  # where it lies on this machine is nobody's business
+        words += ["--trace", trace.name]  # its folder is this machine's own
     others = [row for row in stored.rows if row.policy != policy]
     require_same_traces([*others, *rows])
     measured = Measured(command_line(words), package_versions(), *shipped_training(policy))

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from agents.heuristics import largest_share
+from agents.learned import ScoringPolicy
 from agents.optimal import Dftsp
 from agents.registry import build_policies
 from edgellm_env import load_scenario
@@ -25,7 +26,8 @@ class ScoringDftsp(Dftsp):
 
 def test_dftsp_serves_what_dftsp_serves() -> None:
     scenario = load_scenario("light").with_values({"timing.episode_slots": 30})
-    found = observe_behaviour(ScoringDftsp(), scenario, 0, 2)
+    expert = ScoringDftsp()
+    found = observe_behaviour(expert, expert.score, scenario, 0, 2)
     assert found.served == found.served_by_dftsp
     assert np.array(found.requests).shape == (len(CHANCE_BOUNDS), len(FOOTPRINT_BOUNDS))
     assert np.sum(found.requests) > 50
@@ -41,7 +43,8 @@ def test_dftsp_serves_what_dftsp_serves() -> None:
 def test_shipped_agents_prefer_those_that_cannot_wait(spec: str) -> None:
     scenario = load_scenario("light").with_values({"timing.episode_slots": 40})
     (policy,) = build_policies([spec], scenario)
-    found = observe_behaviour(policy, scenario, 1, 2)
+    assert isinstance(policy, ScoringPolicy)
+    found = observe_behaviour(policy, policy.model.score, scenario, 1, 2)
     counts, score = np.array(found.requests), np.array(found.score, dtype=float)
     by_chances = np.nansum(counts * np.nan_to_num(score), axis=1) / counts.sum(axis=1)
     assert by_chances[0] > by_chances[-1]

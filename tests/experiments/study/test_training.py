@@ -23,9 +23,9 @@ def trainings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     seeds: list[int] = []
     train = study_training.train_run
 
-    def noted(training, *how, **more):
-        seeds.append(training.seed)
-        return train(training, *how, **more)
+    def noted(agent, learner, run, command):
+        seeds.append(run.seed)
+        return train(agent, learner, run, command)
 
     monkeypatch.setattr(study_training, "train_run", noted)
     return seeds
