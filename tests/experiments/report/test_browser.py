@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from edgellm_env.node.transition import EXPIRED, SERVED
 from experiments.__main__ import main
-from experiments.report.recordings import EXPIRED, FILE_NAME, HOPELESS, SERVED, read_recordings
+from experiments.report.recordings import FILE_NAME, HOPELESS, read_recordings
 from experiments.report.stories import tell_stories
 from tests.experiments.report.conftest import SLOTS
 from tests.experiments.report.test_command import HOSTILE, rename

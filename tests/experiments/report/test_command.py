@@ -206,11 +206,11 @@ def test_failures_and_bounds_are_told(tmp_path: Path) -> None:
     assert main(["report", str(tmp_path / "x"), "--out", str(tmp_path / "report.html")]) == 0
     failure, bound = document_of((tmp_path / "report.html").read_text(encoding="utf-8"))["notes"][:2]
     assert failure == (
-        "Failed, and is in no figure: policy 'raising', episode 0, slot 3: select raised KeyError: 'queue' "
+        "Failed, and is in no figure: policy 'raising', episode 0, slot 3: decide raised KeyError: 'queue' "
         "(failed in 2 episodes)"
     )
     upper_rps = sum(one["upper"] for one in results["bounds"]) / (2 * 20 * 0.5)
-    assert f"nobody could have served more than {upper_rps:.2f} requests/s in these 2 episodes" in bound
+    assert f"no schedule could have served more than {upper_rps:.2f} requests/s in these 2 episodes" in bound
 
 
 def test_outcomes_are_those_that_the_page_takes_apart() -> None:
