@@ -1,6 +1,7 @@
 """A scenario loads as written, refuses what can't work, and never changes."""
 
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,14 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from edgellm_env.scenario import SCENARIO_FOLDER, Scenario, ScenarioError, load_scenario, scenario_names
+from edgellm_env.scenario import (
+    SCENARIO_FOLDER,
+    Scenario,
+    ScenarioError,
+    load_scenario,
+    parse_setting,
+    scenario_names,
+)
 
 SHIPPED = scenario_names()
 CONFIGS = Path(__file__).parents[1] / "edgellm_env/scenario/shipped"
@@ -407,3 +415,55 @@ def test_a_scenario_given_as_an_object_keeps_its_type() -> None:
     assert scenario.node.memory_bytes == 160e9
     assert scenario.timing.episode_s == 100.0
     assert scenario.timing.radio_s == 0.5
+
+
+BOMB = "a: &a [x, x]\n" + "".join(
+    f"{b}: &{b} [*{a}, *{a}, *{a}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (BOMB, r"an alias .*; expected settings written out"),
+        ("\n".join(f"unknown_{i}: 1" for i in range(8_000)), r"invalid setting\(s\)(.|\n)*and \d+ more"),
+        ("[" * 3000 + "]" * 3000, "not valid YAML"),
+        ("{[1, 2]: 3}", "not valid YAML"),
+        ("x" * 2_000_000, "more than 200000 bytes"),
+    ],
+    ids=["aliases", "unknown keys", "nested", "odd key", "large"],
+)
+def test_files_that_would_grow_or_hang_are_refused_at_once(tmp_path, text, message):
+    path = tmp_path / "scenario.yaml"
+    path.write_text(text)
+    began_s = time.monotonic()
+    with pytest.raises(ScenarioError, match=message):
+        load_scenario(path)
+    assert time.monotonic() - began_s < 10.0
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("timing.episode_slots", 10**12, "timing.episode_slots: 1000000000000; .*1000000"),
+        ("workload.arrival_rate_rps", 1e9, "workload.arrival_rate_rps: 1e.09, which means .* requests an episode"),
+        ("timing.spill_s", 1e9, "timing.spill_s: 1e.09, which means .* expected at most"),
+        ("node.devices", 10**59, "node.devices: 1000.*; .*1000000000"),
+        ("radio.uplink_bandwidth_hz", 1e-320, "radio.uplink_bandwidth_hz: 1e-320; .*at least 1e-30"),
+        ("node.load_bandwidth_bytes_per_s", 1e-20, "node.load_bandwidth_bytes_per_s: 1e-20, which means"),
+        ("timing.slot_s", 1e300, "timing.slot_s: 1e.300; .*less than or equal to 1000000"),
+    ],
+)
+def test_sizes_that_no_machine_holds_are_refused_before_anything_is_allocated(path, value, message):
+    with pytest.raises(ScenarioError, match=message):
+        load_scenario("light").with_values({path: value})
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("0100", "0100"), ("1:30", "1:30"), ("1_000", "1_000"), ("1e9", 1e9), ("64", 64), ("-2.5", -2.5), (".5", 0.5)],
+)
+def test_numbers_are_read_as_they_are_written(text, value):
+    read = parse_setting(text)
+    assert read == value
+    assert type(read) is type(value)

@@ -1,6 +1,7 @@
 """From YAML to checked settings: how files are read, and what is said of settings that can't be used."""
 
 import re
+from collections import Counter
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,26 +15,57 @@ from edgellm_env.scenario.parts import Part
 AnyPart = TypeVar("AnyPart", bound=Part)
 
 
+MOST_BYTES = 200_000
+"""Size of a file of settings, at most; the shipped ones have three thousand."""
+
+_MOST_PROBLEMS = 12
+
+
 class ScenarioError(ValueError):
     """A scenario that can't be used; the message names each field, its value and what is allowed."""
 
 
 class _Loader(yaml.SafeLoader):
-    """Mends two habits of PyYAML: ``1e9``, without a dot, is text to it, and the last of two equal keys wins."""
+    """PyYAML without the habits that change numbers, keep the last of two equal keys, or let a few lines grow.
+
+    ``1e9`` is a number; ``0100``, ``1:30`` and ``1_000``, which YAML 1.1 reads as 64, 90 and 1000, are text.
+    """
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.events.AliasEvent):
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.composer.ComposerError(None, None, "an alias (*name); expected settings written out", mark)
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        twice = [key for index, key in enumerate(keys) if key in keys[:index]]
+        twice = [key for key, times in Counter(keys).items() if times > 1]
         if twice:
             raise yaml.constructor.ConstructorError(None, None, f"{twice[0]!r} is given twice", node.start_mark)
         return super().construct_mapping(node, deep)
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"),
-    list("-+.0123456789"),
-)
+_NUMBERS = {
+    "tag:yaml.org,2002:int": r"^[-+]?(0|[1-9]\d*)$",
+    "tag:yaml.org,2002:float": (
+        r"^([-+]?(\d+\.\d*|\.\d+|\d+(?=[eE]))([eE][-+]?\d+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$"
+    ),
+}
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in pairs if tag not in _NUMBERS]
+    for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+for _tag, _pattern in _NUMBERS.items():
+    _Loader.add_implicit_resolver(_tag, re.compile(_pattern), list("-+.0123456789"))
+
+
+def _parse(text: str, origin: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise ScenarioError(f"{origin}: not valid YAML: {' '.join(str(error).split())}") from error
+    except (RecursionError, TypeError) as error:  # nested without end, or a key that can be none
+        raise ScenarioError(f"{origin}: not valid YAML: nested too deeply, or a key that is no text") from error
 
 
 def parse_setting(text: str) -> Any:
@@ -42,10 +74,7 @@ def parse_setting(text: str) -> Any:
     Raises:
         ScenarioError: not valid YAML.
     """
-    try:
-        return yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        raise ScenarioError(f"{text!r}: not valid YAML: {error}") from error
+    return _parse(text, repr(text))
 
 
 def read_settings(path: Path, origin: str) -> Any:
@@ -55,9 +84,16 @@ def read_settings(path: Path, origin: str) -> Any:
         ScenarioError: not valid YAML.
     """
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+        text = content.decode("utf-8")
+    except OSError as error:
+        raise ScenarioError(f"{origin}: can't be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
         raise ScenarioError(f"{origin}: not valid YAML: {error}") from error
+    if len(content) > MOST_BYTES:
+        raise ScenarioError(f"{origin}: more than {MOST_BYTES} bytes; expected a file of settings")
+    return _parse(text, origin)
 
 
 def checked(kind: type[AnyPart], tree: Any, origin: str) -> AnyPart:
@@ -72,8 +108,10 @@ def checked(kind: type[AnyPart], tree: Any, origin: str) -> AnyPart:
         return kind.model_validate(dict(tree))
     except ValidationError as error:
         problems = _describe(error)
-        lines = "\n".join(f"  {problem}" for problem in problems)
-        raise ScenarioError(f"{origin}: {len(problems)} invalid setting(s)\n{lines}") from error
+        shown = [f"  {problem}" for problem in problems[:_MOST_PROBLEMS]]
+        if len(problems) > _MOST_PROBLEMS:
+            shown.append(f"  and {len(problems) - _MOST_PROBLEMS} more")
+        raise ScenarioError("\n".join([f"{origin}: {len(problems)} invalid setting(s)", *shown])) from error
 
 
 def _describe(error: ValidationError) -> list[str]:
@@ -92,11 +130,16 @@ def _describe(error: ValidationError) -> list[str]:
         elif problem["type"] == "missing":
             lines.append(f"{path}: missing")
         elif problem["type"] == "extra_forbidden":
-            lines.append(f"{path}: {problem['input']!r}; there is no such setting")
+            lines.append(f"{path}: {_short(problem['input'])}; there is no such setting")
         else:
-            lines.append(f"{path}: {problem['input']!r}; {message}")
+            lines.append(f"{path}: {_short(problem['input'])}; {message}")
     return lines
 
 
 def _inside(location: tuple[int | str, ...], outer: tuple[int | str, ...]) -> bool:
     return len(location) > len(outer) and location[: len(outer)] == outer
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

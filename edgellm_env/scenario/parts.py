@@ -5,16 +5,30 @@ Each part is frozen and checks itself. Fields carry their unit in their name; un
 
 from typing import Annotated, Literal, Self, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from edgellm_env.costs import radio, transformer
 from edgellm_env.scenario.distributions import Distribution
 
-Positive: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative: TypeAlias = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+def _not_tiny(value: float) -> float:
+    if value < LEAST:
+        raise PydanticCustomError("too_small", "Input should be at least 1e-30")
+    return value
+
+
+LEAST, MOST = 1e-30, 1e30
+"""Far beyond anything physical, and far from where floats overflow or divide to infinity."""
+
+Positive: TypeAlias = Annotated[float, Field(gt=0, le=MOST, allow_inf_nan=False), AfterValidator(_not_tiny)]
+NonNegative: TypeAlias = Annotated[float, Field(ge=0, le=MOST, allow_inf_nan=False)]
 Share: TypeAlias = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 Decibel: TypeAlias = Annotated[float, Field(ge=-400, le=400, allow_inf_nan=False)]
-Count: TypeAlias = Annotated[int, Field(ge=1)]
+Count: TypeAlias = Annotated[int, Field(ge=1, le=10**9)]
+MOST_SLOTS = 1_000_000
+"""Slots of an episode, at most; and requests that it may bring, and slots that a batch may run on, times ten."""
+
 InfeasibleRule: TypeAlias = Literal["trim", "reject", "raise"]
 TraceFormat: TypeAlias = Literal["auto", "azure", "burstgpt", "mooncake", "splitwise"]
 OverLimitRule: TypeAlias = Literal["error", "cap", "reject"]
@@ -122,7 +136,7 @@ class Timing(Part):
     uplink_s: Positive
     downlink_s: Positive
     spill_s: NonNegative = 0.0
-    episode_slots: Count
+    episode_slots: Annotated[int, Field(ge=1, le=MOST_SLOTS)]
 
     @property
     def episode_s(self) -> float:

@@ -18,7 +18,18 @@ from pydantic import Field, model_validator
 
 from edgellm_env.costs import quantization, transformer
 from edgellm_env.scenario.loading import ScenarioError, checked, read_settings
-from edgellm_env.scenario.parts import Availability, Model, Node, Part, Queue, Radio, Scheme, Timing, Workload
+from edgellm_env.scenario.parts import (
+    MOST_SLOTS,
+    Availability,
+    Model,
+    Node,
+    Part,
+    Queue,
+    Radio,
+    Scheme,
+    Timing,
+    Workload,
+)
 
 SCENARIO_FOLDER = Path(__file__).parent / "shipped"
 
@@ -65,8 +76,23 @@ class Scenario(Part):
         names = [scheme.name for scheme in self.schemes]
         if len(set(names)) != len(names):
             raise ValueError(f"schemes: names {names}; expected distinct names")
+        self._check_sizes()
         self._check_provenance()
         return self
+
+    def _check_sizes(self) -> None:
+        """Refuse what no machine could hold, before anything is allocated."""
+        timing, workload = self.timing, self.workload
+        rates = [workload.arrival_rate_rps or 0.0, workload.bursts.rate_rps if workload.bursts else 0.0]
+        load_s = max(self.weight_bytes(scheme) for scheme in self.schemes) / self.node.load_bandwidth_bytes_per_s
+        for path, size, value in (
+            ("workload.arrival_rate_rps", max(rates) * timing.episode_s, f"{max(rates):g}"),
+            ("timing.spill_s", timing.spill_s / timing.slot_s, f"{timing.spill_s:g}"),
+            ("node.load_bandwidth_bytes_per_s", load_s / timing.slot_s, f"{self.node.load_bandwidth_bytes_per_s:g}"),
+        ):
+            if size > 10 * MOST_SLOTS:
+                what = "requests an episode" if path.startswith("workload") else "slots of running on"
+                raise ValueError(f"{path}: {value}, which means {size:.3g} {what}; expected at most {10 * MOST_SLOTS}")
 
     def _check_provenance(self) -> None:
         known = set(_leaves(self.model_dump(exclude={"provenance"})))
