@@ -18,6 +18,7 @@ from experiments.commands.progress import last_result, progress_bar
 from experiments.grid.ledger import open_ledger
 from experiments.grid.parallel import processors
 from experiments.grid.reproduce_analysis import LATENCY, MEASURES, SEARCHES, THROUGHPUT, StudyResults
+from experiments.grid.reproduce_claims import Comparison, NodeReduction, Verdict
 from experiments.grid.reproduce_latencies import Latencies, record_latencies
 from experiments.grid.reproduce_plan import (
     FULL,
@@ -31,7 +32,6 @@ from experiments.grid.reproduce_plan import (
     throughput_figures,
 )
 from experiments.grid.runner import failure_texts, play_plans
-from experiments.pages.claims import Comparison, NodeReduction, Verdict
 from experiments.pages.page_figures import plot_latencies, plot_nodes, plot_throughput_figure, plot_utilisation
 from experiments.pages.reproduce_content import (
     FigureRecord,

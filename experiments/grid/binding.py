@@ -34,37 +34,22 @@ CONSTRAINTS: Final = {
 
 @dataclass(frozen=True)
 class Census:
-    """How many slots each constraint binds in, under DFTSP.
+    """How many slots each constraint binds in, under DFTSP."""
 
-    Args:
-        scenario: its name.
-        scenario_checksum: hash of its settings.
-        slots: slots looked at.
-        left_behind: slots in which a waiting request was not served.
-        compute_limit: slots in which the node's time for a batch binds.
-        deadline: slots in which the deadlines bind.
-        compute_limit_and_deadline: slots in which dropping both would let more in.
-        memory: slots in which the KV memory binds.
-        uplink: slots in which the uplink binds.
-        downlink: slots in which the downlink binds.
-        only_together: slots in which a request was left behind, but no constraint binds alone (the pair counts as one).
-        mean_waiting: requests waiting, mean over slots.
-        mean_batch: requests served, mean over slots.
-    """
-
-    scenario: str
-    scenario_checksum: str
-    slots: int
-    left_behind: int
-    compute_limit: int
-    deadline: int
-    compute_limit_and_deadline: int
-    memory: int
-    uplink: int
-    downlink: int
+    scenario: str  # its name
+    scenario_checksum: str  # hash of its settings
+    slots: int  # slots looked at
+    left_behind: int  # slots in which a waiting request was not served
+    compute_limit: int  # slots in which the node's time for a batch binds
+    deadline: int  # slots in which the deadlines bind
+    compute_limit_and_deadline: int  # slots in which dropping both would let more in
+    memory: int  # slots in which the KV memory binds
+    uplink: int  # slots in which the uplink binds
+    downlink: int  # slots in which the downlink binds
+    # slots in which a request was left behind, but no constraint binds alone (the pair counts as one)
     only_together: int
-    mean_waiting: float
-    mean_batch: float
+    mean_waiting: float  # requests waiting, mean over slots
+    mean_batch: float  # requests served, mean over slots
 
 
 def binding_constraints(problems: Problems, optimum: IntArray) -> dict[str, BoolArray]:

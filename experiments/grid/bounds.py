@@ -17,21 +17,13 @@ from experiments.grid.parallel import run_units
 
 @dataclass(frozen=True)
 class EpisodeBound:
-    """Between ``lower`` and ``upper`` requests could be served in an episode, the future known.
+    """Between ``lower`` and ``upper`` requests could be served in an episode, the future known."""
 
-    Args:
-        episode: index of the episode, from 0.
-        seed: the episode's seed.
-        lower: requests that a schedule that was found serves.
-        upper: proven: no scheduler serves more.
-        elapsed_s: real seconds that it took.
-    """
-
-    episode: int
-    seed: int
-    lower: int
-    upper: int
-    elapsed_s: float
+    episode: int  # index of the episode, from 0
+    seed: int  # the episode's seed
+    lower: int  # requests that a schedule that was found serves
+    upper: int  # proven: no scheduler serves more
+    elapsed_s: float  # real seconds that it took
 
 
 def require_bounds(scenario: Scenario, seed: int, time_limit_s: float) -> None:

@@ -17,21 +17,13 @@ RESOURCES: Final = tuple(name.removesuffix("_utilisation") for name in UTILISATI
 
 @dataclass(frozen=True)
 class PolicyFailure:
-    """A policy that raised, or answered with something that is no batch.
+    """A policy that raised, or answered with something that is no batch."""
 
-    Args:
-        policy: its name.
-        episode: index of the episode, from 0.
-        seed: the episode's seed.
-        slot: in which slot; None if it failed before the first.
-        reason: what it did.
-    """
-
-    policy: str
-    episode: int
-    seed: int
-    slot: int | None
-    reason: str
+    policy: str  # its name
+    episode: int  # index of the episode, from 0
+    seed: int  # the episode's seed
+    slot: int | None  # in which slot; None if it failed before the first
+    reason: str  # what it did
 
     def as_text(self) -> str:
         """Return who, where and why."""
@@ -41,55 +33,30 @@ class PolicyFailure:
 
 @dataclass(frozen=True)
 class EpisodeResult:
-    """How one policy fared in one episode; counts are of requests, and add up: see :meth:`is_conserved`.
+    """How one policy fared in one episode; counts are of requests, and add up: see :meth:`is_conserved`."""
 
-    Args:
-        policy: name of the policy.
-        episode: index of the episode, from 0.
-        seed: the episode's seed.
-        trace_checksum: hash of everything random in the episode; equal for all policies.
-        source_start_s: where in a trace file the episode begins; 0 for synthetic ones.
-        covered_s: seconds that the episode covers.
-        arrived: requests that arrived.
-        served: requests finished in time.
-        expired: requests that ran out of time.
-        rejected: requests that the model is not accurate enough for.
-        blocked: requests that found the queue full.
-        waiting: requests that wait when the episode ends.
-        throughput_rps: served / covered_s.
-        mean_latency_s: from arrival to delivery, over the served; None if none was.
-        decision_mean_s: wall-clock time of a decision, mean over slots.
-        decision_p99_s: the same, 99th percentile.
-        compute_utilisation: mean over slots, as are the next three.
-        memory_utilisation: see above.
-        uplink_utilisation: see above.
-        downlink_utilisation: see above.
-        infeasible_slots: slots in which the policy asked for an infeasible batch.
-        first_infeasible_slot: the first of them; None if there is none.
-    """
-
-    policy: str
-    episode: int
-    seed: int
-    trace_checksum: str
-    source_start_s: float
-    covered_s: float
-    arrived: int
-    served: int
-    expired: int
-    rejected: int
-    blocked: int
-    waiting: int
-    throughput_rps: float
-    mean_latency_s: float | None
-    decision_mean_s: float
-    decision_p99_s: float
-    compute_utilisation: float
-    memory_utilisation: float
-    uplink_utilisation: float
-    downlink_utilisation: float
-    infeasible_slots: int
-    first_infeasible_slot: int | None = None
+    policy: str  # name of the policy
+    episode: int  # index of the episode, from 0
+    seed: int  # the episode's seed
+    trace_checksum: str  # hash of everything random in the episode; equal for all policies
+    source_start_s: float  # where in a trace file the episode begins; 0 for synthetic ones
+    covered_s: float  # seconds that the episode covers
+    arrived: int  # requests that arrived
+    served: int  # requests finished in time
+    expired: int  # requests that ran out of time
+    rejected: int  # requests that the model is not accurate enough for
+    blocked: int  # requests that found the queue full
+    waiting: int  # requests that wait when the episode ends
+    throughput_rps: float  # served / covered_s
+    mean_latency_s: float | None  # from arrival to delivery, over the served; None if none was
+    decision_mean_s: float  # wall-clock time of a decision, mean over slots
+    decision_p99_s: float  # the same, 99th percentile
+    compute_utilisation: float  # mean over slots, as are the next three
+    memory_utilisation: float  # see above
+    uplink_utilisation: float  # see above
+    downlink_utilisation: float  # see above
+    infeasible_slots: int  # slots in which the policy asked for an infeasible batch
+    first_infeasible_slot: int | None = None  # the first of them; None if there is none
 
     def is_conserved(self) -> bool:
         """Whether every request that arrived is accounted for."""

@@ -17,15 +17,10 @@ class SweepError(ValueError):
 
 @dataclass(frozen=True)
 class Axis:
-    """A setting and the values that it takes.
+    """A setting and the values that it takes."""
 
-    Args:
-        path: dotted path of the scenario's field.
-        values: at least one, all different; numbers, words, mappings or lists, as in a scenario file.
-    """
-
-    path: str
-    values: tuple[Any, ...]
+    path: str  # dotted path of the scenario's field
+    values: tuple[Any, ...]  # at least one, all different; numbers, words, mappings or lists, as in a scenario file
 
     @property
     def labels(self) -> tuple[Label, ...]:
@@ -44,17 +39,11 @@ class Axis:
 
 @dataclass(frozen=True)
 class Point:
-    """One combination of settings.
+    """One combination of settings."""
 
-    Args:
-        index: place in the grid; the last axis changes fastest.
-        labels: one for each axis.
-        scenario: with the settings in place.
-    """
-
-    index: int
-    labels: tuple[Label, ...]
-    scenario: Scenario
+    index: int  # place in the grid; the last axis changes fastest
+    labels: tuple[Label, ...]  # one for each axis
+    scenario: Scenario  # with the settings in place
 
 
 def parse_axis(text: str) -> Axis:

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from experiments.benchmarks.complexity import BRUTE_FORCE, FIRST_BATCH
 from experiments.grid.evaluation import EpisodeResult
+from experiments.grid.reproduce_claims import Comparison, NodeReduction, Verdict, judge, judge_nodes
 from experiments.grid.reproduce_plan import BASELINES, SCENARIO, ThroughputFigure
-from experiments.pages.claims import Comparison, NodeReduction, Verdict, judge, judge_nodes
 from experiments.results.statistics import Estimate, bootstrap_mean, paired_difference
 from experiments.results.summary import REFERENCE
 from experiments.results.sweep_output import SweepResult
@@ -32,17 +32,11 @@ SEARCHES: Final = {BRUTE_FORCE: "brute force, whole tree", FIRST_BATCH: "brute f
 
 @dataclass(frozen=True)
 class StudyResults:
-    """What has been played and counted.
+    """What has been played and counted."""
 
-    Args:
-        figures: the throughput figures, by arrival rate first.
-        sweeps: by name.
-        nodes: rows of ``benchmark complexity``, of :data:`SEARCHES`.
-    """
-
-    figures: Sequence[ThroughputFigure]
-    sweeps: Mapping[str, SweepResult]
-    nodes: Sequence[Mapping[str, Any]]
+    figures: Sequence[ThroughputFigure]  # the throughput figures, by arrival rate first
+    sweeps: Mapping[str, SweepResult]  # by name
+    nodes: Sequence[Mapping[str, Any]]  # rows of ``benchmark complexity``, of :data:`SEARCHES`
 
     def of(self, figure: ThroughputFigure) -> list[SweepResult]:
         """Return the sweeps of a figure."""

@@ -11,23 +11,14 @@ GPTQ: Final = "source: GPTQ, arXiv 2210.17323, WikiText2 perplexity of {model} {
 
 @dataclass(frozen=True)
 class Model:
-    """A model of the study.
+    """A model of the study."""
 
-    Args:
-        name: as results list it.
-        layers: transformer layers.
-        hidden_size: width.
-        heads: attention heads, each with its own keys and values.
-        feed_forward_size: width of the feed-forward part.
-        perplexity: WikiText2 perplexity by scheme (GPTQ paper).
-    """
-
-    name: str
-    layers: int
-    hidden_size: int
-    heads: int
-    feed_forward_size: int
-    perplexity: dict[str, float]
+    name: str  # as results list it
+    layers: int  # transformer layers
+    hidden_size: int  # width
+    heads: int  # attention heads, each with its own keys and values
+    feed_forward_size: int  # width of the feed-forward part
+    perplexity: dict[str, float]  # WikiText2 perplexity by scheme (GPTQ paper)
 
     def setting(self) -> dict[str, Any]:
         """Return the value of the scenario's field ``model``."""

@@ -18,17 +18,11 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 
 @dataclass(frozen=True, eq=False)
 class Latencies:
-    """Latencies of a policy's served requests.
+    """Latencies of a policy's served requests."""
 
-    Args:
-        policy: its name.
-        latency_s: (n,) from arrival to delivery, ascending.
-        arrived: requests that arrived in the episodes.
-    """
-
-    policy: str
-    latency_s: FloatArray
-    arrived: int
+    policy: str  # its name
+    latency_s: FloatArray  # (n,) from arrival to delivery, ascending
+    arrived: int  # requests that arrived in the episodes
 
 
 class _Deliveries(Collector):

@@ -18,31 +18,18 @@ SCENARIO: Final = "paper"
 
 @dataclass(frozen=True)
 class Size:
-    """How much of everything is played.
+    """How much of everything is played."""
 
-    Args:
-        name: ``full`` or ``quick``.
-        episodes: at each point of each sweep.
-        rates_rps: arrival rates.
-        latencies_s: longest latency requirements.
-        accuracies: least accuracy requirements.
-        accuracy_schemes: quantization schemes at which they are tried.
-        node_slots: slots searched at each rate.
-        node_rates_rps: arrival rates at which nodes are counted.
-        schemes: quantization schemes.
-        slots: of a sweep's episode, in place of the scenario's; None for its own.
-    """
-
-    name: str
-    episodes: int
-    rates_rps: tuple[float, ...]
-    latencies_s: tuple[float, ...]
-    accuracies: tuple[float, ...]
-    accuracy_schemes: tuple[str, ...]
-    node_slots: int
-    node_rates_rps: tuple[float, ...] = (2, 5, 10, 20, 40)
-    schemes: tuple[str, ...] = SCHEMES
-    slots: int | None = None
+    name: str  # ``full`` or ``quick``
+    episodes: int  # at each point of each sweep
+    rates_rps: tuple[float, ...]  # arrival rates
+    latencies_s: tuple[float, ...]  # longest latency requirements
+    accuracies: tuple[float, ...]  # least accuracy requirements
+    accuracy_schemes: tuple[str, ...]  # quantization schemes at which they are tried
+    node_slots: int  # slots searched at each rate
+    node_rates_rps: tuple[float, ...] = (2, 5, 10, 20, 40)  # arrival rates at which nodes are counted
+    schemes: tuple[str, ...] = SCHEMES  # quantization schemes
+    slots: int | None = None  # of a sweep's episode, in place of the scenario's; None for its own
 
 
 FULL: Final = Size(
@@ -81,20 +68,13 @@ class SweepSpec:
 
 @dataclass(frozen=True)
 class ThroughputFigure:
-    """Throughput by policy along a setting.
+    """Throughput by policy along a setting."""
 
-    Args:
-        name: of its files.
-        title: above the plot.
-        x_label: what the axis is.
-        sweeps: whose panels it shows.
-        in_study: whether the abstract's claims are judged on it; if not, it asks what becomes of them elsewhere.
-    """
-
-    name: str
-    title: str
-    x_label: str
-    sweeps: tuple[SweepSpec, ...]
+    name: str  # of its files
+    title: str  # above the plot
+    x_label: str  # what the axis is
+    sweeps: tuple[SweepSpec, ...]  # whose panels it shows
+    # whether the abstract's claims are judged on it; if not, it asks what becomes of them elsewhere
     in_study: bool = True
 
 

@@ -36,19 +36,12 @@ class IncompleteRunError(RuntimeError):
 
 @dataclass(frozen=True)
 class Share:
-    """A policy's next few episodes at a point.
+    """A policy's next few episodes at a point."""
 
-    Args:
-        point: its index.
-        policy: as :func:`agents.registry.build_policies` takes it.
-        first: index of the first episode.
-        seeds: the episodes' seeds.
-    """
-
-    point: int
-    policy: str
-    first: int
-    seeds: tuple[int, ...]
+    point: int  # its index
+    policy: str  # as :func:`agents.registry.build_policies` takes it
+    first: int  # index of the first episode
+    seeds: tuple[int, ...]  # the episodes' seeds
 
     @property
     def key(self) -> str:
@@ -58,21 +51,13 @@ class Share:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be played: every policy in the same episodes at every point.
+    """What is to be played: every policy in the same episodes at every point."""
 
-    Args:
-        points: each a scenario.
-        policies: as :func:`agents.registry.build_policies` takes them.
-        seeds: one for each episode, the same at every point.
-        axes: the settings that make up the points.
-        collect: what else to keep of episodes.
-    """
-
-    points: tuple[Point, ...]
-    policies: tuple[str, ...]
-    seeds: tuple[int, ...]
-    axes: tuple[Axis, ...] = ()
-    collect: Collect | None = None
+    points: tuple[Point, ...]  # each a scenario
+    policies: tuple[str, ...]  # as :func:`agents.registry.build_policies` takes them
+    seeds: tuple[int, ...]  # one for each episode, the same at every point
+    axes: tuple[Axis, ...] = ()  # the settings that make up the points
+    collect: Collect | None = None  # what else to keep of episodes
 
     @property
     def episodes(self) -> int:
@@ -104,18 +89,12 @@ class Plan:
 
 @dataclass(frozen=True)
 class Contest:
-    """What came out at a point.
+    """What came out at a point."""
 
-    Args:
-        rows: of the policies that played every episode to the end, by policy and episode.
-        failures: the others' failed episodes.
-        partial_rows: the others' remaining episodes.
-        notes: what was collected of episodes, by policy's name and episode; of the policies in ``rows`` alone.
-    """
-
-    rows: list[EpisodeResult]
-    failures: list[PolicyFailure]
-    partial_rows: list[EpisodeResult]
+    rows: list[EpisodeResult]  # of the policies that played every episode to the end, by policy and episode
+    failures: list[PolicyFailure]  # the others' failed episodes
+    partial_rows: list[EpisodeResult]  # the others' remaining episodes
+    # what was collected of episodes, by policy's name and episode; of the policies in ``rows`` alone
     notes: dict[tuple[str, int], Any] = field(default_factory=dict)
 
 

@@ -24,31 +24,21 @@ FOOTPRINT_BOUNDS: Final = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5)
 
 @dataclass(frozen=True)
 class Behaviour:
-    """What an agent does with requests, by slots left to serve them and by size; (C, F) tables as nested tuples.
+    """What an agent does with requests, by slots left to serve them and by size; (C, F) tables as nested tuples."""
 
-    Args:
-        policy: the agent.
-        scenario: where it played.
-        seed: chose the validation episodes.
-        episodes: how many.
-        chance_bounds: (C,) lower ends of the classes of how many more slots a request can be served in; the last is
-            open.
-        footprint_bounds: (F,) lower ends of the classes of the largest share of any limit that a request takes.
-        requests: waiting requests met, each counted in every slot that it waits in.
-        score: their mean score, less their slot's mean; None where there were no requests.
-        served: the part of them that the agent served in that slot.
-        served_by_dftsp: the part that DFTSP would have served of the very same queue.
-    """
-
-    policy: str
-    scenario: str
-    seed: int
-    episodes: int
+    policy: str  # the agent
+    scenario: str  # where it played
+    seed: int  # chose the validation episodes
+    episodes: int  # how many
+    # (C,) lower ends of the classes of how many more slots a request can be served in; the last is open
     chance_bounds: tuple[float, ...]
+    # (F,) lower ends of the classes of the largest share of any limit that a request takes
     footprint_bounds: tuple[float, ...]
-    requests: tuple[tuple[int, ...], ...]
+    requests: tuple[tuple[int, ...], ...]  # waiting requests met, each counted in every slot that it waits in
+    # their mean score, less their slot's mean; None where there were no requests
     score: tuple[tuple[float | None, ...], ...]
-    served: tuple[tuple[float | None, ...], ...]
+    served: tuple[tuple[float | None, ...], ...]  # the part of them that the agent served in that slot
+    # the part that DFTSP would have served of the very same queue
     served_by_dftsp: tuple[tuple[float | None, ...], ...]
 
 

@@ -25,52 +25,30 @@ Stored = TypeVar("Stored")
 
 @dataclass(frozen=True)
 class Curve:
-    """Throughput on validation episodes during a training run, a point per validation.
+    """Throughput on validation episodes during a training run, a point per validation."""
 
-    Args:
-        steps: (V,) environment steps so far.
-        seconds: (V,) since training began.
-        throughput_rps: (V,) of the agent as it then was.
-        expert_rps: of DFTSP in the same episodes.
-    """
-
-    steps: tuple[int, ...]
-    seconds: tuple[float, ...]
-    throughput_rps: tuple[float, ...]
-    expert_rps: float
+    steps: tuple[int, ...]  # (V,) environment steps so far
+    seconds: tuple[float, ...]  # (V,) since training began
+    throughput_rps: tuple[float, ...]  # (V,) of the agent as it then was
+    expert_rps: float  # of DFTSP in the same episodes
 
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A finished training run and what it reached on test episodes.
+    """A finished training run and what it reached on test episodes."""
 
-    Args:
-        agent: the learner's name.
-        ablation: what was taken from it; None for the learner as it is.
-        scenario: trained on and tested in.
-        scenario_checksum: of its settings.
-        seed: of the training.
-        steps: environment steps.
-        training_s: wall-clock seconds.
-        command: that trains the same agent.
-        about: versions, machine and hyper-parameters.
-        curve: in validation.
-        rows: its test episodes.
-        reference: DFTSP's, the same episodes.
-    """
-
-    agent: str
-    ablation: str | None
-    scenario: str
-    scenario_checksum: str
-    seed: int
-    steps: int
-    training_s: float
-    command: str
-    about: Mapping[str, Any]
-    curve: Curve
-    rows: Sequence[EpisodeResult]
-    reference: Sequence[EpisodeResult]
+    agent: str  # the learner's name
+    ablation: str | None  # what was taken from it; None for the learner as it is
+    scenario: str  # trained on and tested in
+    scenario_checksum: str  # of its settings
+    seed: int  # of the training
+    steps: int  # environment steps
+    training_s: float  # wall-clock seconds
+    command: str  # that trains the same agent
+    about: Mapping[str, Any]  # versions, machine and hyper-parameters
+    curve: Curve  # in validation
+    rows: Sequence[EpisodeResult]  # its test episodes
+    reference: Sequence[EpisodeResult]  # DFTSP's, the same episodes
 
     @property
     def name(self) -> str:
@@ -80,47 +58,29 @@ class TrainedRun:
 
 @dataclass(frozen=True)
 class Measured:
-    """How a policy's rows of a comparison came about.
+    """How a policy's rows of a comparison came about."""
 
-    Args:
-        command: that measured them.
-        versions: of what they depend on.
-        trained: of a learned agent: learner, scenario, training seed, steps and seconds; None for others.
-        model: hash of its weights; None for others.
-    """
-
-    command: str
-    versions: Mapping[str, str]
+    command: str  # that measured them
+    versions: Mapping[str, str]  # of what they depend on
+    # of a learned agent: learner, scenario, training seed, steps and seconds; None for others
     trained: Mapping[str, Any] | None = None
-    model: str | None = None
+    model: str | None = None  # hash of its weights; None for others
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Policies on the same test episodes of one case.
+    """Policies on the same test episodes of one case."""
 
-    Args:
-        case: a scenario's name, or with another arrival rate ``light-12rps``.
-        scenario: the scenario.
-        scenario_checksum: of its settings, the trace file's place left out.
-        arrival_rate_rps: in place of the scenario's; None for its own.
-        trace: name and hash of the trace file; None for a synthetic scenario.
-        seed: chose the episodes.
-        slots: of an episode.
-        policies: by name, in the order in which they were measured.
-        rows: of all of them.
-        bounds_rps: clairvoyant upper bound on each episode's throughput, by episode; empty where none is stored.
-    """
-
-    case: str
-    scenario: str
-    scenario_checksum: str
-    arrival_rate_rps: float | None
-    trace: Mapping[str, str] | None
-    seed: int
-    slots: int
-    policies: Mapping[str, Measured]
-    rows: Sequence[EpisodeResult]
+    case: str  # a scenario's name, or with another arrival rate ``light-12rps``
+    scenario: str  # the scenario
+    scenario_checksum: str  # of its settings, the trace file's place left out
+    arrival_rate_rps: float | None  # in place of the scenario's; None for its own
+    trace: Mapping[str, str] | None  # name and hash of the trace file; None for a synthetic scenario
+    seed: int  # chose the episodes
+    slots: int  # of an episode
+    policies: Mapping[str, Measured]  # by name, in the order in which they were measured
+    rows: Sequence[EpisodeResult]  # of all of them
+    # clairvoyant upper bound on each episode's throughput, by episode; empty where none is stored
     bounds_rps: Mapping[int, float] = field(default_factory=dict)
 
 

@@ -55,29 +55,17 @@ always)."""
 
 @dataclass(frozen=True)
 class StudyRun:
-    """A training run that is wanted: see :class:`TrainedRun`.
+    """A training run that is wanted: see :class:`TrainedRun`."""
 
-    Args:
-        agent: the learner's name.
-        learner: that one, with the ablation's settings.
-        ablation: what is taken from it; None for the learner as it is.
-        scenario: trained on and tested in.
-        slots: of an episode, in place of the scenario's; None for its own.
-        steps: environment steps.
-        seed: of the training.
-        folder: where it is trained.
-        stored_at: where its result is stored.
-    """
-
-    agent: LearnerName
-    learner: Learner
-    ablation: str | None
-    scenario: Scenario
-    slots: int | None
-    steps: int
-    seed: int
-    folder: Path
-    stored_at: Path
+    agent: LearnerName  # the learner's name
+    learner: Learner  # that one, with the ablation's settings
+    ablation: str | None  # what is taken from it; None for the learner as it is
+    scenario: Scenario  # trained on and tested in
+    slots: int | None  # of an episode, in place of the scenario's; None for its own
+    steps: int  # environment steps
+    seed: int  # of the training
+    folder: Path  # where it is trained
+    stored_at: Path  # where its result is stored
 
     @property
     def label(self) -> str:

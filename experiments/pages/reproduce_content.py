@@ -15,9 +15,9 @@ from edgellm_env.scenario import Scenario
 from experiments.grid.points import label_text
 from experiments.grid.reproduce_analysis import compare_points
 from experiments.grid.reproduce_catalogue import ASSUMED, varied_numbers
+from experiments.grid.reproduce_claims import Comparison, NodeReduction, Verdict, reduction_text
 from experiments.grid.reproduce_latencies import QUANTILES, Latencies
 from experiments.grid.reproduce_plan import BASELINES
-from experiments.pages.claims import Comparison, NodeReduction, Verdict, reduction_text
 from experiments.pages.rendering import render
 from experiments.results.statistics import PARTS, bootstrap_mean, parts_of
 from experiments.results.summary import REFERENCE

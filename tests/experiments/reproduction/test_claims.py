@@ -1,6 +1,6 @@
 import pytest
 
-from experiments.pages.claims import Comparison, NodeReduction, judge, judge_nodes, reduction_text
+from experiments.grid.reproduce_claims import Comparison, NodeReduction, judge, judge_nodes, reduction_text
 from experiments.results.statistics import Estimate
 
 

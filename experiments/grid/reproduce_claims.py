@@ -9,25 +9,15 @@ from experiments.results.statistics import Estimate
 
 @dataclass(frozen=True)
 class Comparison:
-    """DFTSP against one baseline at one point, on the same episodes.
+    """DFTSP against one baseline at one point, on the same episodes."""
 
-    Args:
-        figure: in which the point is.
-        point: its settings, as text.
-        baseline: the other policy.
-        measure: what is compared; more is better unless the claim says otherwise.
-        ours: DFTSP's mean.
-        theirs: the baseline's mean.
-        difference: DFTSP less the baseline, paired by episode; None if there is nothing to compare.
-    """
-
-    figure: str
-    point: str
-    baseline: str
-    measure: str
-    ours: float | None
-    theirs: float | None
-    difference: Estimate | None
+    figure: str  # in which the point is
+    point: str  # its settings, as text
+    baseline: str  # the other policy
+    measure: str  # what is compared; more is better unless the claim says otherwise
+    ours: float | None  # DFTSP's mean
+    theirs: float | None  # the baseline's mean
+    difference: Estimate | None  # DFTSP less the baseline, paired by episode; None if there is nothing to compare
 
     @property
     def standing(self) -> str:
@@ -39,45 +29,27 @@ class Comparison:
 
 @dataclass(frozen=True)
 class NodeReduction:
-    """How many fewer nodes DFTSP visits than a brute force, at one arrival rate.
+    """How many fewer nodes DFTSP visits than a brute force, at one arrival rate."""
 
-    Args:
-        arrival_rate_rps: at which the slots were met.
-        brute_force: which brute force.
-        dftsp_nodes: over all slots.
-        brute_force_nodes: over all slots.
-        reduction: 1 - DFTSP's nodes / brute force's, with its interval over slots; a lower bound where brute force was
-            stopped; None if it can't be told.
-        is_lower_bound: whether it is one.
-    """
-
-    arrival_rate_rps: float
-    brute_force: str
-    dftsp_nodes: int
-    brute_force_nodes: int
+    arrival_rate_rps: float  # at which the slots were met
+    brute_force: str  # which brute force
+    dftsp_nodes: int  # over all slots
+    brute_force_nodes: int  # over all slots
+    # 1 - DFTSP's nodes / brute force's, interval over slots; a lower bound if brute force was stopped; None if unknown
     reduction: Estimate | None
-    is_lower_bound: bool
+    is_lower_bound: bool  # whether it is one
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A claim as it is read here, and what became of it.
+    """A claim as it is read here, and what became of it."""
 
-    Args:
-        claim: the abstract's.
-        reading: what was tested for it.
-        holds: whether it holds here, at every point.
-        finding: how often and by how much, in a sentence.
-        exceptions: the points at which it does not hold.
-        in_abstract: whether the abstract makes it for this setting; if not, it goes beyond.
-    """
-
-    claim: str
-    reading: str
-    holds: bool
-    finding: str
-    exceptions: tuple[str, ...]
-    in_abstract: bool = True
+    claim: str  # the abstract's
+    reading: str  # what was tested for it
+    holds: bool  # whether it holds here, at every point
+    finding: str  # how often and by how much, in a sentence
+    exceptions: tuple[str, ...]  # the points at which it does not hold
+    in_abstract: bool = True  # whether the abstract makes it for this setting; if not, it goes beyond
 
 
 def judge(
