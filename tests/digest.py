@@ -100,6 +100,8 @@ def play_single(environment_id: str, scenario: str) -> str:
         step = environment.step(random_action(environment.action_space, info.get("action_mask"), rng))
         digest.feed(step)
         info = step[-1]
+        if step[3]:  # a step after an episode's end is an error
+            break
     environment.close()
     return digest.text()
 
