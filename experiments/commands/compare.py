@@ -19,7 +19,7 @@ from experiments.grid.evaluation import EpisodeResult, require_playable
 from experiments.grid.ledger import open_ledger
 from experiments.grid.points import Point
 from experiments.grid.runner import IncompleteRunError, Plan, failure_texts, play_plans
-from experiments.report.recorder import record_first, recordings_of
+from experiments.report.fates import record_first, recordings_of
 from experiments.report.recordings import FILE_NAME as RECORDINGS
 from experiments.report.recordings import write_recordings
 from experiments.results.figures import plot_throughput

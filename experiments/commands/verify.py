@@ -9,7 +9,7 @@ from rich.console import Console
 
 from experiments.commands.progress import progress_bar
 from experiments.datasets.storage import DatasetError, datasets_root
-from experiments.datasets.verify import StoredDataset, Verified
+from experiments.datasets.verification import StoredDataset, Verified
 from experiments.extras import require
 
 

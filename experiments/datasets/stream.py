@@ -67,7 +67,7 @@ class SlotSource:
 
 
 def slots_of(episode: Episode, environment: str) -> Slots:
-    """Return the slots of an episode in which somebody waits: what was seen, and which requests were chosen.
+    """Return the slots of an episode in which requests wait: what was seen, and which requests were chosen.
 
     ``requests`` (K, N, F), ``valid`` (K, N), ``node`` (K, G), ``chosen`` (K, N) int8.
     """

@@ -78,7 +78,7 @@ def _within(episode: RecordedEpisode, played: Played) -> FloatArray:
     delivered_s = np.array(played.slots.delivered_s)[np.array(played.last_slot, dtype=np.int64)[served]]
     latency_s = delivered_s - np.array(requests.arrival_s)[served]
     share = latency_s / np.array(requests.latency_requirement_s)[served]
-    # Times are written with five decimals: who is served just in time may come out a hair above 1.
+    # Times are written with five decimals: a request served just in time may come out a hair above 1.
     within: FloatArray = np.searchsorted(np.sort(np.minimum(share, 1.0)), LATENCY_SHARES, side="right").astype(float)
     return within / max(1, len(played.outcome))
 

@@ -11,7 +11,7 @@ import pytest
 
 from experiments.commands.verify import Verify
 from experiments.datasets.storage import DATA_FILE, DatasetError, read_episode
-from experiments.datasets.verify import StoredDataset, VerificationError
+from experiments.datasets.verification import StoredDataset, VerificationError
 from tests.experiments.datasets.conftest import quiet
 
 ENVIRONMENTS = ("batch", "select", "rank")
