@@ -21,7 +21,6 @@ from edgellm_env.slot.problem import Problems
 from edgellm_env.solvers import solve_dftsp_batch, solve_exact_batch, solve_joint
 
 LOOKAHEAD_FILE: Final = Path(__file__).parent.parent / "configs" / "agents" / "lookahead.yaml"
-_LEAST_SHARE: Final = 1e-9
 _LEAST_VALUE: Final = 1e-3  # no request is worthless, or a tie with leaving capacity unused would decide
 
 
@@ -66,23 +65,8 @@ def dftsp_answers(slots: Slots) -> SlotAnswers:
 def complete_batches(slots: Slots) -> SlotAnswers:
     """Return what DFTSP would add to the feasible batches under way, ``slots.begun``, without those."""
     assert slots.begun is not None
-    problems = slots.problems
-    taken = slots.begun[:, : problems.valid.shape[1]] & problems.valid
-    compute_s, kv_bytes, uplink, downlink = (
-        np.where(taken, amounts, 0.0).sum(axis=1)
-        for amounts in (problems.compute_s, problems.kv_bytes, problems.uplink_share, problems.downlink_share)
-    )
-    tightest_s = np.where(taken, problems.slack_s, np.inf).min(axis=1)
-    rest = problems._replace(
-        # Solvers take shares of a whole link: of what is left of it, then.
-        uplink_share=problems.uplink_share / np.maximum(_LEAST_SHARE, 1.0 - uplink)[:, None],
-        downlink_share=problems.downlink_share / np.maximum(_LEAST_SHARE, 1.0 - downlink)[:, None],
-        slack_s=problems.slack_s - compute_s[:, None],
-        valid=problems.valid & ~taken & (problems.slack_s >= compute_s[:, None]),
-        compute_limit_s=np.maximum(0.0, np.minimum(problems.compute_limit_s, tightest_s) - compute_s),
-        memory_bytes=np.maximum(0.0, problems.memory_bytes - kv_bytes),
-    )
-    return _dftsp(rest)
+    width = slots.problems.valid.shape[1]
+    return _dftsp(slots.problems.beside(slots.begun[:, :width]))
 
 
 def _dftsp(problems: Problems) -> SlotAnswers:

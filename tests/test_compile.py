@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -52,6 +53,18 @@ def test_editing_a_kernel_that_others_inline_takes_effect_at_once(tmp_path: Path
     # ``within`` is inlined into the check, which is another function and may be in another file.
     source.write_text(text.replace(line, "return used <= 0.5 * limit"))
     assert run(FITS, tmp_path) == "False"
+
+
+def test_machine_code_whose_types_have_another_name_now_is_compiled_anew(tmp_path: Path) -> None:
+    copy = copied(tmp_path)
+    assert run(FITS, tmp_path) == "True"
+    renamed = 0
+    for path in copy.rglob("*.py"):
+        text = path.read_text()
+        path.write_text(re.sub(r"\bAccount\b", "Ledger", text))
+        renamed += "class Account(" in text
+    assert renamed == 1
+    assert run(FITS, tmp_path) == "True"
 
 
 @pytest.mark.skipif(os.geteuid() == 0 and not shutil.which("setpriv"), reason="root writes everywhere")

@@ -113,13 +113,13 @@ def _widen(
         if found == 0:
             continue
         own = slice(first, first + beams)
-        batch_before, totals_before = partial.batch[own].copy(), partial.totals[own].copy()
+        batch_before, used_before = partial.batch[own].copy(), partial.used[own].copy()
         legal_before = partial.legal[own].copy()
         likelihood[first : first + beams] = -np.inf
         for child in range(found):
             row, parent = first + child, parents[child] - first
             likelihood[row] = values[child]
-            partial.batch[row], partial.totals[row] = batch_before[parent], totals_before[parent]
+            partial.batch[row], partial.used[row] = batch_before[parent], used_before[parent]
             partial.legal[row] = legal_before[parent]
             closed = picking.pick(row, places[child], False, node, waiting, partial)
             picking.refresh(row, False, node, waiting, partial)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from edgellm_env.arrays import BoolArray, IntArray
 from edgellm_env.env.observation import Observation, ObservationEncoder, flags
 from edgellm_env.node.nodes import Dynamics, InfeasibleBatchError
-from edgellm_env.slot import picking
+from edgellm_env.slot import picking, usage
 
 
 class ActionInterface:
@@ -211,12 +211,9 @@ class SelectInterface(ActionInterface):
     def observe(self, observation: Observation) -> None:
         """Add ``batch`` and ``used`` (shares of compute limit, free memory, uplink, downlink)."""
         node = self.dynamics.node
-        limits = np.ones((node.size, 4))
-        limits[:, 0] = np.minimum(node["compute_limit_s"], self._partial.totals[:, 4])
-        limits[:, 1] = node["memory_bytes"]
-        used = self._partial.totals[:, :4]
+        limits = usage.Limits(node["compute_limit_s"], node["memory_bytes"], 1.0, 1.0)
         observation["batch"] = self._partial.batch.astype(np.int8)
-        observation["used"] = np.divide(used, limits, out=np.zeros_like(used), where=limits > 0.0).astype(np.float32)
+        observation["used"] = usage.shares(self._partial.used, limits).astype(np.float32)
 
     def action_mask(self) -> BoolArray:
         """Return (E, N + 1) bool: an index is legal if and only if the batch stays feasible with it; N always is."""

@@ -12,7 +12,7 @@ from edgellm_env.env.engine import Engine
 from edgellm_env.env.observation import Observation
 from edgellm_env.env.view import SlotView, view_slot
 from edgellm_env.scenario import Scenario
-from edgellm_env.slot.admission import pack_by_score
+from edgellm_env.slot.packing import pack_by_score
 from edgellm_env.slot.problem import Problems, SlotProblem
 
 Answer = TypeVar("Answer")
@@ -157,7 +157,7 @@ class Slots:
         Requests that no longer fit are skipped. No key may be NaN.
         """
         admitted = np.zeros(self.queues.shape, dtype=np.bool_)
-        pack_by_score(self.nodes.copy(), self.queues, -np.asarray(keys, dtype=np.float64), admitted)
+        pack_by_score(self.nodes, self.queues, -np.asarray(keys, dtype=np.float64), admitted)
         return admitted
 
     def remember(self, key: Hashable, compute: Callable[["Slots"], Answer]) -> Answer:

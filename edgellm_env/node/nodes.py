@@ -24,7 +24,7 @@ from edgellm_env.node.records import (
 )
 from edgellm_env.node.transition import Nodes
 from edgellm_env.scenario import Scenario
-from edgellm_env.slot import admission
+from edgellm_env.slot import packing
 from edgellm_env.slot.picking import Partial
 from edgellm_env.slot.problem import Problems, SlotProblem
 from edgellm_env.workload.trace import TraceBatch
@@ -150,7 +150,7 @@ class Dynamics:
         """Return the batch (N,) that :meth:`play_ranked` would serve in environment ``row``."""
         admitted = np.zeros((1, self.capacity), dtype=np.bool_)
         only = slice(row, row + 1)
-        admission.pack_by_score(self.node[only].copy(), self.waiting[only], scores[None], admitted)
+        packing.pack_by_score(self.node[only], self.waiting[only], scores[None], admitted)
         batch: BoolArray = admitted[0]
         return batch
 

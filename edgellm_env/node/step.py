@@ -14,7 +14,8 @@ from edgellm_env._compile import compiled, compiled_parallel
 from edgellm_env.arrays import BoolArray, IntArray
 from edgellm_env.node.features import Shown, encode_row
 from edgellm_env.node.transition import Nodes, close_slot, open_slot, view_under_scheme
-from edgellm_env.slot.admission import admit_by_score, admit_marked
+from edgellm_env.slot import usage
+from edgellm_env.slot.packing import admit_by_score, admit_marked
 from edgellm_env.slot.picking import Partial, pick, refresh
 
 _WORTH_A_THREAD = 8_192  # elements of actions: some hundred slots
@@ -23,16 +24,13 @@ _WORTH_A_THREAD = 8_192  # elements of actions: some hundred slots
 @compiled
 def find_infeasible(asked: NDArray[np.int8], scheme: IntArray, admitted: BoolArray, nodes: Nodes) -> int:
     """Return the first environment that :func:`play_selected` would find asking for an infeasible batch, or -1."""
-    order = np.empty(admitted.shape[1], dtype=np.int64)
+    order, used = np.empty(admitted.shape[1], dtype=np.int64), np.empty(usage.WIDTH)
     for row in range(asked.shape[0]):
-        node = nodes.node[row]
-        before = node.infeasible
+        node, waiting = nodes.node[row], nodes.waiting[row]
         view_under_scheme(nodes, row, scheme[row])
-        admit_marked(node, nodes.waiting[row], asked[row], False, order, admitted[row])
-        infeasible = node.infeasible
+        skipped = admit_marked(usage.account_of(used, node, waiting), asked[row], order, admitted[row])
         view_under_scheme(nodes, row, node.scheme)
-        node.infeasible = before
-        if infeasible:
+        if skipped > 0:
             return row
     return -1
 
@@ -57,13 +55,20 @@ def play_selected(
     first: int = 0,
     last: int = 0,
 ) -> None:
-    """Play the slot under ``scheme`` (E,) with what ``asked`` (E, N) marks, admitted as ``admit_marked`` does."""
+    """Play the slot under ``scheme`` (E,) with what ``asked`` (E, N) marks, admitted as ``admit_marked`` does.
+
+    With ``serve_none`` an infeasible batch is not served at all.
+    """
     nodes, shown = Nodes(*nodes), Shown(*shown)
-    order = np.empty(admitted.shape[1], dtype=np.int64)
+    order, used = np.empty(admitted.shape[1], dtype=np.int64), np.empty(usage.WIDTH)
     for row in range(first, last):
-        if scheme[row] != nodes.node[row].scheme:
+        node = nodes.node[row]
+        if scheme[row] != node.scheme:
             view_under_scheme(nodes, row, scheme[row])
-        admit_marked(nodes.node[row], nodes.waiting[row], asked[row], serve_none, order, admitted[row])
+        skipped = admit_marked(usage.account_of(used, node, nodes.waiting[row]), asked[row], order, admitted[row])
+        node.infeasible = skipped > 0
+        if node.infeasible and serve_none:
+            admitted[row] = False
         _play(nodes, row, scheme[row], admitted[row], shown)
 
 
@@ -78,10 +83,12 @@ def play_ranked(
 ) -> None:
     """Play the slot packed by ``scores`` (E, N), as ``admit_by_score`` does."""
     nodes, shown = Nodes(*nodes), Shown(*shown)
-    order = np.empty(admitted.shape[1], dtype=np.int64)
+    order, used = np.empty(admitted.shape[1], dtype=np.int64), np.empty(usage.WIDTH)
     for row in range(first, last):
-        admit_by_score(nodes.node[row], nodes.waiting[row], scores[row], order, admitted[row])
-        _play(nodes, row, nodes.node[row].scheme, admitted[row], shown)
+        node = nodes.node[row]
+        admit_by_score(usage.account_of(used, node, nodes.waiting[row]), scores[row], order, admitted[row])
+        node.infeasible = False
+        _play(nodes, row, node.scheme, admitted[row], shown)
 
 
 @compiled_parallel(work="partial.batch", least=_WORTH_A_THREAD)

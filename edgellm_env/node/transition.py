@@ -9,7 +9,8 @@ import numpy as np
 
 from edgellm_env._compile import compiled, compiled_parallel
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
-from edgellm_env.slot.problem import totals_fit, within
+from edgellm_env.slot import usage
+from edgellm_env.slot.usage import Limits, totals_fit, within
 
 OUTCOMES = ("waiting", "served", "expired", "rejected", "blocked")
 """What can become of a request, by code; one that has not arrived yet counts as waiting."""
@@ -72,22 +73,18 @@ def _best_compute_s(request: Any, schemes: Any, rules: Any) -> float:
     """
     best_s = np.inf
     for scheme in range(schemes.size):
-        compute_s = request.compute_s * schemes[scheme].compute_factor / rules.best_compute_availability
-        if (
-            compute_s < best_s
-            and schemes[scheme].quality >= request.accuracy_requirement
-            and totals_fit(
-                compute_s,
-                request.kv_bytes * schemes[scheme].kv_factor,
-                request.uplink_share / rules.best_uplink_availability,
-                request.downlink_share / rules.best_downlink_availability,
-                np.inf,
-                rules.slot_s + rules.spill_s,
-                schemes[scheme].memory_bytes,
-                1.0,
-                1.0,
-            )
-        ):
+        chosen = schemes[scheme]
+        compute_s = request.compute_s * chosen.compute_factor / rules.best_compute_availability
+        alone = (
+            compute_s,
+            request.kv_bytes * chosen.kv_factor,
+            request.uplink_share / rules.best_uplink_availability,
+            request.downlink_share / rules.best_downlink_availability,
+            np.inf,
+        )
+        limits = Limits(rules.slot_s + rules.spill_s, chosen.memory_bytes, 1.0, 1.0)
+        admissible = chosen.quality >= request.accuracy_requirement
+        if compute_s < best_s and admissible and totals_fit(alone, limits):
             best_s = compute_s
     return best_s
 
@@ -155,24 +152,19 @@ def close_slot(nodes: Nodes, row: int, scheme: int, admitted: BoolArray) -> None
     rules = nodes.rules[0]
     load_s = 0.0 if scheme == node.scheme else nodes.schemes[scheme].load_s
     now_s = node.slot * rules.slot_s
-    compute_s, kv_bytes, uplink, downlink, arrivals_s = 0.0, 0.0, 0.0, 0.0, 0.0
-    served = 0
-    for place in range(node.waiting):
-        if admitted[place]:
-            served += 1
-            compute_s += waiting[place].compute_s
-            kv_bytes += waiting[place].kv_bytes
-            uplink += waiting[place].uplink_share
-            downlink += waiting[place].downlink_share
-            arrivals_s += requests[waiting[place].request].arrival_s
-    end_s = node.backlog_s + load_s + compute_s
+    account = usage.account_of(np.empty(usage.WIDTH), node, waiting)
+    usage.add_up(account, admitted)
+    used = account.used
+    end_s = node.backlog_s + load_s + used[usage.COMPUTE_S]
     delivered_s = now_s + rules.radio_s + end_s
 
     # The served leave the queue; where slots are independent the others do too.
-    log, kept = nodes.log[row], 0
+    log, served, kept, arrivals_s = nodes.log[row], 0, 0, 0.0
     for place in range(node.waiting):
         index = waiting[place].request
         if admitted[place]:
+            served += 1
+            arrivals_s += requests[index].arrival_s
             _note(log[index], SERVED, node.slot)
             log[index].delivered_s = delivered_s
         else:
@@ -185,9 +177,9 @@ def close_slot(nodes: Nodes, row: int, scheme: int, admitted: BoolArray) -> None
     # Full use is 1; sums may pass it by the check's relative tolerance, which is no use of anything.
     capacity_bytes = nodes.schemes[scheme].memory_bytes
     node.compute_utilisation = min(1.0, end_s / rules.slot_s)
-    node.memory_utilisation = min(1.0, (capacity_bytes - node.memory_bytes + kv_bytes) / capacity_bytes)
-    node.uplink_utilisation = min(1.0, uplink)
-    node.downlink_utilisation = min(1.0, downlink)
+    node.memory_utilisation = min(1.0, (capacity_bytes - node.memory_bytes + used[usage.KV_BYTES]) / capacity_bytes)
+    node.uplink_utilisation = min(1.0, used[usage.UPLINK_SHARE])
+    node.downlink_utilisation = min(1.0, used[usage.DOWNLINK_SHARE])
     node.slot_served = served
     node.slot_latency_s = served * delivered_s - arrivals_s
     node.served += served
@@ -208,7 +200,7 @@ def close_slot(nodes: Nodes, row: int, scheme: int, admitted: BoolArray) -> None
                 free = batch
         if served > 0 and node.backlog_s > 0.0:
             held[free, 0] = node.backlog_s
-            held[free, 1] = kv_bytes
+            held[free, 1] = used[usage.KV_BYTES]
     node.slot += 1
 
 

@@ -1,65 +1,103 @@
-"""Greedy packing: go through the requests in a given order, admit what still fits, skip what does not.
+"""Greedy packing, compiled: go through the requests in an order, admit what still fits, skip what does not.
 
-The one packing loop, for the dynamics and for whoever packs a :class:`SlotProblem`; whether a request still fits is
-the one feasibility check's to say.
+The order is given, the queue's among marked requests, or that of descending scores. Feasible sets are downward closed,
+so a feasible batch is admitted whole in any order.
 """
 
-import numpy as np
-from numpy.typing import ArrayLike
+from typing import Any
 
-from edgellm_env._compile import compiled
-from edgellm_env.arrays import BoolArray, FloatArray, IntArray
-from edgellm_env.slot.problem import SlotProblem, totals_fit
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from edgellm_env._compile import compiled, compiled_parallel
+from edgellm_env.arrays import BoolArray, IntArray
+from edgellm_env.slot import usage
+from edgellm_env.slot.problem import SlotProblem
+from edgellm_env.slot.usage import Account
+
+_LONG_QUEUE = 48  # up to here insertion, which needs no memory of its own, sorts faster than merging
 
 
 @compiled
-def fill_in_order(
-    order: IntArray,
-    most: int,
-    compute_s: FloatArray,
-    kv_bytes: FloatArray,
-    uplink_share: FloatArray,
-    downlink_share: FloatArray,
-    slack_s: FloatArray,
-    admissible: BoolArray,
-    compute_limit_s: float,
-    memory_bytes: float,
-    uplink_limit_share: float,
-    downlink_limit_share: float,
-    admitted: BoolArray,
-) -> int:
-    """Mark in ``admitted`` (n,) up to ``most`` requests of ``order`` (indices), skipping misfits; count the skipped.
-
-    Feasible sets are downward closed, so a feasible batch is admitted whole in any order.
-    """
-    compute, kv, uplink, downlink, tightest_s = 0.0, 0.0, 0.0, 0.0, np.inf
+def admit_in_order(account: Account, order: IntArray, most: int, admitted: BoolArray) -> int:
+    """Mark in ``admitted`` (n,) up to ``most`` requests of ``order`` (places), skipping misfits; count the skipped."""
+    usage.start(account)
     taken, skipped = 0, 0
     for position in range(order.size):
         if taken == most:
             break
         place = order[position]
-        tightest_then_s = min(tightest_s, slack_s[place])
-        if admissible[place] and totals_fit(
-            compute + compute_s[place],
-            kv + kv_bytes[place],
-            uplink + uplink_share[place],
-            downlink + downlink_share[place],
-            tightest_then_s,
-            compute_limit_s,
-            memory_bytes,
-            uplink_limit_share,
-            downlink_limit_share,
-        ):
+        if usage.fits(account, place):
+            usage.add(account, place)
             admitted[place] = True
             taken += 1
-            compute += compute_s[place]
-            kv += kv_bytes[place]
-            uplink += uplink_share[place]
-            downlink += downlink_share[place]
-            tightest_s = tightest_then_s
         else:
             skipped += 1
     return skipped
+
+
+@compiled
+def admit_marked(account: Account, asked: NDArray[np.int8], order: IntArray, admitted: BoolArray) -> int:
+    """Admit what ``asked`` (N,) marks, in queue order, skipping what no longer fits; count the skipped.
+
+    Marks beyond the waiting requests mean nothing. ``order`` (N,) is room to work in.
+    """
+    admitted[:] = False
+    marked = 0
+    for place in range(account.requests.size):
+        order[marked] = place
+        marked += asked[place]
+    return admit_in_order(account, order[:marked], marked, admitted)
+
+
+@compiled
+def admit_by_score(account: Account, scores: NDArray[np.floating[Any]], order: IntArray, admitted: BoolArray) -> None:
+    """Admit greedily by descending ``scores`` (N,), ties in queue order, skipping what no longer fits.
+
+    ``order`` (N,) is room to work in.
+    """
+    admitted[:] = False
+    waiting = account.requests.size
+    _rank(scores[:waiting], order)
+    admit_in_order(account, order[:waiting], waiting, admitted)
+
+
+@compiled
+def _rank(scores: NDArray[np.floating[Any]], order: IntArray) -> None:
+    """Write into ``order`` the places of ``scores`` (n,), highest first, ties by place."""
+    if scores.size > _LONG_QUEUE:
+        order[: scores.size] = np.argsort(-scores, kind="mergesort")
+        return
+    for place in range(scores.size):
+        rank = place
+        while rank > 0 and scores[order[rank - 1]] < scores[place]:
+            order[rank] = order[rank - 1]
+            rank -= 1
+        order[rank] = place
+
+
+@compiled_parallel(work="scores")
+def pack_by_score(
+    node: Any,
+    waiting: Any,
+    scores: NDArray[np.floating[Any]],
+    admitted: BoolArray,
+    first: int = 0,
+    last: int = 0,
+) -> None:
+    """Write into ``admitted`` (E, N) what :func:`admit_by_score` admits in every environment.
+
+    Args:
+        node: (E,) records of :data:`edgellm_env.node.records.NODE`.
+        waiting: (E, N) records of :data:`edgellm_env.node.records.WAITING`.
+        scores: (E, N), none of them NaN.
+        admitted: filled.
+        first: left out.
+        last: left out.
+    """
+    order, used = np.empty(admitted.shape[1], dtype=np.int64), np.empty(usage.WIDTH)
+    for row in range(first, last):
+        admit_by_score(usage.account_of(used, node[row], waiting[row]), scores[row], order, admitted[row])
 
 
 def pack_in_order(problem: SlotProblem, order: ArrayLike, most: int | None = None) -> BoolArray:
@@ -79,19 +117,6 @@ def pack_in_order(problem: SlotProblem, order: ArrayLike, most: int | None = Non
     indices = indices.astype(np.int64)
     problem.as_mask(indices)
     admitted = np.zeros(problem.size, dtype=np.bool_)
-    fill_in_order(
-        indices,
-        problem.size if most is None else most,
-        problem.compute_s,
-        problem.kv_bytes,
-        problem.uplink_share,
-        problem.downlink_share,
-        problem.slack_s,
-        problem.admissible,
-        problem.compute_limit_s,
-        problem.memory_bytes,
-        problem.uplink_limit_share,
-        problem.downlink_limit_share,
-        admitted,
-    )
+    account = Account(np.empty(usage.WIDTH), problem.requests, problem.limits)
+    admit_in_order(account, indices, problem.size if most is None else most, admitted)
     return admitted

@@ -1,4 +1,4 @@
-"""One slot's decision problem, and the one feasibility check that everything else is measured against.
+"""One slot's decision problem.
 
 Choose a batch S among the waiting requests so that
 
@@ -7,7 +7,7 @@ Choose a batch S among the waiting requests so that
     sum uplink_share <= uplink_limit_share, sum downlink_share <= downlink_limit_share
     every member admissible                                            (the model is accurate enough for it)
 
-Feasible sets are downward closed: a part of a feasible batch is feasible.
+Feasible sets are downward closed: a part of a feasible batch is feasible. :mod:`edgellm_env.slot.usage` has the check.
 """
 
 from collections.abc import Sequence
@@ -17,15 +17,10 @@ from typing import Any, ClassVar, NamedTuple, Self, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from edgellm_env._compile import compilable, compiled
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
+from edgellm_env.slot.usage import ADDITIVE, WIDTH, Limits, Requests, beside, check, within
 
 SelectionLike: TypeAlias = NDArray[np.bool_] | NDArray[np.integer[Any]] | Sequence[bool] | Sequence[int]
-
-RELATIVE_TOLERANCE = 2.0**-30
-"""A limit counts as kept when exceeded by at most this fraction of itself (9.3e-10): sums of floats that are equal on
-paper (ten times 0.1 against 1.0) differ in their last bits by the order of summation, and every solver sums in its own.
-No decimal number of few digits, such as 1 + 1e-9, lies at this edge, where solvers and check could differ."""
 
 COLUMNS = ("compute_s", "kv_bytes", "uplink_share", "downlink_share", "slack_s")
 """What a request takes, and the compute time that it can still afford."""
@@ -34,34 +29,6 @@ LIMITS = ("compute_limit_s", "memory_bytes", "uplink_limit_share", "downlink_lim
 """What a batch may take in all."""
 
 _EVERYONE: BoolArray = np.ones(0, dtype=np.bool_)  # stands for "not given" until the number of requests is known
-
-
-@compilable
-def within(used: Any, limit: Any) -> Any:
-    """Whether ``used`` keeps to ``limit``, up to :data:`RELATIVE_TOLERANCE`; numbers or arrays."""
-    return used <= limit + RELATIVE_TOLERANCE * abs(limit)
-
-
-@compiled
-def totals_fit(
-    compute_s: float,
-    kv_bytes: float,
-    uplink_share: float,
-    downlink_share: float,
-    tightest_slack_s: float,
-    compute_limit_s: float,
-    memory_bytes: float,
-    uplink_limit_share: float,
-    downlink_limit_share: float,
-) -> bool:
-    """Whether a batch with these totals and this tightest slack is feasible: the feasibility check itself."""
-    return bool(
-        within(compute_s, compute_limit_s)
-        and within(compute_s, tightest_slack_s)
-        and within(kv_bytes, memory_bytes)
-        and within(uplink_share, uplink_limit_share)
-        and within(downlink_share, downlink_limit_share)
-    )
 
 
 @dataclass(frozen=True)
@@ -74,29 +41,6 @@ class BatchTotals:
     downlink_share: float
     tightest_slack_s: float
     inadmissible: int
-
-
-@compiled
-def _add_up(
-    mask: BoolArray,
-    compute_s: FloatArray,
-    kv_bytes: FloatArray,
-    uplink_share: FloatArray,
-    downlink_share: FloatArray,
-    slack_s: FloatArray,
-    admissible: BoolArray,
-) -> tuple[float, float, float, float, float, int]:
-    """Fields of :class:`BatchTotals`, summed in queue order."""
-    compute, kv, uplink, downlink, tightest, inadmissible = 0.0, 0.0, 0.0, 0.0, np.inf, 0
-    for place in range(mask.size):
-        if mask[place]:
-            compute += compute_s[place]
-            kv += kv_bytes[place]
-            uplink += uplink_share[place]
-            downlink += downlink_share[place]
-            tightest = min(tightest, slack_s[place])
-            inadmissible += not admissible[place]
-    return compute, kv, uplink, downlink, tightest, inadmissible
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +63,7 @@ class SlotProblem:
         ValueError: naming the field, the offending value and what is allowed.
     """
 
-    usage: ClassVar[str] = "additive"
+    usage: ClassVar[str] = ADDITIVE
     """What a batch takes of the node's time: the sum of its members' ``compute_s``."""
 
     compute_s: FloatArray
@@ -195,35 +139,29 @@ class SlotProblem:
 
     def totals(self, selection: SelectionLike) -> BatchTotals:
         """Return what the batch ``selection`` uses of each resource."""
-        return BatchTotals(*self._totals(selection))
-
-    def _totals(self, selection: SelectionLike) -> tuple[float, float, float, float, float, int]:
-        return _add_up(
-            self.as_mask(selection),
-            self.compute_s,
-            self.kv_bytes,
-            self.uplink_share,
-            self.downlink_share,
-            self.slack_s,
-            self.admissible,
-        )
+        used, inadmissible, _ = self._check(selection)
+        compute_s, kv_bytes, uplink_share, downlink_share, tightest_slack_s = used.tolist()
+        return BatchTotals(compute_s, kv_bytes, uplink_share, downlink_share, tightest_slack_s, inadmissible)
 
     def is_feasible(self, selection: SelectionLike) -> bool:
         """Whether the batch ``selection`` keeps every constraint."""
-        compute_s, kv_bytes, uplink_share, downlink_share, tightest_slack_s, inadmissible = self._totals(selection)
-        return inadmissible == 0 and bool(
-            totals_fit(
-                compute_s,
-                kv_bytes,
-                uplink_share,
-                downlink_share,
-                tightest_slack_s,
-                self.compute_limit_s,
-                self.memory_bytes,
-                self.uplink_limit_share,
-                self.downlink_limit_share,
-            )
-        )
+        return self._check(selection)[2]
+
+    def _check(self, selection: SelectionLike) -> tuple[FloatArray, int, bool]:
+        used = np.empty(WIDTH)
+        inadmissible, feasible = check(used, tuple(self.requests), tuple(self.limits), self.as_mask(selection))
+        return used, inadmissible, feasible
+
+    @property
+    def requests(self) -> Requests:
+        """What each request takes."""
+        columns = self.compute_s, self.kv_bytes, self.uplink_share, self.downlink_share, self.slack_s
+        return Requests(*columns, self.admissible)
+
+    @property
+    def limits(self) -> Limits:
+        """What a batch may take."""
+        return Limits(self.compute_limit_s, self.memory_bytes, self.uplink_limit_share, self.downlink_limit_share)
 
     def violations(self, selection: SelectionLike) -> dict[str, float]:
         """Return each broken constraint and by how much, in the constraint's own unit; empty if feasible.
@@ -297,6 +235,11 @@ class Problems(NamedTuple):
     def limits(self) -> tuple[FloatArray, ...]:
         """The fields of :data:`LIMITS`, (E,) each."""
         return tuple(getattr(self, name) for name in LIMITS)
+
+    def beside(self, taken: BoolArray) -> Self:
+        """Return what can be added to the feasible batches ``taken`` (E, N), as problems of their own."""
+        requests, limits = beside(Requests(*self[:6]), Limits(*self[6:]), taken & self.valid)
+        return type(self)(*requests, *limits)
 
     def rows(self, rows: IntArray) -> Self:
         """Return the problems of the slots ``rows`` (R,) alone."""

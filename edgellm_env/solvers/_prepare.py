@@ -4,7 +4,7 @@ import numpy as np
 
 from edgellm_env._compile import compiled
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
-from edgellm_env.slot.problem import RELATIVE_TOLERANCE
+from edgellm_env.slot.usage import RELATIVE_TOLERANCE
 from edgellm_env.solvers._sorting import rising_order
 
 SOLVER_TOLERANCE = 0.999 * RELATIVE_TOLERANCE

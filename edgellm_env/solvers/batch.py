@@ -12,7 +12,9 @@ import numpy as np
 
 from edgellm_env._compile import compiled
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
-from edgellm_env.slot.problem import Problems, SlotProblem, totals_fit
+from edgellm_env.slot import usage
+from edgellm_env.slot.problem import Problems, SlotProblem
+from edgellm_env.slot.usage import Limits, Requests
 from edgellm_env.solvers._count import largest_batch
 from edgellm_env.solvers._dftsp_tree import search
 from edgellm_env.solvers._prepare import prepare
@@ -139,27 +141,8 @@ def load(problems: Problems, e: int, requests: FloatArray, valid: BoolArray, lim
 @compiled
 def fits(requests: FloatArray, valid: BoolArray, limits: FloatArray, selection: BoolArray) -> bool:
     """Whether ``selection`` (n,) passes the feasibility check; the other arguments are ``prepare``'s."""
-    compute_s, kv_bytes, uplink_share, downlink_share, tightest_slack_s = 0.0, 0.0, 0.0, 0.0, np.inf
-    for i in range(selection.shape[0]):
-        if selection[i]:
-            if not valid[i]:
-                return False
-            compute_s += requests[0, i]
-            kv_bytes += requests[1, i]
-            uplink_share += requests[2, i]
-            downlink_share += requests[3, i]
-            tightest_slack_s = min(tightest_slack_s, requests[4, i])
-    return totals_fit(
-        compute_s,
-        kv_bytes,
-        uplink_share,
-        downlink_share,
-        tightest_slack_s,
-        limits[0],
-        limits[1],
-        limits[2],
-        limits[3],
-    )
+    columns = Requests(requests[0], requests[1], requests[2], requests[3], requests[4], valid)
+    return usage.check(np.empty(usage.WIDTH), columns, Limits(limits[0], limits[1], limits[2], limits[3]), selection)[1]
 
 
 @compiled

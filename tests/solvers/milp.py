@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
-from edgellm_env.slot.problem import RELATIVE_TOLERANCE, SlotProblem, checked_column
+from edgellm_env.slot.problem import SlotProblem, checked_column
+from edgellm_env.slot.usage import RELATIVE_TOLERANCE
 from edgellm_env.solvers.solution import Solution, checked
 
 CP_SAT_SCALE = 10**6

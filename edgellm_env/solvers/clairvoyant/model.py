@@ -8,7 +8,8 @@ import numpy as np
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
 from edgellm_env.node.records import request_records, rule_record, scheme_records
 from edgellm_env.scenario import Scenario
-from edgellm_env.slot.problem import LIMITS, RELATIVE_TOLERANCE, Problems, SlotProblem, within
+from edgellm_env.slot.problem import LIMITS, Problems, SlotProblem
+from edgellm_env.slot.usage import RELATIVE_TOLERANCE, within
 from edgellm_env.workload.trace import RequestTrace
 
 LIMIT_PADDING = 0.01 * RELATIVE_TOLERANCE
