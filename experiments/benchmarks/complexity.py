@@ -18,10 +18,9 @@ from edgellm_env.slot.problem import SlotProblem
 from edgellm_env.solvers import Solution, solve_dftsp
 from edgellm_env.solvers.dftsp import NO_PRUNING, Pruning
 from experiments.benchmarks.met_slots import settled_slots
-from experiments.benchmarks.reporting import plain_table, report, require_arguments
+from experiments.benchmarks.throughput import plain_table, report, require_arguments
 from experiments.results.provenance import measured_with
-from experiments.results.statistics import share_of
-from experiments.results.summary import REFERENCE
+from experiments.results.statistics import REFERENCE, share_of
 
 PAPER_REDUCTION: Final = 0.45
 """The headline of arXiv 2405.07140 (we read it of nodes): DFTSP cuts brute force's complexity by more than 45 %."""
@@ -34,8 +33,6 @@ WITHOUT: Final = {f"without {rule}": replace(Pruning(), **{rule: False}) for rul
 ONLY: Final = {f"only {rule}": replace(NO_PRUNING, **{rule: True}) for rule in RULES}
 SEARCHES: Final[dict[str, Pruning]] = {REFERENCE: Pruning(), BRUTE_FORCE: NO_PRUNING, **WITHOUT, **ONLY}
 """Every search that is counted, by name."""
-
-_NEARLY_ALL: Final = 0.9999
 
 
 @dataclass(frozen=True)
@@ -62,9 +59,9 @@ class NodeCount:
         return self.nodes / self.slots
 
     @property
-    def is_finished(self) -> bool:
-        """Whether the limit stopped it nowhere."""
-        return self.finished == self.slots
+    def bound(self) -> str:
+        """``≥`` before its numbers where the limit stopped it on a slot."""
+        return "" if self.finished == self.slots else "≥ "
 
 
 @dataclass(frozen=True)
@@ -99,8 +96,7 @@ class BenchmarkComplexity:
         (seed,) = episode_seeds("validation", self.seed, 1)
         about = {**measured_with(), "scenario": scenario.name, "scenario_checksum": scenario.checksum}
 
-        rows: list[NodeCount] = []
-        waiting: dict[float, float] = {}
+        rows, waiting = list[NodeCount](), dict[float, float]()
         with console.status("") as status:
             for rate, busy in zip(self.rates, scenarios, strict=True):
                 status.update(f"{rate:g} requests/s")
@@ -124,12 +120,7 @@ class BenchmarkComplexity:
 
 
 def count_nodes(problems: Sequence[SlotProblem], arrival_rate_rps: float, node_limit: int) -> list[NodeCount]:
-    """Return what each search visits on ``problems``.
-
-    Args:
-        problems: at least one slot.
-        arrival_rate_rps: at which they were met, for the record.
-        node_limit: of each search on each slot.
+    """Return what each search, stopped at ``node_limit``, visits on ``problems``, met at ``arrival_rate_rps``.
 
     Raises:
         RuntimeError: searches that finished disagree on a count.
@@ -161,7 +152,7 @@ def _counted(name: str, arrival_rate_rps: float, found: Sequence[Solution], dfts
 def headline(brute_force: NodeCount) -> bool | None:
     """Return whether DFTSP visits at least 45 % fewer nodes; None where that can't be told."""
     share = brute_force.saved_share
-    if share is None or (share < PAPER_REDUCTION and not brute_force.is_finished):
+    if share is None or (share < PAPER_REDUCTION and brute_force.bound):
         return None
     return share >= PAPER_REDUCTION
 
@@ -184,8 +175,9 @@ def rate_table(scenario: str, rows: Sequence[NodeCount], waiting: dict[float, fl
     for rate, requests in waiting.items():
         brute, first, dftsp = (found[rate, name] for name in (BRUTE_FORCE, FIRST_BATCH, REFERENCE))
         holds = {True: "yes", False: "no", None: "not known"}[headline(brute)]
-        cells = [f"{rate:g}", f"{requests:.1f}", _total(brute), str(brute.slots - brute.finished), _total(dftsp)]
-        block.append([*cells, _saved(brute), holds, _total(first), _saved(first)])
+        total, less, own = (f"{one.bound}{one.nodes:,}" for one in (brute, first, dftsp))
+        cells = [f"{rate:g}", f"{requests:.1f}", total, str(brute.slots - brute.finished), own]
+        block.append([*cells, _saved(brute), holds, less, _saved(first)])
     title = f"{scenario}: nodes visited, by arrival rate, {rows[0].slots} slots each"
     return plain_table(title, caption, dict.fromkeys(headings, ">"), [block])
 
@@ -198,23 +190,15 @@ def rule_table(scenario: str, rows: Sequence[NodeCount]) -> Table:
     )
     cells: dict[str, list[str]] = {name: [name] for name in SEARCHES}
     for row in rows:
-        cells[row.search].append(f"{_bound(row)}{row.mean_nodes:,.1f}")
+        cells[row.search].append(f"{row.bound}{row.mean_nodes:,.1f}")
     columns = {"search": ""} | {f"{row.arrival_rate_rps:g}/s": ">" for row in rows}
     blocks = [[cells[name] for name in names] for names in ((REFERENCE,), WITHOUT, (BRUTE_FORCE, *ONLY))]
     return plain_table(f"{scenario}: nodes visited per slot, by pruning rule", caption, columns, blocks)
 
 
-def _bound(row: NodeCount) -> str:
-    return "" if row.is_finished else "≥ "
-
-
-def _total(row: NodeCount) -> str:
-    return f"{_bound(row)}{row.nodes:,}"
-
-
 def _saved(row: NodeCount) -> str:
     if row.saved_share is None:
         return "not known"
-    if row.saved_share > _NEARLY_ALL:
-        return f"> {_NEARLY_ALL:.2%}"  # not rounded up to all of them
-    return f"{_bound(row)}{row.saved_share:.2%}"
+    if row.saved_share > 0.9999:
+        return "> 99.99%"  # not rounded up to all of them
+    return f"{row.bound}{row.saved_share:.2%}"

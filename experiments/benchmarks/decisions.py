@@ -18,13 +18,11 @@ from edgellm_env.env.engine import Engine
 from edgellm_env.env.slots import Slots
 from edgellm_env.scenario import load_scenario
 from experiments.benchmarks.met_slots import Meeting
-from experiments.benchmarks.reporting import plain_table, report, require_arguments
-from experiments.benchmarks.throughput import Subject, Throughput, measure
+from experiments.benchmarks.throughput import Subject, Throughput, measure, plain_table, report, require_arguments
 from experiments.results.provenance import measured_with
-from experiments.results.summary import REFERENCE
+from experiments.results.statistics import REFERENCE
 
 FAST: Final = "largest batch, fast solver"
-_QUICK_ENVIRONMENTS: Final = 8
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,7 @@ class BenchmarkDecisions:
         require_arguments(self.out, self.seconds, environments=self.environments, repeats=self.repeats)
         policies = {name: self._policies(name) for name in self.scenario}
         about = {**measured_with(), "quick": self.quick}
-        size = min(self.environments, _QUICK_ENVIRONMENTS) if self.quick else self.environments
+        size = min(self.environments, 8) if self.quick else self.environments
         repeats, seconds = (1, 0.0) if self.quick else (self.repeats, self.seconds)
         rows: list[DecisionTime] = []
         with console.status("") as status:
@@ -122,21 +120,15 @@ def decider(policy: Policy, engine: Engine) -> Callable[[], dict[str, int]]:
 
 def decision_times(rows: Sequence[Throughput], mean_waiting: float) -> list[DecisionTime]:
     """Return decision times from decisions a second; DFTSP is among them."""
-    reference = next(row for row in rows if row.name == REFERENCE)
+    dftsp_per_cpu_s = next(row.per_cpu_s for row in rows if row.name == REFERENCE)
     return [
         DecisionTime(
-            scenario=row.group,
-            policy=row.name,
-            environments=row.environments,
-            mean_waiting=mean_waiting,
-            microseconds=1e6 / row.median_per_s,
-            low_microseconds=1e6 / row.high_per_s,
-            high_microseconds=1e6 / row.low_per_s,
-            cpu_microseconds=1e6 / row.per_cpu_s,
-            times_as_fast=row.per_cpu_s / reference.per_cpu_s,
+            row.group, row.name, row.environments, mean_waiting,
+            *(1e6 / rate for rate in (row.median_per_s, row.high_per_s, row.low_per_s, row.per_cpu_s)),
+            row.per_cpu_s / dftsp_per_cpu_s,
         )
         for row in rows
-    ]
+    ]  # fmt: skip
 
 
 def decision_table(rows: Sequence[DecisionTime]) -> Table:

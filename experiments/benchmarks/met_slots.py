@@ -14,11 +14,8 @@ from edgellm_env.slot.problem import SlotProblem
 from edgellm_env.solvers import solve_dftsp_batch
 
 _COUNTED_SLOTS: Final = 40  # of an episode that looks how many wait at some rate
-_EPISODE_SLOTS: Final = 200
 _PLAYED_PER_SLOT: Final = 1000  # slots played for each slot wanted before the search for exact sizes is given up
 _LONG_SEARCH_NODES: Final = 5_000_000  # a tenth of a second; slots of 256 rarely take a fifth of it
-_MOST_DOUBLINGS: Final = 14
-_BISECTIONS: Final = 8
 
 
 class MetSlots(NamedTuple):
@@ -81,9 +78,7 @@ def settled_slots(scenario: Scenario, slots: int, seed: int, policy: Policy | No
     Raises:
         RuntimeError: no solver could prove an optimum within its node limit.
     """
-    meeting = Meeting(slots)
-    _play(policy or _BriefDftsp(), scenario, slots, seed, meeting)
-    return meeting.problems
+    return _play(policy or _BriefDftsp(), scenario, slots, seed, Meeting(slots)).problems
 
 
 def meet_slots(scenario: Scenario, requests: int, slots: int, seeds: Iterator[int]) -> MetSlots:
@@ -111,23 +106,24 @@ def meet_slots(scenario: Scenario, requests: int, slots: int, seeds: Iterator[in
                 f"{scenario.name}: exactly {requests} requests waited in {len(meeting.problems)} of {meeting.seen} "
                 f"slots; {slots} were asked for"
             )
-        _play(_BriefDftsp(), busy, _EPISODE_SLOTS, next(seeds), meeting)
+        _play(_BriefDftsp(), busy, 200, next(seeds), meeting)
     return MetSlots(requests, tuple(meeting.problems), rate_rps, meeting.seen)
 
 
-def _play(policy: Policy, scenario: Scenario, slots: int, seed: int, meeting: Meeting) -> None:
+def _play(policy: Policy, scenario: Scenario, slots: int, seed: int, meeting: Meeting) -> Meeting:
     rollout(policy, scenario.with_values({"timing.episode_slots": settling_slots(scenario) + slots}), [seed], [meeting])
+    return meeting
 
 
 def _fitting_rate_rps(scenario: Scenario, requests: int, seeds: Iterator[int]) -> float:
     """Return an arrival rate at which about ``requests`` wait in the mean; more arrivals, more wait."""
     high_rps = scenario.workload.arrival_rate_rps or math.nan
     low_rps = 0.0
-    for _ in range(_MOST_DOUBLINGS):
+    for _ in range(14):
         if _mean_waiting(scenario, high_rps, next(seeds)) >= requests:
             break
         low_rps, high_rps = high_rps, 2.0 * high_rps
-    for _ in range(_BISECTIONS):
+    for _ in range(8):
         middle_rps = (low_rps + high_rps) / 2.0
         waiting = _mean_waiting(scenario, middle_rps, next(seeds))
         if abs(waiting - requests) <= 0.5 + 0.02 * requests:

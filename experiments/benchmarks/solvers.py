@@ -17,7 +17,6 @@ from typing import Final, NamedTuple
 
 import numpy as np
 from rich.console import Console
-from rich.status import Status
 from rich.table import Table
 
 from agents.seeds import episode_seeds
@@ -25,8 +24,7 @@ from edgellm_env.scenario import load_scenario
 from edgellm_env.slot.problem import Problems, SlotProblem
 from edgellm_env.solvers import BatchSolution, Solution, solve_dftsp, solve_exact, solve_exact_batch
 from experiments.benchmarks.met_slots import MetSlots, meet_slots
-from experiments.benchmarks.reporting import plain_table, report, require_arguments
-from experiments.benchmarks.throughput import Answer, Timed, timed
+from experiments.benchmarks.throughput import Answer, Timed, plain_table, report, require_arguments, timed
 from experiments.results.provenance import measured_with
 from tests.solvers.milp import solve_cp_sat, solve_milp
 
@@ -34,9 +32,6 @@ EXACT, BATCH, DFTSP, HIGHS, CP_SAT = "solve_exact", "solve_exact_batch", "solve_
 REFERENCES: Final = (HIGHS, CP_SAT)
 MOST_REQUESTS: Final = 1024
 _ROUNDS: Final = 5
-_MOST_EPISODES: Final = 2**20  # far more than the search for slots plays
-_QUICK_SLOTS: Final = 20
-_QUICK_REFERENCE_SLOTS: Final = 3
 
 
 class Limits(NamedTuple):
@@ -110,10 +105,10 @@ class BenchmarkSolvers:
         require_arguments(self.out, **counts)
         if not 0.0 < self.time_limit_s < math.inf:
             raise ValueError(f"time-limit-s: {self.time_limit_s}; expected a finite number above 0")
-        slots = min(self.slots_per_size, _QUICK_SLOTS) if self.quick else self.slots_per_size
-        references = min(self.reference_slots, _QUICK_REFERENCE_SLOTS) if self.quick else self.reference_slots
+        slots = min(self.slots_per_size, 20) if self.quick else self.slots_per_size
+        references = min(self.reference_slots, 3) if self.quick else self.reference_slots
         limits = Limits(references, self.time_limit_s, self.node_limit)
-        seeds = iter(episode_seeds("validation", self.seed, _MOST_EPISODES))
+        seeds = iter(episode_seeds("validation", self.seed, 2**20))  # far more than the search for slots plays
         for package in ("highspy", "ortools"):
             if importlib.util.find_spec(package) is None:
                 raise ValueError(f"{package} is missing; {HIGHS} and {CP_SAT} need the extra edgellm-env[dev]")
@@ -122,18 +117,19 @@ class BenchmarkSolvers:
 
         blocks: list[tuple[MetSlots, list[SolverTimes]]] = []
         with console.status("") as status:
+
+            def show(size: int, what: str) -> None:
+                status.update(f"{size} requests: {what}")
+
             for size in self.requests:
-                show = partial(_show, status, size)
-                show("meeting slots")
+                show(size, "meeting slots")
                 met = meet_slots(scenario, size, slots, seeds)
-                blocks.append((met, time_solvers(met.problems, limits, show)))
+                blocks.append((met, time_solvers(met.problems, limits, partial(show, size))))
         rows = [row for _, block in blocks for row in block]
         document = {
             "metadata": about,
             "limits": limits._asdict(),
-            "slots": [
-                {name: getattr(met, name) for name in ("requests", "arrival_rate_rps", "played")} for met, _ in blocks
-            ],
+            "slots": [{name: one for name, one in met._asdict().items() if name != "problems"} for met, _ in blocks],
             "rows": [asdict(row) for row in rows],
         }
         report(console, self.out, document, solver_table(scenario.name, blocks, limits))
@@ -143,12 +139,7 @@ class BenchmarkSolvers:
 def time_solvers(
     problems: Sequence[SlotProblem], limits: Limits, on_progress: Callable[[str], None] = lambda solver: None
 ) -> list[SolverTimes]:
-    """Return how each solver did on ``problems``, which have the same number of requests.
-
-    Args:
-        problems: at least one slot.
-        limits: how long solvers may take.
-        on_progress: called with a solver's name before its slots.
+    """Return how each solver did on ``problems``, which have the same number of requests; tell each one's start.
 
     Raises:
         RuntimeError: solvers disagree on a count.
@@ -178,27 +169,26 @@ def time_solvers(
 
     def row(name: str) -> SolverTimes:
         # How long a reference that was stopped would have taken is not known, nor what that is of another's time.
-        others = [] if name in stopped else [one for one in REFERENCES if one != name]
-        ratios = {one: medians_s[one] / medians_s[name] for one in others}
-        bounds = tuple(one for one in stopped if one in ratios)
+        ratios = {one: medians_s[one] / medians_s[name] for one in REFERENCES if one != name and name not in stopped}
         answers = [batch] if name == BATCH else list(found[name].values())
         cpu_s = np.array([one.cpu_s for one in answers])
         proven = np.concatenate([np.atleast_1d(one.answer.optimal) for one in answers])
         nodes = None if name in REFERENCES else np.concatenate([np.atleast_1d(one.answer.nodes) for one in answers])
+        p95_s, p99_s = (None, None) if name == BATCH else np.quantile(cpu_s, [0.95, 0.99]).tolist()
         return SolverTimes(
             solver=name,
             requests=problems[0].size,
             slots=proven.size,
             median_s=float(np.median(cpu_s)),
-            p95_s=None if name == BATCH else float(np.quantile(cpu_s, 0.95)),
-            p99_s=None if name == BATCH else float(np.quantile(cpu_s, 0.99)),
+            p95_s=p95_s,
+            p99_s=p99_s,
             elapsed_median_s=statistics.median(one.elapsed_s for one in answers),
             mean_nodes=None if nodes is None else float(nodes.mean()),
             most_nodes=None if nodes is None else int(nodes.max()),
             proven_share=float(proven.mean()),
             decisions_per_s=1.0 / float(cpu_s.mean()),
             faster_than=ratios,
-            stopped=bounds,
+            stopped=tuple(one for one in stopped if one in ratios),
         )
 
     return [row(name) for name in (EXACT, BATCH, DFTSP, HIGHS, CP_SAT)]
@@ -266,22 +256,16 @@ def solver_table(scenario: str, blocks: Sequence[tuple[MetSlots, Sequence[Solver
 
 
 def _cells(row: SolverTimes) -> list[object]:
-    times = ["" if value is None else _milliseconds(value) for value in (row.median_s, row.p95_s, row.p99_s)]
-    nodes = "" if row.mean_nodes is None else _short(row.mean_nodes)
+    times = [None if value is None else _milliseconds(value) for value in (row.median_s, row.p95_s, row.p99_s)]
+    nodes = None if row.mean_nodes is None else _short(row.mean_nodes)
     cells = [row.requests, row.solver, row.slots, *times, nodes, f"{row.proven_share:.0%}", _short(row.decisions_per_s)]
-    bounds = {name: "≥ " if name in row.stopped else "" for name in REFERENCES}
-    ratios = {name: f"{bounds[name]}{_short(ratio)}" for name, ratio in row.faster_than.items()}
-    return [*cells, *map(ratios.get, REFERENCES)]
+    bounds = {name: "≥ " * (name in row.stopped) + _short(ratio) for name, ratio in row.faster_than.items()}
+    return [*cells, *map(bounds.get, REFERENCES)]
 
 
 def _milliseconds(value_s: float) -> str:
-    value_ms = value_s * 1e3
-    return f"{value_ms:,.{3 if value_ms < 10 else 1 if value_ms < 100 else 0}f}"
+    return f"{value_s * 1e3:,.{3 if value_s < 0.01 else 1 if value_s < 0.1 else 0}f}"
 
 
 def _short(value: float) -> str:
     return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
-
-
-def _show(status: Status, size: int, what: str) -> None:
-    status.update(f"{size} requests: {what}")

@@ -1,19 +1,26 @@
-"""Measures how much happens in a second, of many things in turn, on a machine that may be busy."""
+"""What benchmarks share: checked arguments, work per second on a machine that may be busy, and a report."""
 
+import math
 import resource
-import statistics
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import cycle
+from pathlib import Path
+from statistics import median
 from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 import gymnasium as gym
-import numpy as np
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from agents.files import require_place, write_json
 
 AnyEnv: TypeAlias = gym.Env[Any, Any] | gym.vector.VectorEnv[Any, Any, Any]
+Act: TypeAlias = Callable[[Mapping[str, Any]], Any]
 Answer = TypeVar("Answer")
 
 STEPS: Final = 200
@@ -22,27 +29,24 @@ STEPS: Final = 200
 _DRAWN: Final = 16
 
 
-@dataclass(frozen=True)
-class Named:
-    """What is measured."""
+class Subject(NamedTuple):
+    """Something whose throughput is measured."""
 
     group: str  # block of the table it belongs to
     name: str
     mode: str  # how it is driven, for example "single" or "vector"
     environments: int  # how many are stepped together
-
-
-@dataclass(frozen=True)
-class Subject(Named):
-    """Something whose throughput is measured."""
-
     play: Callable[[], Mapping[str, int]]  # some work, always the same kind; returns how much of each unit it was
 
 
 @dataclass(frozen=True)
-class Throughput(Named):
+class Throughput:
     """A subject's throughput in one unit."""
 
+    group: str
+    name: str
+    mode: str
+    environments: int
     unit: str  # what is counted, for example "slots"
     median_per_s: float  # of the repeats, per second elapsed
     low_per_s: float  # the slowest repeat
@@ -95,14 +99,19 @@ def measure(
     for subject in subjects:
         on_progress(subject)
         subject.play()
-    rates: list[dict[str, list[tuple[float, float]]]] = [defaultdict(list) for _ in subjects]
+    rates = defaultdict[tuple[int, str], list[tuple[float, float]]](list)  # by subject and unit, one of each repeat
     for _ in range(repeats):
-        for subject, own in zip(subjects, rates, strict=True):
+        for place, subject in enumerate(subjects):
             on_progress(subject)
             played = timed(partial(_play_for, subject, seconds))
             for unit, number in played.answer.items():
-                own[unit].append((number / played.elapsed_s, number / max(1e-9, played.cpu_s)))
-    return [_row(one, unit, pairs) for one, own in zip(subjects, rates, strict=True) for unit, pairs in own.items()]
+                rates[place, unit].append((number / played.elapsed_s, number / max(1e-9, played.cpu_s)))
+    rows = []
+    for (place, unit), pairs in rates.items():
+        per_s, per_cpu_s = zip(*pairs, strict=True)
+        spread = median(per_s), min(per_s), max(per_s)
+        rows.append(Throughput(*subjects[place][:-1], unit, *spread, median(per_cpu_s), repeats))
+    return rows
 
 
 def _play_for(subject: Subject, seconds: float) -> Counter[str]:
@@ -112,15 +121,6 @@ def _play_for(subject: Subject, seconds: float) -> Counter[str]:
     return totals
 
 
-def _row(one: Subject, unit: str, rates: Sequence[tuple[float, float]]) -> Throughput:
-    per_s, per_cpu_s = zip(*rates, strict=True)
-    median_per_s, median_per_cpu_s = statistics.median(per_s), statistics.median(per_cpu_s)
-    extremes = min(per_s), max(per_s)
-    return Throughput(
-        one.group, one.name, one.mode, one.environments, unit, median_per_s, *extremes, median_per_cpu_s, len(rates)
-    )
-
-
 class Stepper:
     """Steps an environment, or many together, again and again; the only loop over ``env.step`` that is measured.
 
@@ -128,53 +128,80 @@ class Stepper:
 
     Args:
         env: single or vector environment.
-        act: returns the next action, given the last info.
         unit: what a step of one environment counts as.
+        act: returns the next action, given the last info; actions are drawn beforehand unless given.
         seeds: of the episodes; after them the environment draws its own.
+        slots: how many slots an action ends, where that is counted beside the steps.
     """
 
     def __init__(
-        self, env: AnyEnv, act: Callable[[Mapping[str, Any]], Any], unit: str, seeds: Iterable[int] = (0,)
+        self,
+        env: AnyEnv,
+        unit: str,
+        act: Act | None = None,
+        seeds: Iterable[int] = (0,),
+        slots: Callable[[Any], int] | None = None,
     ) -> None:
-        self.env, self._act, self._unit, self._seeds = env, act, unit, iter(seeds)
+        env.action_space.seed(0)
+        drawn = cycle([] if act else [env.action_space.sample() for _ in range(_DRAWN)])
+        self.env, self._unit, self._seeds, self._slots = env, unit, iter(seeds), slots
+        self._act = act or (lambda info: next(drawn))
         self._info: Mapping[str, Any] = {}
         self._over = True
 
     def step_for(self, steps: int = STEPS) -> dict[str, int]:
-        """Take ``steps`` steps; return how many of the unit they were."""
-        env, act, info, over = self.env, self._act, self._info, self._over
+        """Take ``steps`` steps; return how many of the unit they were, and the slots if they are counted."""
+        env, act, info, over, ended = self.env, self._act, self._info, self._over, 0
         size = env.num_envs if isinstance(env, gym.vector.VectorEnv) else 0
         for _ in range(steps):
             if over:
                 _, info = env.reset(seed=next(self._seeds, None))
-            _, _, terminated, truncated, info = env.step(act(info))
+            action = act(info)
+            ended += self._slots(action) if self._slots else 0
+            _, _, terminated, truncated, info = env.step(action)
             over = not size and bool(terminated or truncated)
         self._info, self._over = info, over
-        return {self._unit: steps * max(1, size)}
+        return ({"slots": ended} if self._slots else {}) | {self._unit: steps * max(1, size)}
 
 
-class SelectStepper(Stepper):
-    """Steps ``EdgeLLM/Select-v0``, which has no actions that are legal beforehand, by the first one of the mask."""
+def require_arguments(out: Path | None, seconds: float = 0.0, **counts: int) -> None:
+    """Check that ``out`` can be written, ``seconds`` are finite and not negative, and ``counts`` are at least 1.
 
-    def __init__(self, env: AnyEnv) -> None:
-        super().__init__(env, self._first_legal, "micro-steps")
-        self._slots = 0
-
-    def step_for(self, steps: int = STEPS) -> dict[str, int]:
-        """As :meth:`Stepper.step_for`; the slots that ended are counted too."""
-        self._slots = 0
-        picks = super().step_for(steps)
-        return {"slots": self._slots, **picks}
-
-    def _first_legal(self, info: Mapping[str, Any]) -> Any:
-        mask = info["action_mask"]
-        action = mask.argmax(axis=-1)
-        self._slots += int(np.count_nonzero(action == mask.shape[-1] - 1))
-        return action
+    Raises:
+        ValueError: the first that is not, by the name of its option.
+    """
+    require_place(out)
+    for name, count in counts.items():
+        if count < 1:
+            raise ValueError(f"{name.replace('_', '-')}: {count}; expected at least 1")
+    if not 0.0 <= seconds < math.inf:
+        raise ValueError(f"seconds: {seconds}; expected a finite number of 0 or more")
 
 
-def stepper(env: AnyEnv, unit: str) -> Stepper:
-    """Return a stepper of ``env`` whose actions are drawn beforehand."""
-    env.action_space.seed(0)
-    actions = cycle([env.action_space.sample() for _ in range(_DRAWN)])
-    return Stepper(env, lambda info: next(actions), unit)
+def plain_table(
+    title: str, caption: str, columns: Mapping[str, str], blocks: Iterable[Iterable[Sequence[object]]]
+) -> Table:
+    """Return a table of blocks of rows, a cell for each of the ``columns``; None leaves it empty.
+
+    Columns have the format of their cells; those with a format are to the right.
+    """
+    table = Table(title=title, caption=caption, title_justify="left", caption_justify="left", box=SIMPLE_HEAD)
+    table.pad_edge, table.collapse_padding = False, True
+    for heading, form in columns.items():
+        table.add_column(heading, justify="right" if form else "left", no_wrap=bool(form), overflow="fold")
+    for block in blocks:
+        for row in block:
+            cells = zip(row, columns.values(), strict=True)
+            table.add_row(*("" if value is None else format(value, form) for value, form in cells))
+        table.add_section()
+    return table
+
+
+def report(console: Console, out: Path | None, document: dict[str, Any], *shown: Table | str) -> None:
+    """Write ``document`` to ``out``, if given, and print what is ``shown``."""
+    if out is not None:
+        write_json(out, document)
+    for one in shown:
+        console.print(one, markup=False)
+    if out is not None:
+        console.print(f"Rows: {out}")

@@ -25,8 +25,13 @@ from experiments.report.recordings import write_recordings
 from experiments.results.figures import plot_throughput
 from experiments.results.provenance import metadata
 from experiments.results.records import write_records, write_results
-from experiments.results.summary import PolicySummary, summarise
-from experiments.results.tables import comparison_table, infeasible_texts, statistics_table
+from experiments.results.summary import (
+    PolicySummary,
+    comparison_table,
+    infeasible_texts,
+    statistics_table,
+    summarise,
+)
 
 
 @dataclass(frozen=True)

@@ -43,8 +43,7 @@ from experiments.pages.reproduce_content import (
     write_measures,
 )
 from experiments.results.provenance import command_line, measured_with, metadata
-from experiments.results.records import write_records
-from experiments.results.sweep_output import SweepResult, sweep_title, write_sweep
+from experiments.results.records import SweepResult, sweep_title, write_records, write_sweep
 
 COMPLEXITY, UTILISATION, LATENCIES = "complexity", "utilisation", "latency"
 _TITLES: Final = {

@@ -15,7 +15,8 @@ from agents.registry import CARD, SHIPPED_FOLDER, build_policies
 from agents.seeds import episode_seeds
 from edgellm_env.scenario import load_scenario
 from experiments.grid.evaluation import evaluate
-from experiments.results.summary import REFERENCE, summarise
+from experiments.results.statistics import REFERENCE
+from experiments.results.summary import summarise
 
 LARGEST_BYTES: Final = 1_000_000
 _FROM_RUN: Final = ("agent", "seed", "steps", "training_s", "scenario", "scenario_checksum", "command", "resumed")

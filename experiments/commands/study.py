@@ -30,7 +30,7 @@ from experiments.grid.study_comparing import (
 from experiments.grid.study_store import STORE, Comparison, TrainedRun, write_comparison, write_document, write_run
 from experiments.grid.study_training import finish_run, stored_run, study_run
 from experiments.results.provenance import package_versions
-from experiments.results.summary import REFERENCE
+from experiments.results.statistics import REFERENCE
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from experiments.grid.parallel import processors
 from experiments.grid.points import make_points, parse_axis
 from experiments.grid.runner import IncompleteRunError, Plan, failure_texts, play_plans
 from experiments.results.provenance import metadata
-from experiments.results.sweep_output import SweepResult, sweep_table, sweep_title, write_sweep
+from experiments.results.records import SweepResult, sweep_table, sweep_title, write_sweep
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Sweep:
             result = SweepResult(plan, contests)
             title = sweep_title(plan, self.seed)
             write_sweep(result, title, about, out)
-        console.print(sweep_table(plan.axes, result.summaries, title))
+        console.print(sweep_table(result, title))
         console.print(f"Rows: {out / 'sweep.csv'}   Intervals: {out / 'sweep.json'}   Plot: {out / 'sweep.png'}")
         failures = [failure for contest in contests for failure in contest.failures]
         if failures:

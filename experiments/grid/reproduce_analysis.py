@@ -8,9 +8,8 @@ from experiments.benchmarks.complexity import BRUTE_FORCE, FIRST_BATCH
 from experiments.grid.evaluation import EpisodeResult
 from experiments.grid.reproduce_claims import Comparison, NodeReduction, Verdict, judge, judge_nodes
 from experiments.grid.reproduce_plan import BASELINES, SCENARIO, ThroughputFigure
-from experiments.results.statistics import Estimate, bootstrap_mean, paired_difference
-from experiments.results.summary import REFERENCE
-from experiments.results.sweep_output import SweepResult
+from experiments.results.records import SweepResult
+from experiments.results.statistics import REFERENCE, Estimate, bootstrap_mean, paired_difference
 
 THROUGHPUT: Final = "throughput_rps"
 LATENCY: Final = "mean_latency_s"

@@ -9,7 +9,7 @@ from edgellm_env.scenario import Scenario, load_scenario
 from experiments.grid.points import Axis, make_points
 from experiments.grid.reproduce_catalogue import BLOOM_3B, MODELS, SCHEMES, Model, scheme_setting
 from experiments.grid.runner import Plan
-from experiments.results.summary import REFERENCE
+from experiments.results.statistics import REFERENCE
 
 BASELINES: Final = ("static-batching", "no-batching")
 POLICIES: Final = (REFERENCE, *BASELINES)

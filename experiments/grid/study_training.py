@@ -27,7 +27,7 @@ from experiments.grid.study_store import (
 )
 from experiments.grid.training import train_run
 from experiments.results.provenance import command_line, machine, package_versions
-from experiments.results.summary import REFERENCE
+from experiments.results.statistics import REFERENCE
 
 CURVE: Final = "curve.json"
 _THROUGHPUT: Final = "validation/throughput_rps"

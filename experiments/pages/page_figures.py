@@ -17,8 +17,8 @@ from experiments.grid.study_behaviour import Behaviour
 from experiments.grid.study_store import TrainedRun
 from experiments.pages.scores import Score, gain_percent
 from experiments.results.figures import COLOURS, LINES, Curve, Panel, finish, new_figure, plot_panels, save_figure
+from experiments.results.records import SweepResult, throughput_panels
 from experiments.results.statistics import Estimate, bootstrap_mean
-from experiments.results.sweep_output import SweepResult, throughput_panels
 
 LEARNING_CURVES: Final = "curves.png"
 
@@ -87,7 +87,7 @@ def plot_rates(scenario: str, scores: Mapping[float, Iterable[Score]], path: Pat
 
 def plot_throughput_figure(figure: ThroughputFigure, results: Sequence[SweepResult], path: Path) -> None:
     """Draw the panels of a figure's sweeps."""
-    panels = [panel for result in results for panel in throughput_panels(result.plan.axes, result.summaries)]
+    panels = [panel for result in results for panel in throughput_panels(result)]
     plot_panels(panels, figure.title, (figure.x_label, "requests served per second, 95 % interval"), path)
 
 

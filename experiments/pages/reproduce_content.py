@@ -19,9 +19,8 @@ from experiments.grid.reproduce_claims import Comparison, NodeReduction, Verdict
 from experiments.grid.reproduce_latencies import QUANTILES, Latencies
 from experiments.grid.reproduce_plan import BASELINES
 from experiments.pages.rendering import render
-from experiments.results.statistics import PARTS, bootstrap_mean, parts_of
-from experiments.results.summary import REFERENCE
-from experiments.results.sweep_output import SweepResult
+from experiments.results.records import SweepResult
+from experiments.results.statistics import PARTS, REFERENCE, bootstrap_mean, parts_of
 
 _LATENCY_STEPS_S: Final = np.round(np.arange(0.5, 2.0001, 0.025), 3)
 

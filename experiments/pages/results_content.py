@@ -13,8 +13,7 @@ from experiments.pages.page_figures import LEARNING_CURVES, behaviour_figure, ra
 from experiments.pages.rendering import render
 from experiments.pages.scores import Score, best_learned, difference, find, gain_percent, in_percent
 from experiments.pages.stored_results import COUPLED, SCENARIO_ORDER, Results, place_of
-from experiments.results.statistics import Estimate
-from experiments.results.summary import REFERENCE
+from experiments.results.statistics import REFERENCE, Estimate
 
 LOOKAHEAD: Final = "lookahead"
 OTHER_OPTIMUM: Final = "exact"

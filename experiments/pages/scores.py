@@ -9,8 +9,7 @@ import numpy as np
 from edgellm_env.arrays import FloatArray
 from experiments.grid.evaluation import EpisodeResult
 from experiments.grid.study_store import Comparison, TrainedRun
-from experiments.results.statistics import Estimate, bootstrap_mean, paired_difference
-from experiments.results.summary import REFERENCE
+from experiments.results.statistics import REFERENCE, Estimate, bootstrap_mean, paired_difference
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from experiments.grid.evaluation import RESOURCES, EpisodeResult
 from experiments.report.recordings import CAUSES, HOPELESS, RecordedEpisode, Recordings
 from experiments.report.series import LATENCY_SHARES, WHYS, WINDOW_S, PolicySeries, policy_series
 from experiments.report.stories import Story, best_pair, tell_stories
-from experiments.results.summary import REFERENCE, PolicySummary, summarise
+from experiments.results.statistics import REFERENCE
+from experiments.results.summary import PolicySummary, summarise
 
 
 class ReportError(ValueError):

@@ -15,15 +15,13 @@ from matplotlib.figure import Figure
 
 from agents.files import written_whole
 from experiments.grid.points import Label, label_text
-from experiments.results.statistics import Estimate
-from experiments.results.summary import REFERENCE, PolicySummary
+from experiments.results.statistics import REFERENCE, Estimate
+from experiments.results.summary import PolicySummary
 
 COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito's palette, without its yellow, which is too light for a line."""
 LINES: Final = ("-", "--", ":", "-.")
 _MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X")
-_GREY: Final = "#8A8A8A"
-_PANEL_COLUMNS: Final = 3
 
 Scale: TypeAlias = Literal["from zero", "around zero", "logarithmic"]
 
@@ -38,17 +36,11 @@ class Curve:
 
 @dataclass(frozen=True)
 class Panel:
-    """Curves over one axis.
+    """Curves over one axis."""
 
-    Args:
-        title: settings of the other axes.
-        labels: of the axis, one for each estimate.
-        curves: one for each policy.
-    """
-
-    title: str
-    labels: tuple[Label, ...]
-    curves: tuple[Curve, ...]
+    title: str  # settings of the other axes
+    labels: tuple[Label, ...]  # of the axis, one for each estimate
+    curves: tuple[Curve, ...]  # one for each policy
 
 
 def new_figure(width_in: float, height_in: float) -> Figure:
@@ -79,7 +71,7 @@ def plot_panels(
     title: str,
     labels: tuple[str, str],
     path: Path,
-    columns: int = _PANEL_COLUMNS,
+    columns: int = 3,
     share_y: Literal["all", "col"] = "all",
     scale: Scale = "from zero",
 ) -> None:
@@ -124,14 +116,12 @@ def plot_throughput(summaries: Sequence[PolicySummary], title: str, path: Path) 
     for place, summary in enumerate(ordered):
         estimate = summary.throughput_rps
         learned = "=" in summary.policy
-        colour = COLOURS[0] if summary.policy == REFERENCE else COLOURS[1] if learned else _GREY
+        colour = COLOURS[0] if summary.policy == REFERENCE else COLOURS[1] if learned else "#8A8A8A"
         axes.barh(place, estimate.mean, height=0.66, color=colour)
         end = estimate.mean
         if estimate.low is not None and estimate.high is not None:
-            axes.plot(
-                [estimate.low, estimate.high], [place, place], color="black", linewidth=1.4, solid_capstyle="butt"
-            )
             end = estimate.high
+            axes.plot([estimate.low, end], [place, place], color="black", linewidth=1.4, solid_capstyle="butt")
         axes.annotate(
             f"{estimate.mean:.2f}", (end, place), xytext=(5, 0), textcoords="offset points", va="center", fontsize=9
         )
@@ -151,42 +141,29 @@ def plot_returns(returns: Sequence[float], references: Mapping[str, float], titl
     for height, (name, score) in zip((0.97, 0.88, 0.79), references.items(), strict=False):
         axes.axvline(score, color="black", linestyle="--", linewidth=1.2)
         axes.annotate(
-            f"{name} {score:.1f}",
-            (score, height),
-            xycoords=("data", "axes fraction"),
-            xytext=(4, 0),
-            textcoords="offset points",
-            va="top",
-            fontsize=9,
-        )
+            f"{name} {score:.1f}", (score, height), xycoords=("data", "axes fraction"), xytext=(4, 0),
+            textcoords="offset points", va="top", fontsize=9,
+        )  # fmt: skip
     axes.margins(x=0.12)
     finish(axes, title, "return: requests served in an episode", "episodes")
     save_figure(figure, path)
 
 
 def _draw(axes: Axes, panel: Panel) -> None:
-    numeric = [label for label in panel.labels if isinstance(label, float)]
-    positions = numeric if len(numeric) == len(panel.labels) else [float(place) for place in range(len(panel.labels))]
+    numbers = [label for label in panel.labels if isinstance(label, float)]
+    numeric = len(numbers) == len(panel.labels)
+    positions = numbers if numeric else [float(place) for place in range(len(panel.labels))]
     for place, curve in enumerate(panel.curves):
         shown = [(x, estimate) for x, estimate in zip(positions, curve.estimates, strict=True) if estimate is not None]
-        means = [estimate.mean for _, estimate in shown]
         below = [0.0 if one.low is None else one.mean - one.low for _, one in shown]
         above = [0.0 if one.high is None else one.high - one.mean for _, one in shown]
         axes.errorbar(
-            [x for x, _ in shown],
-            means,
-            yerr=[below, above],
-            label=curve.policy,
-            color=COLOURS[place % len(COLOURS)],
-            marker=_MARKERS[place % len(_MARKERS)],
-            # Words in no order are not joined by a line.
-            linestyle="-" if len(numeric) == len(panel.labels) else "none",
-            linewidth=1.6,
-            markersize=5,
-            capsize=3,
-            clip_on=False,
-        )
-    if len(numeric) < len(panel.labels):
+            [x for x, _ in shown], [one.mean for _, one in shown], yerr=[below, above], label=curve.policy,
+            color=COLOURS[place % len(COLOURS)], marker=_MARKERS[place % len(_MARKERS)],
+            linestyle="-" if numeric else "none",  # words in no order are not joined by a line
+            linewidth=1.6, markersize=5, capsize=3, clip_on=False,
+        )  # fmt: skip
+    if not numeric:
         axes.set_xticks(positions, [label_text(label) for label in panel.labels], rotation=20, ha="right")
         axes.margins(x=0.15)
     axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)

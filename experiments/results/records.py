@@ -1,18 +1,23 @@
-"""Results on disk: a comparison's as JSON, records of any kind as CSV."""
+"""Results on disk: a comparison's as JSON, a sweep's as CSV, JSON and plot, records of any kind as CSV."""
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
+
+from rich.table import Table
 
 from agents.files import write_csv, write_json
 from edgellm_env.scenario import load_scenario
 from experiments.grid.bounds import EpisodeBound
 from experiments.grid.evaluation import EpisodeResult, PolicyFailure
-from experiments.grid.runner import Contest, failure_texts
-from experiments.results.statistics import PARTS, Estimate, parts_of
-from experiments.results.summary import PolicySummary
+from experiments.grid.points import label_text
+from experiments.grid.runner import Contest, Plan, failure_texts
+from experiments.results.figures import Curve, Panel, plot_panels
+from experiments.results.statistics import PARTS, REFERENCE, Estimate, parts_of
+from experiments.results.summary import INTERVALS, PolicySummary, empty_table, estimate_text, summarise
 
 
 def write_results(
@@ -23,46 +28,33 @@ def write_results(
     bounds: Sequence[EpisodeBound] = (),
 ) -> None:
     """Write ``results.json``; docs/protocol.md says what is in it."""
-    document = {
-        "metadata": about,
-        "summary": [asdict(summary) for summary in summaries],
-        "episodes": [asdict(row) for row in contest.rows],
-        "failures": [asdict(failure) for failure in contest.failures],
-        "partial_episodes": [asdict(row) for row in contest.partial_rows],
-    }
-    if bounds:
-        document["bounds"] = [asdict(bound) for bound in bounds]
-    write_json(path, document)
+    lists: dict[str, Sequence[Any]] = {
+        "summary": summaries, "episodes": contest.rows, "failures": contest.failures,
+        "partial_episodes": contest.partial_rows,
+    } | ({"bounds": bounds} if bounds else {})  # fmt: skip
+    write_json(path, {"metadata": about} | {name: [asdict(one) for one in own] for name, own in lists.items()})
 
 
 def read_results(path: Path) -> tuple[dict[str, Any], list[EpisodeResult]]:
     """Read back metadata and episodes of a ``results.json``."""
-    about, rows, _ = read_results_and_remarks(path)
-    return about, rows
+    return read_results_and_remarks(path)[:2]
 
 
 def read_results_and_remarks(path: Path) -> tuple[dict[str, Any], list[EpisodeResult], list[str]]:
-    """Read back metadata and episodes of a ``results.json``, and what it has beside them, in words."""
+    """Read back metadata and episodes of a ``results.json``, and what it says of failures and bounds, in words."""
     document = json.loads(path.read_text(encoding="utf-8"))
     rows = [EpisodeResult(**row) for row in document["episodes"]]
-    return document["metadata"], rows, _remarks(document)
-
-
-def _remarks(document: dict[str, Any]) -> list[str]:
-    """Return what a document of results says of failures and of the episodes' bounds."""
     failures = [PolicyFailure(**failure) for failure in document.get("failures", [])]
     remarks = [f"Failed, and is in no figure: {text}" for text in failure_texts(failures)]
-    bounds = [EpisodeBound(**bound) for bound in document.get("bounds", [])]
+    bounds = document.get("bounds", [])
     if bounds:
-        episode_s = load_scenario(document["metadata"]["settings"]).timing.episode_s
-        upper_rps, lower_rps = (
-            sum(getattr(bound, side) for bound in bounds) / (episode_s * len(bounds)) for side in ("upper", "lower")
-        )
+        whole_s = load_scenario(document["metadata"]["settings"]).timing.episode_s * len(bounds)
+        upper_rps, lower_rps = (sum(bound[side] for bound in bounds) / whole_s for side in ("upper", "lower"))
         remarks.append(
             f"Had all requests been known in advance, no schedule could have served more than {upper_rps:.2f} "
             f"requests/s in these {len(bounds)} episodes; one was found that serves {lower_rps:.2f}."
         )
-    return remarks
+    return document["metadata"], rows, remarks
 
 
 def write_records(path: Path, kind: type, records: Iterable[Any], *properties: str) -> None:
@@ -70,10 +62,98 @@ def write_records(path: Path, kind: type, records: Iterable[Any], *properties: s
     estimates = [one.name for one in fields(kind) if Estimate in (one.type, *get_args(one.type))]
     plain = [*(one.name for one in fields(kind) if one.name not in estimates), *properties]
     rows = (
-        [
-            *(getattr(one, name) for name in plain),
-            *(part for name in estimates for part in parts_of(getattr(one, name))),
-        ]
+        sum((parts_of(getattr(one, name)) for name in estimates), tuple(getattr(one, name) for name in plain))
         for one in records
     )
     write_csv(path, [*plain, *(f"{name}_{part}" for name in estimates for part in PARTS)], rows)
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """A sweep that has been played."""
+
+    plan: Plan
+    contests: Sequence[Contest]  # what came out at each point
+
+    @property
+    def rows(self) -> list[list[EpisodeResult]]:
+        """Rows of each point, by policy and episode."""
+        return [contest.rows for contest in self.contests]
+
+    @cached_property
+    def summaries(self) -> list[list[PolicySummary]]:
+        """How each policy fared at each point, with intervals and differences to the reference."""
+        return [summarise(rows) for rows in self.rows]
+
+
+def sweep_title(plan: Plan, seed: int) -> str:
+    """Return what tables and plots are called."""
+    scenario = plan.points[0].scenario
+    slots = scenario.timing.episode_slots
+    return f"{scenario.name}: {len(plan.seeds)} episodes of {slots} slots at each point, seed {seed}"
+
+
+def write_sweep(result: SweepResult, title: str, about: dict[str, Any], out: Path) -> None:
+    """Write ``sweep.csv`` (a row for each point, policy and episode), ``sweep.json`` and ``sweep.png`` into ``out``."""
+    axes, points = result.plan.axes, result.plan.points
+    paths = [axis.path for axis in axes]
+    lines = (
+        [point.index, *map(label_text, point.labels), *asdict(row).values()]
+        for point, own in zip(points, result.rows, strict=True)
+        for row in own
+    )
+    write_csv(out / "sweep.csv", ["point", *paths, *(one.name for one in fields(EpisodeResult))], lines)
+    failures = [
+        {"point": point.index, **asdict(failure)}
+        for point, contest in zip(points, result.contests, strict=True)
+        for failure in contest.failures
+    ]
+    document = {
+        "metadata": about,
+        "axes": [{"path": axis.path, "values": list(axis.values)} for axis in axes],
+        "points": [
+            {
+                "point": point.index,
+                "settings": dict(zip(paths, point.labels, strict=True)),
+                "scenario_checksum": point.scenario.checksum,
+                "summary": [asdict(summary) for summary in summaries],
+            }
+            for point, summaries in zip(points, result.summaries, strict=True)
+        ],
+    }
+    write_json(out / "sweep.json", document | ({"failures": failures} if failures else {}))
+    labels = paths[-1], "requests served per second, 95 % interval"
+    plot_panels(throughput_panels(result), title, labels, out / "sweep.png")
+
+
+def throughput_panels(result: SweepResult) -> list[Panel]:
+    """Return throughput along the last axis, a panel for each combination of the others."""
+    *others, last = result.plan.axes
+    # Where a policy failed it has no summary.
+    policies = dict.fromkeys(summary.policy for summaries in result.summaries for summary in summaries)
+    found = [{one.policy: one.throughput_rps for one in summaries} for summaries in result.summaries]
+    panels = []
+    for first in range(0, len(found), len(last.values)):
+        labels = result.plan.points[first].labels[:-1]
+        title = ", ".join(axis.describe(label) for axis, label in zip(others, labels, strict=True))
+        part = found[first : first + len(last.values)]
+        curves = tuple(Curve(policy, tuple(one.get(policy) for one in part)) for policy in policies)
+        panels.append(Panel(title, last.labels, curves))
+    return panels
+
+
+def sweep_table(result: SweepResult, title: str) -> Table:
+    """Return throughput and paired differences, a line for each point and policy."""
+    table = empty_table(title, INTERVALS)
+    for heading in (*(axis.path for axis in result.plan.axes), "policy"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("requests/s", f"difference to {REFERENCE}", "served"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for point, summaries in zip(result.plan.points, result.summaries, strict=True):
+        labels = [label_text(label) for label in point.labels]
+        for one in summaries:
+            difference = estimate_text(one.difference_rps, sign=True)
+            table.add_row(*labels, one.policy, one.throughput_rps.as_text(), difference, f"{one.served_ratio:.1%}")
+            labels = [""] * len(labels)
+        table.add_section()
+    return table

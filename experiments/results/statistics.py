@@ -14,6 +14,12 @@ from numpy.typing import ArrayLike
 
 from edgellm_env.arrays import FloatArray
 
+REFERENCE: Final = "dftsp"
+"""Whom others are compared with; 1 on the normalised scale."""
+
+ZERO: Final = "random"
+"""0 on the normalised scale."""
+
 CONFIDENCE: Final = 0.95
 RESAMPLES: Final = 10_000
 TRIMMED: Final = 0.25
@@ -27,15 +33,9 @@ Statistic = Callable[..., Any]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A statistic and its interval; ``low`` and ``high`` are None where the data give no idea of the spread.
+    """A statistic and its 95 % interval; ``low`` and ``high`` are None where the data give no idea of the spread."""
 
-    Args:
-        mean: the statistic: a mean, unless its name says otherwise.
-        low: lower end of the interval.
-        high: upper end.
-    """
-
-    mean: float
+    mean: float  # the statistic: a mean, unless its name says otherwise
     low: float | None
     high: float | None
 

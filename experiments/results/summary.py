@@ -1,13 +1,17 @@
-"""Summarises an evaluation's rows: one line per policy, with intervals and differences to the reference."""
+"""Summarises an evaluation's rows: one line per policy, with intervals and differences to the reference, as tables."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
 
 from experiments.grid.bounds import EpisodeBound
 from experiments.grid.evaluation import EpisodeResult
 from experiments.results.statistics import (
+    REFERENCE,
+    ZERO,
     Estimate,
     bootstrap_mean,
     improvement_probability,
@@ -17,52 +21,29 @@ from experiments.results.statistics import (
     share_of,
 )
 
-REFERENCE = "dftsp"
-"""Whom others are compared with; 1 on the normalised scale."""
-
-ZERO = "random"
-"""0 on the normalised scale."""
+INTERVALS = "Brackets: 95 % bootstrap interval over episodes. Difference: same episodes, paired."
 
 
 @dataclass(frozen=True)
 class PolicySummary:
-    """One policy over all its episodes.
-
-    Args:
-        policy: its name.
-        episodes: how many it played.
-        throughput_rps: mean over episodes.
-        difference_rps: its throughput less the reference's, paired by episode; None if there is no reference.
-        served_ratio: served / arrived, over all episodes.
-        expired_ratio: expired / arrived, over all episodes.
-        mean_latency_s: over all served requests; None if none was.
-        decision_mean_s: mean time of a decision.
-        decision_p99_s: mean over episodes of the 99th percentile.
-        infeasible_slots: slots with an infeasible batch, all episodes.
-        throughput_iqm_rps: interquartile mean over episodes.
-        improvement_probability: that an episode's throughput is above one of the reference's; None if there is none.
-        normalised_score: throughput on a scale from random (0) to the reference (1); None if one is missing.
-        bound_share: served over what a scheduler that knew the future could serve at most; None if that is unknown.
-        first_infeasible_episode: episode of the first infeasible batch; None if there is none.
-        first_infeasible_slot: its slot.
-    """
+    """One policy over all its episodes; None where there is no reference, bound, served request or infeasible batch."""
 
     policy: str
-    episodes: int
-    throughput_rps: Estimate
-    difference_rps: Estimate | None
-    served_ratio: float
-    expired_ratio: float
-    mean_latency_s: float | None
-    decision_mean_s: float
-    decision_p99_s: float
-    infeasible_slots: int
-    throughput_iqm_rps: Estimate | None = None
-    improvement_probability: Estimate | None = None
-    normalised_score: Estimate | None = None
-    bound_share: Estimate | None = None
-    first_infeasible_episode: int | None = None
-    first_infeasible_slot: int | None = None
+    episodes: int  # that it played
+    throughput_rps: Estimate  # mean over episodes
+    difference_rps: Estimate | None  # its throughput less the reference's, paired by episode
+    served_ratio: float  # served / arrived, over all episodes
+    expired_ratio: float  # expired / arrived, over all episodes
+    mean_latency_s: float | None  # over all served requests
+    decision_mean_s: float  # mean time of a decision
+    decision_p99_s: float  # mean over episodes of the 99th percentile
+    infeasible_slots: int  # slots with an infeasible batch, all episodes
+    throughput_iqm_rps: Estimate | None = None  # interquartile mean over episodes
+    improvement_probability: Estimate | None = None  # that an episode's throughput is above one of the reference's
+    normalised_score: Estimate | None = None  # throughput on a scale from random (0) to the reference (1)
+    bound_share: Estimate | None = None  # served over what a scheduler that knew the future could serve at most
+    first_infeasible_episode: int | None = None  # episode of the first infeasible batch
+    first_infeasible_slot: int | None = None  # its slot
 
 
 def summarise(
@@ -78,30 +59,17 @@ def summarise(
     by_policy: dict[str, list[EpisodeResult]] = {}
     for row in rows:
         by_policy.setdefault(row.policy, []).append(row)
-    against, zero = _throughput(by_policy.get(reference)), _throughput(by_policy.get(ZERO))
-    return [
-        _summarise(name, own, None if name == reference else against, _scale(zero, against), bounds)
-        for name, own in by_policy.items()
-    ]
-
-
-def _throughput(rows: Sequence[EpisodeResult] | None) -> list[float] | None:
-    return None if rows is None else [row.throughput_rps for row in rows]
-
-
-def _scale(zero: list[float] | None, one: list[float] | None) -> tuple[list[float], list[float]] | None:
-    return None if zero is None or one is None else (zero, one)
+    rps = {name: [row.throughput_rps for row in own] for name, own in by_policy.items()}
+    upper = {bound.episode: bound.upper for bound in bounds}
+    return [_summarise(own, reference, rps, upper) for own in by_policy.values()]
 
 
 def _summarise(
-    name: str,
-    rows: Sequence[EpisodeResult],
-    against: list[float] | None,
-    scale: tuple[list[float], list[float]] | None,
-    bounds: Sequence[EpisodeBound],
+    rows: Sequence[EpisodeResult], reference: str, rps: Mapping[str, Sequence[float]], upper: Mapping[int, int]
 ) -> PolicySummary:
-    throughput = [row.throughput_rps for row in rows]
-    upper = {bound.episode: bound.upper for bound in bounds}
+    name = rows[0].policy
+    throughput, zero, one = rps[name], rps.get(ZERO), rps.get(reference)
+    against = None if name == reference else one
     arrived = max(1, sum(row.arrived for row in rows))
     served = sum(row.served for row in rows)
     latency_s = sum(row.served * row.mean_latency_s for row in rows if row.mean_latency_s is not None)
@@ -119,8 +87,73 @@ def _summarise(
         infeasible_slots=sum(row.infeasible_slots for row in rows),
         throughput_iqm_rps=interquartile_mean(throughput),
         improvement_probability=None if against is None else improvement_probability(throughput, against),
-        normalised_score=None if scale is None else normalised_score(throughput, *scale),
+        normalised_score=None if zero is None or one is None else normalised_score(throughput, zero, one),
         bound_share=share_of([row.served for row in rows], [upper[row.episode] for row in rows]) if upper else None,
         first_infeasible_episode=None if infeasible is None else infeasible.episode,
         first_infeasible_slot=None if infeasible is None else infeasible.first_infeasible_slot,
     )
+
+
+def comparison_table(summaries: Sequence[PolicySummary], title: str) -> Table:
+    """Return the comparison as a table, best throughput first."""
+    columns: dict[str, Callable[[PolicySummary], str]] = {
+        "requests/s": lambda one: one.throughput_rps.as_text(),
+        f"difference to {REFERENCE}": lambda one: estimate_text(one.difference_rps, sign=True),
+        "served": lambda one: f"{one.served_ratio:.1%}",
+        "expired": lambda one: f"{one.expired_ratio:.1%}",
+        "decision ms": lambda one: f"{one.decision_mean_s * 1e3:.2f}",
+    }
+    return _by_policy(summaries, columns, INTERVALS, title)
+
+
+def statistics_table(summaries: Sequence[PolicySummary]) -> Table:
+    """Return the protocol's other statistics as a table, in the same order; columns that no policy has are left out."""
+    statistics = {
+        "interquartile mean": ("throughput_iqm_rps", ""),
+        f"P(better than {REFERENCE})": ("improvement_probability", ""),
+        "normalised": ("normalised_score", f"Normalised: {ZERO} is 0, {REFERENCE} is 1. "),
+        "of the bound": (
+            "bound_share", "Of the bound: of what is proven to be possible at most, the future known. "
+        ),
+    }  # fmt: skip
+    known = {head: own for head, own in statistics.items() if any(getattr(one, own[0]) for one in summaries)}
+    columns = {head: lambda one, name=name: estimate_text(getattr(one, name)) for head, (name, _) in known.items()}
+    return _by_policy(summaries, columns, "".join(note for _, note in known.values()) + "Definitions: docs/protocol.md")
+
+
+def infeasible_texts(summaries: Sequence[PolicySummary]) -> list[str]:
+    """Return a line for each policy that asked for infeasible batches."""
+    return [
+        f"policy {one.policy!r} asked for an infeasible batch in {one.infeasible_slots} slots, first in episode "
+        f"{one.first_infeasible_episode}, slot {one.first_infeasible_slot}"
+        for one in summaries
+        if one.infeasible_slots
+    ]
+
+
+def estimate_text(estimate: Estimate | None, sign: bool = False) -> str:
+    """Return an estimate as a table's cell; nothing for None."""
+    return "" if estimate is None else estimate.as_text(sign=sign)
+
+
+def empty_table(title: str | None, caption: str) -> Table:
+    """Return a table as comparisons and sweeps print theirs."""
+    return Table(
+        title=title, caption=caption, title_justify="left", caption_justify="left", box=SIMPLE_HEAD, pad_edge=False
+    )
+
+
+def _by_policy(
+    summaries: Sequence[PolicySummary],
+    columns: Mapping[str, Callable[[PolicySummary], str]],
+    caption: str,
+    title: str | None = None,
+) -> Table:
+    """Return a line for each policy, best throughput first."""
+    table = empty_table(title, caption)
+    table.add_column("policy", overflow="fold", min_width=15)
+    for heading in columns:
+        table.add_column(heading, justify="right", min_width=min(len(heading), 20))
+    for summary in sorted(summaries, key=lambda one: -one.throughput_rps.mean):
+        table.add_row(summary.policy, *(text(summary) for text in columns.values()))
+    return table

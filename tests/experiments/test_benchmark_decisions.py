@@ -13,7 +13,7 @@ from edgellm_env.env.slots import Slots
 from experiments.__main__ import main
 from experiments.benchmarks.decisions import FAST, decision_times, met_engine
 from experiments.benchmarks.throughput import Throughput
-from experiments.results.summary import REFERENCE
+from experiments.results.statistics import REFERENCE
 
 
 def test_quick_benchmark_writes_every_row(tmp_path: Path, capsys) -> None:

@@ -9,16 +9,19 @@ import pytest
 import edgellm_env
 from experiments.__main__ import main
 from experiments.benchmarks.environments import (
+    CARTPOLE,
     ENVIRONMENTS,
     GROWTH,
     GROWTH_IDS,
+    PACKAGES,
+    PEERS,
     TRAINING,
     environment,
     growth,
     growth_exponent,
+    peers,
     times_as_fast,
 )
-from experiments.benchmarks.peers import CARTPOLE, PACKAGES, PEERS, peers
 from experiments.benchmarks.throughput import Subject, Throughput, measure
 
 

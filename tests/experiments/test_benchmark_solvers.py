@@ -15,7 +15,7 @@ from experiments.benchmarks.complexity import BRUTE_FORCE, RULES, NodeCount, cou
 from experiments.benchmarks.met_slots import meet_slots, settled_slots
 from experiments.benchmarks.solvers import BATCH, CP_SAT, EXACT, HIGHS, require_agreement, spread
 from experiments.benchmarks.solvers import DFTSP as SOLVE_DFTSP
-from experiments.results.summary import REFERENCE
+from experiments.results.statistics import REFERENCE
 
 
 def run(line: str) -> int:

@@ -32,7 +32,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 def shrink(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(reproduce, "QUICK", TINY)
     # A sweep's own plot has a test of its own.
-    patch.setattr("experiments.results.sweep_output.plot_panels", lambda *_: None)
+    patch.setattr("experiments.results.records.plot_panels", lambda *_: None)
 
 
 @pytest.fixture(scope="module")
