@@ -123,9 +123,8 @@ def decision_times(rows: Sequence[Throughput], mean_waiting: float) -> list[Deci
     dftsp_per_cpu_s = next(row.per_cpu_s for row in rows if row.name == REFERENCE)
     return [
         DecisionTime(
-            row.group, row.name, row.environments, mean_waiting,
-            *(1e6 / rate for rate in (row.median_per_s, row.high_per_s, row.low_per_s, row.per_cpu_s)),
-            row.per_cpu_s / dftsp_per_cpu_s,
+            row.group, row.name, row.environments, mean_waiting, 1e6 / row.median_per_s, 1e6 / row.high_per_s,
+            1e6 / row.low_per_s, 1e6 / row.per_cpu_s, row.per_cpu_s / dftsp_per_cpu_s,
         )
         for row in rows
     ]  # fmt: skip
