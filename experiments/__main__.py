@@ -1,54 +1,42 @@
 """``python -m experiments``: the command line."""
 
+import importlib
 import sys
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, Final, Union
 
 import tyro
 from rich.console import Console
 
-from experiments.commands.benchmark import Benchmark
-from experiments.commands.census import CensusCommand, ScenarioPages
-from experiments.commands.collect import Collect
-from experiments.commands.compare import Compare
-from experiments.commands.report import Report
-from experiments.commands.reproduce import Reproduce
-from experiments.commands.results_page import ResultsPage
-from experiments.commands.ship import Ship
-from experiments.commands.study import Study
-from experiments.commands.sweep import Sweep
-from experiments.commands.trace_info import TraceInfo
-from experiments.commands.train import Train
-from experiments.commands.tune import TuneLookahead
-from experiments.commands.verify import Verify
 from experiments.grid.ledger import InterruptedRunError
 from experiments.grid.runner import IncompleteRunError
 
-Command: TypeAlias = (
-    Compare
-    | Report
-    | Sweep
-    | Reproduce
-    | Train
-    | Annotated[CensusCommand, tyro.conf.subcommand("census")]
-    | ScenarioPages
-    | TuneLookahead
-    | Benchmark
-    | Collect
-    | Verify
-    | Ship
-    | Study
-    | ResultsPage
-    | TraceInfo
-)
+COMMANDS: Final = {
+    "compare": "commands.compare:Compare",
+    "report": "commands.report:Report",
+    "sweep": "commands.sweep:Sweep",
+    "reproduce": "commands.reproduce:Reproduce",
+    "train": "commands.train:Train",
+    "census": "commands.documentation:CensusCommand",
+    "scenario-pages": "commands.documentation:ScenarioPages",
+    "tune-lookahead": "commands.tune:TuneLookahead",
+    "benchmark": "benchmarks.benchmark:Benchmark",
+    "collect": "datasets.collect:Collect",
+    "verify": "commands.data:Verify",
+    "ship": "commands.train:Ship",
+    "study": "commands.study:Study",
+    "results-page": "commands.documentation:ResultsPage",
+    "trace-info": "commands.data:TraceInfo",
+}
+"""Module and class of each command: only the one that is given is imported, which saves it the others' seconds."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command that ``arguments`` (by default the command line's) name; return the exit status."""
-    command = tyro.cli(Command, args=arguments, prog="python -m experiments")
+    words = sys.argv[1:] if arguments is None else arguments
     # A table of six columns needs more than the 80 that are assumed where there is no terminal.
     console = Console() if sys.stdout.isatty() else Console(width=110)
     try:
-        command.run(console)
+        _parse(words).run(console)
     except InterruptedRunError as error:
         print(error, file=sys.stderr)
         return 130
@@ -62,6 +50,19 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _parse(words: list[str]) -> Any:
+    prog = "python -m experiments"
+    if words and words[0] in COMMANDS:
+        return tyro.cli(_load(words[0]), args=words[1:], prog=f"{prog} {words[0]}")
+    every: Any = Union[tuple(Annotated[_load(name), tyro.conf.subcommand(name)] for name in COMMANDS)]  # noqa: UP007
+    return tyro.cli(every, args=words, prog=prog)
+
+
+def _load(name: str) -> Any:
+    module, _, own = COMMANDS[name].partition(":")
+    return getattr(importlib.import_module(f"experiments.{module}"), own)
 
 
 if __name__ == "__main__":

@@ -12,13 +12,14 @@ from agents.policy import Policy
 from agents.registry import build_policies, names
 from agents.seeds import episode_seeds
 from edgellm_env.scenario import Scenario, load_scenario
-from experiments.commands.progress import last_result, progress_bar
 from experiments.extras import require
 from experiments.grid.bounds import EpisodeBound, bound_episodes, require_bounds
 from experiments.grid.evaluation import EpisodeResult, require_playable
 from experiments.grid.ledger import open_ledger
+from experiments.grid.parallel import worker_count
 from experiments.grid.points import Point
-from experiments.grid.runner import IncompleteRunError, Plan, failure_texts, play_plans
+from experiments.grid.runner import Plan, play_plans, require_complete
+from experiments.progress import episodes_bar, progress_bar
 from experiments.report.fates import record_first, recordings_of
 from experiments.report.recordings import FILE_NAME as RECORDINGS
 from experiments.report.recordings import write_recordings
@@ -76,8 +77,7 @@ class Compare:
         seeds = episode_seeds("test", self.seed, self.episodes)
         if not 0 <= self.record <= self.episodes:
             raise ValueError(f"record: {self.record}; expected 0 to {self.episodes}, the number of episodes")
-        if self.workers < 1:
-            raise ValueError(f"workers: {self.workers}; expected at least 1")
+        worker_count(self.workers)
         if self.ray is not None:
             require("ray", "distributed")
         require_playable(scenario)
@@ -92,10 +92,8 @@ class Compare:
         bounds: list[EpisodeBound] = []
         settings = plan.settings() | {"record": self.record, "clairvoyant_s": self.clairvoyant_s}
         with open_ledger(out, "comparison", settings) as ledger:
-            with progress_bar(console, plan.episodes) as bar:
-                ((contest,),) = play_plans(
-                    [(plan, ledger)], self.workers, self.ray, lambda done: bar(len(done), last_result(done))
-                )
+            with episodes_bar(console, plan.episodes) as advance:
+                ((contest,),) = play_plans([(plan, ledger)], self.workers, self.ray, advance)
             if self.clairvoyant_s is not None:
                 with progress_bar(console, len(seeds)) as bar:
                     bounds = bound_episodes(
@@ -115,10 +113,7 @@ class Compare:
             ledger.forget()
         if summaries:
             self._show(scenario, summaries, out, console)
-        if contest.failures:
-            texts = failure_texts(contest.failures)
-            head = f"{len(texts)} of {len(policies)} policies failed and are in no table"
-            raise IncompleteRunError("\n".join([f"{head}; {out / 'results.json'} says why", *texts]))
+        require_complete(contest.failures, len(policies), f"no table; {out / 'results.json'} says why")
         return contest.rows
 
     def _metadata(self, scenario: Scenario, policies: Sequence[Policy], first_seed: int) -> dict[str, Any]:
@@ -131,11 +126,7 @@ class Compare:
             "ray": self.ray,
             "clairvoyant_s": self.clairvoyant_s,
             "policies": [
-                {
-                    "policy": policy.name,
-                    "mode": next(iter(policy.modes), None),
-                    "environment": policy.environment_id,
-                }
+                {"policy": policy.name, "mode": next(iter(policy.modes), None), "environment": policy.environment_id}
                 for policy in policies
             ],
         }

@@ -13,18 +13,26 @@ from rich.table import Table
 
 from agents.files import prepare_folder, write_json, write_text
 from agents.seeds import episode_seeds
-from experiments.benchmarks.complexity import BRUTE_FORCE, FIRST_BATCH, BenchmarkComplexity
-from experiments.commands.progress import last_result, progress_bar
+from experiments.benchmarks.complexity import BenchmarkComplexity
 from experiments.grid.ledger import open_ledger
-from experiments.grid.parallel import processors
-from experiments.grid.reproduce_analysis import LATENCY, MEASURES, SEARCHES, THROUGHPUT, StudyResults
-from experiments.grid.reproduce_claims import Comparison, NodeReduction, Verdict
+from experiments.grid.parallel import worker_count
+from experiments.grid.reproduce_claims import (
+    LATENCY,
+    MEASURES,
+    SEARCHES,
+    THROUGHPUT,
+    Comparison,
+    NodeReduction,
+    StudyResults,
+    Verdict,
+)
 from experiments.grid.reproduce_latencies import Latencies, record_latencies
 from experiments.grid.reproduce_plan import (
     FULL,
     POLICIES,
     QUICK,
     SCENARIO,
+    STUDY,
     Size,
     SweepSpec,
     base_scenario,
@@ -42,17 +50,13 @@ from experiments.pages.reproduce_content import (
     write_latencies,
     write_measures,
 )
+from experiments.progress import episodes_bar
 from experiments.results.provenance import command_line, measured_with, metadata
 from experiments.results.records import SweepResult, sweep_title, write_records, write_sweep
 
-COMPLEXITY, UTILISATION, LATENCIES = "complexity", "utilisation", "latency"
-_TITLES: Final = {
-    **{figure.name: figure.title for figure in throughput_figures(FULL)},
-    COMPLEXITY: "Nodes of brute force against DFTSP by arrival rate",
-    UTILISATION: "Resource utilisation by policy and arrival rate",
-    LATENCIES: "Latency by policy, 20 requests/s",
-}
-FIGURES: Final = tuple(_TITLES)
+COMPLEXITY, UTILISATION, LATENCIES = STUDY["other_figures"]
+FIGURES: Final = {name: words["title"] for name, words in STUDY["figures"].items()} | STUDY["other_figures"]
+"""Titles of figures by name."""
 
 
 @dataclass(frozen=True)
@@ -85,19 +89,18 @@ class Reproduce:
         unknown = [name for name in self.figures if name not in FIGURES]
         if unknown:
             raise ValueError(f"figures: {', '.join(unknown)}; expected some of {', '.join(FIGURES)}")
-        if self.workers is not None and self.workers < 1:
-            raise ValueError(f"workers: {self.workers}; expected at least 1")
+        workers = worker_count(self.workers)
         size = QUICK if self.quick else FULL
         seeds = episode_seeds("test", self.seed, size.episodes)
         names = [name for name in FIGURES if name in (self.figures or FIGURES)]
         about, began_s = measured_with(), time.perf_counter()
         with open_ledger(prepare_folder(self.out), "study", {"size": size.name, "seed": self.seed}) as ledger:
             (self.out / "figures").mkdir(exist_ok=True)
-            sweeps = self._play(size, names, console)
+            sweeps = self._play(size, names, workers, console)
             nodes = self._count_nodes(size) if COMPLEXITY in names else []
             latencies: list[Latencies] = []
             if LATENCIES in names:
-                latencies = record_latencies(base_scenario(), POLICIES, seeds, ledger, self._processes, self.ray)
+                latencies = record_latencies(base_scenario(), POLICIES, seeds, ledger, workers, self.ray)
             results = StudyResults(throughput_figures(size), sweeps, nodes)
             records = [self._draw(name, size, results, latencies, console) for name in names]
             if len(names) < len(FIGURES):
@@ -106,7 +109,7 @@ class Reproduce:
             findings = Findings(
                 verdicts=results.verdicts(),
                 throughput=tuple(throughput),
-                reductions=(*results.reductions(BRUTE_FORCE), *results.reductions(FIRST_BATCH)),
+                reductions=results.all_reductions(),
                 latency=tuple(latency_quantiles(latencies)),
                 figures=tuple(records),
                 scenario=base_scenario(),
@@ -127,11 +130,7 @@ class Reproduce:
         console.print(f"Summary: {self.out / 'summary.md'}   Figures: {self.out / 'figures'}")
         return findings
 
-    @property
-    def _processes(self) -> int:
-        return self.workers or processors()
-
-    def _play(self, size: Size, names: Sequence[str], console: Console) -> dict[str, SweepResult]:
+    def _play(self, size: Size, names: Sequence[str], workers: int, console: Console) -> dict[str, SweepResult]:
         """Play the sweeps of these figures, all on the same workers, and write what the sweep command writes."""
         figures = throughput_figures(size)
         needed = [figure for figure in figures if figure.name in names] + figures[:1] * (UTILISATION in names)
@@ -144,15 +143,15 @@ class Reproduce:
                 (plan, stack.enter_context(open_ledger(folder, "sweep", plan.settings())))
                 for plan, folder in zip(plans, folders, strict=True)
             ]
-            with progress_bar(console, sum(plan.episodes for plan in plans), f"{len(jobs)} sweeps") as bar:
-                played = play_plans(jobs, self._processes, self.ray, lambda done: bar(len(done), last_result(done)))
+            with episodes_bar(console, sum(plan.episodes for plan in plans), f"{len(jobs)} sweeps") as bar:
+                played = play_plans(jobs, workers, self.ray, bar)
             for spec, plan, folder, contests in zip(specs, plans, folders, played, strict=True):
                 failures = [failure for contest in contests for failure in contest.failures]
                 if failures:
                     raise RuntimeError("\n".join(failure_texts(failures)))
-                sweeps[spec.name] = SweepResult(plan, contests)
+                sweeps[spec.name] = result = SweepResult(plan, contests)
                 about = metadata(base_scenario(size.slots), command_line(self._words(spec, size)))
-                write_sweep(sweeps[spec.name], sweep_title(plan, self.seed), about, folder)
+                write_sweep(result, sweep_title(plan, self.seed), about, folder)
         console.print(f"{len(jobs)} sweeps: {time.perf_counter() - began_s:.0f} s")
         return sweeps
 
@@ -172,13 +171,12 @@ class Reproduce:
         self, name: str, size: Size, results: StudyResults, latencies: Sequence[Latencies], console: Console
     ) -> FigureRecord:
         """Write a figure and its table; return what it is and which commands measure it."""
-        began_s, title = time.perf_counter(), _TITLES[name]
+        began_s, title = time.perf_counter(), FIGURES[name]
         png, table = (self.out / "figures" / f"{name}.{kind}" for kind in ("png", "csv"))
         figure = next((one for one in results.figures if one.name == name), results.figures[0])
         measured = [self._words(spec, size) for spec in figure.sweeps]
         if name == COMPLEXITY:
-            reductions = [*results.reductions(BRUTE_FORCE), *results.reductions(FIRST_BATCH)]
-            write_records(table, NodeReduction, reductions)
+            write_records(table, NodeReduction, results.all_reductions())
             plot_nodes(results.nodes, png)
             measured = [complexity_words(size, self.seed, str(self.out / "complexity.json"))]
         elif name == LATENCIES:
@@ -192,16 +190,8 @@ class Reproduce:
             write_measures(table, results.of(figure), [THROUGHPUT])
             plot_throughput_figure(figure, results.of(figure), png)
         console.print(f"{name}: {time.perf_counter() - began_s:.0f} s")
-        own = [
-            "reproduce",
-            "--figures",
-            name,
-            *["--quick"] * self.quick,
-            "--seed",
-            str(self.seed),
-            "--out",
-            str(self.out),
-        ]
+        quick = ["--quick"] * self.quick
+        own = ["reproduce", "--figures", name, *quick, "--seed", str(self.seed), "--out", str(self.out)]
         return FigureRecord(name, title, command_line(own), tuple(map(command_line, measured)))
 
 

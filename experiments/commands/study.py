@@ -14,7 +14,6 @@ from agents.learned import ScoringPolicy
 from agents.registry import LearnerName, build_policies
 from agents.seeds import episode_seeds
 from edgellm_env.scenario import Scenario
-from experiments.commands.progress import training_bar
 from experiments.grid.evaluation import require_playable
 from experiments.grid.ledger import continuable
 from experiments.grid.study_behaviour import Behaviour, observe_behaviour
@@ -29,6 +28,7 @@ from experiments.grid.study_comparing import (
 )
 from experiments.grid.study_store import STORE, Comparison, TrainedRun, write_comparison, write_document, write_run
 from experiments.grid.study_training import finish_run, stored_run, study_run
+from experiments.progress import training_bar
 from experiments.results.provenance import package_versions
 from experiments.results.statistics import REFERENCE
 

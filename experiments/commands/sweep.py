@@ -11,12 +11,12 @@ from agents.files import prepare_folder
 from agents.registry import build_policies
 from agents.seeds import episode_seeds
 from edgellm_env.scenario import Scenario, load_scenario
-from experiments.commands.progress import last_result, progress_bar
 from experiments.grid.evaluation import require_playable
 from experiments.grid.ledger import open_ledger
-from experiments.grid.parallel import processors
+from experiments.grid.parallel import worker_count
 from experiments.grid.points import make_points, parse_axis
-from experiments.grid.runner import IncompleteRunError, Plan, failure_texts, play_plans
+from experiments.grid.runner import Plan, play_plans, require_complete
+from experiments.progress import episodes_bar
 from experiments.results.provenance import metadata
 from experiments.results.records import SweepResult, sweep_table, sweep_title, write_sweep
 
@@ -59,31 +59,23 @@ class Sweep:
         plan, about = self._plan(scenario), metadata(scenario)
         out = prepare_folder(self.out)
         with open_ledger(out, "sweep", plan.settings()) as ledger:
-            with progress_bar(console, plan.episodes, f"{len(plan.points)} points") as bar:
-                (contests,) = play_plans(
-                    [(plan, ledger)],
-                    self.workers or processors(),
-                    self.ray,
-                    lambda done: bar(len(done), last_result(done)),
-                )
+            with episodes_bar(console, plan.episodes, f"{len(plan.points)} points") as bar:
+                (contests,) = play_plans([(plan, ledger)], worker_count(self.workers), self.ray, bar)
             result = SweepResult(plan, contests)
             title = sweep_title(plan, self.seed)
             write_sweep(result, title, about, out)
         console.print(sweep_table(result, title))
         console.print(f"Rows: {out / 'sweep.csv'}   Intervals: {out / 'sweep.json'}   Plot: {out / 'sweep.png'}")
         failures = [failure for contest in contests for failure in contest.failures]
-        if failures:
-            texts = failure_texts(failures)
-            head = f"{len(texts)} of {len(plan.policies)} policies failed and are in no table where they did"
-            raise IncompleteRunError("\n".join([f"{head}; {out / 'sweep.json'} says where and why", *texts]))
+        where = f"no table where they did; {out / 'sweep.json'} says where and why"
+        require_complete(failures, len(plan.policies), where)
         return result
 
     def _plan(self, scenario: Scenario) -> Plan:
         axes = tuple(parse_axis(text) for text in self.settings)
         points = make_points(scenario, axes)
         seeds = episode_seeds("test", self.seed, self.episodes)
-        if self.workers is not None and self.workers < 1:
-            raise ValueError(f"workers: {self.workers}; expected at least 1")
+        worker_count(self.workers)
         for point in points:
             require_playable(point.scenario, build_policies(self.policies, point.scenario))
         return Plan(tuple(points), tuple(self.policies), tuple(seeds), axes)

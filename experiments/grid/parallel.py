@@ -42,9 +42,17 @@ class ParallelError(RuntimeError):
         self.unit = unit
 
 
-def processors() -> int:
-    """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def worker_count(workers: int | None) -> int:
+    """Return how many processes to work on: as many as this process may use processors, unless ``workers`` are given.
+
+    Raises:
+        ValueError: fewer than one.
+    """
+    if workers is None:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if workers < 1:
+        raise ValueError(f"workers: {workers}; expected at least 1")
+    return workers
 
 
 def run_units(
@@ -82,8 +90,7 @@ def stream_units(
 
     Close the iterator to stop early: units under way end first, the others are never begun.
     """
-    if workers < 1:
-        raise ValueError(f"workers: {workers}; expected at least 1")
+    workers = worker_count(workers)
     if ray is not None and units:
         return _on_ray(require("ray", "distributed"), function, units, ray)
     if workers == 1 or len(units) < 2:

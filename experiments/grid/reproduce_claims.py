@@ -1,10 +1,30 @@
-"""The abstract's claims, and whether they hold in tables of results. What fails is said to fail."""
+"""From the study's rows to the abstract's claims, and whether they hold here. What fails is said to fail."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Final
 
-from experiments.benchmarks.complexity import PAPER_REDUCTION
-from experiments.results.statistics import Estimate
+from experiments.benchmarks.complexity import BRUTE_FORCE, FIRST_BATCH, PAPER_REDUCTION
+from experiments.grid.evaluation import EpisodeResult
+from experiments.grid.reproduce_plan import BASELINES, STUDY, ThroughputFigure
+from experiments.results.records import SweepResult
+from experiments.results.statistics import REFERENCE, Estimate, bootstrap_mean, paired_difference
+
+THROUGHPUT: Final = "throughput_rps"
+LATENCY: Final = "mean_latency_s"
+MEASURES: Final = {
+    THROUGHPUT: "requests/s",
+    LATENCY: "seconds of mean latency",
+    "compute_utilisation": "compute utilisation",
+    "memory_utilisation": "memory utilisation",
+    "uplink_utilisation": "uplink utilisation",
+    "downlink_utilisation": "downlink utilisation",
+    "served_ratio": "share served in time",
+}
+"""What can be compared: a row's column (or served / arrived), and its words."""
+
+SEARCHES: Final = {BRUTE_FORCE: "brute force, whole tree", FIRST_BATCH: "brute force, first batch", REFERENCE: "DFTSP"}
+"""Searches that the study shows, by their name in the benchmark."""
 
 
 @dataclass(frozen=True)
@@ -121,3 +141,100 @@ def reduction_text(one: NodeReduction) -> str:
 
 def _percent(share: float) -> str:
     return "> 99.99 %" if share > 0.9999 else f"{100 * share:.2f} %"
+
+
+@dataclass(frozen=True)
+class StudyResults:
+    """What has been played and counted."""
+
+    figures: Sequence[ThroughputFigure]  # the throughput figures, by arrival rate first
+    sweeps: Mapping[str, SweepResult]  # by name
+    nodes: Sequence[Mapping[str, Any]]  # rows of ``benchmark complexity``, of :data:`SEARCHES`
+
+    def of(self, figure: ThroughputFigure) -> list[SweepResult]:
+        """Return the sweeps of a figure."""
+        return [self.sweeps[spec.name] for spec in figure.sweeps]
+
+    def compare(self, measure: str, figures: Sequence[ThroughputFigure]) -> list[Comparison]:
+        """Return DFTSP against each baseline at each point of ``figures``."""
+        return [
+            one
+            for figure in figures
+            for result in self.of(figure)
+            for one in compare_points(figure.name, result, measure)
+        ]
+
+    def reductions(self, search: str) -> list[NodeReduction]:
+        """Return how many fewer nodes DFTSP visits than ``search``, for each arrival rate."""
+        dftsp = {row["arrival_rate_rps"]: row["nodes"] for row in self.nodes if row["search"] == REFERENCE}
+        return [
+            NodeReduction(
+                arrival_rate_rps=row["arrival_rate_rps"],
+                brute_force=SEARCHES[search],
+                dftsp_nodes=dftsp[row["arrival_rate_rps"]],
+                brute_force_nodes=row["nodes"],
+                reduction=None
+                if row["saved_share"] is None
+                else Estimate(row["saved_share"], row["saved_low"], row["saved_high"]),
+                is_lower_bound=row["finished"] < row["slots"],
+            )
+            for row in self.nodes
+            if row["search"] == search
+        ]
+
+    def all_reductions(self) -> tuple[NodeReduction, ...]:
+        """Return how many fewer nodes DFTSP visits than either brute force."""
+        return (*self.reductions(BRUTE_FORCE), *self.reductions(FIRST_BATCH))
+
+    def verdicts(self) -> tuple[Verdict, ...]:
+        """Return the abstract's claims as we read them, and what became of each here."""
+        chosen = {
+            "study": [figure for figure in self.figures if figure.in_study],
+            "beyond": [figure for figure in self.figures if not figure.in_study],
+            "by_rate": self.figures[:1],
+        }
+        verdicts = []
+        for one in STUDY["claims"]:
+            words = {name: value for name, value in one.items() if name not in ("search", "measure", "figures")}
+            if "search" in one:
+                verdicts.append(judge_nodes(reductions=self.reductions(one["search"]), **words))
+            else:
+                verdicts.append(judge(comparisons=self.compare(one["measure"], chosen[one["figures"]]), **words))
+        return tuple(verdicts)
+
+
+def compare_points(figure: str, result: SweepResult, measure: str) -> list[Comparison]:
+    """Return DFTSP against each baseline at each point of a sweep.
+
+    Episodes in which either has no value (a mean latency where no request was served) are left out.
+    """
+    axes = result.plan.axes
+    return [
+        _compare(
+            (figure, ", ".join(axis.describe(label) for axis, label in zip(axes, point.labels, strict=True)), baseline),
+            rows,
+            measure,
+        )
+        for point, rows in zip(result.plan.points, result.rows, strict=True)
+        for baseline in BASELINES
+    ]
+
+
+def _compare(where: tuple[str, str, str], rows: Sequence[EpisodeResult], measure: str) -> Comparison:
+    ours, theirs = (
+        {row.episode: _value(row, measure) for row in rows if row.policy == name} for name in (REFERENCE, where[-1])
+    )
+    pairs = [(one, theirs[episode]) for episode, one in ours.items()]
+    known = [(one, other) for one, other in pairs if one is not None and other is not None]
+    if not known:
+        return Comparison(*where, MEASURES[measure], None, None, None)
+    first, second = zip(*known, strict=True)
+    means = bootstrap_mean(first).mean, bootstrap_mean(second).mean
+    return Comparison(*where, MEASURES[measure], *means, paired_difference(first, second))
+
+
+def _value(row: EpisodeResult, measure: str) -> float | None:
+    if measure == "served_ratio":
+        return row.served / row.arrived if row.arrived else None
+    value: float | None = getattr(row, measure)
+    return value

@@ -1,19 +1,31 @@
-"""The paper's study as plans: which sweeps make which figure, in full and in short."""
+"""The paper's study as plans: which sweeps make which figure. ``reproduce.yaml`` has its numbers and words."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
 
 from agents.seeds import episode_seeds
+from edgellm_env.costs.quantization import model_quality
 from edgellm_env.scenario import Scenario, load_scenario
 from experiments.grid.points import Axis, make_points
-from experiments.grid.reproduce_catalogue import BLOOM_3B, MODELS, SCHEMES, Model, scheme_setting
 from experiments.grid.runner import Plan
 from experiments.results.statistics import REFERENCE
 
 BASELINES: Final = ("static-batching", "no-batching")
 POLICIES: Final = (REFERENCE, *BASELINES)
 SCENARIO: Final = "paper"
+ASSUMED: Final = "assumed"
+
+STUDY: Final[dict[str, Any]] = yaml.safe_load(Path(__file__).with_name("reproduce.yaml").read_text(encoding="utf-8"))
+MODELS: Final[dict[str, dict[str, Any]]] = {one["name"]: one for one in STUDY["models"]}
+"""Values of the scenario's field ``model``, by name."""
+
+PERPLEXITY: Final[dict[str, dict[str, float]]] = STUDY["perplexity"]
+SCHEMES: Final = tuple(STUDY["schemes"])
 
 
 @dataclass(frozen=True)
@@ -22,26 +34,17 @@ class Size:
 
     name: str  # ``full`` or ``quick``
     episodes: int  # at each point of each sweep
-    rates_rps: tuple[float, ...]  # arrival rates
-    latencies_s: tuple[float, ...]  # longest latency requirements
-    accuracies: tuple[float, ...]  # least accuracy requirements
-    accuracy_schemes: tuple[str, ...]  # quantization schemes at which they are tried
+    rates_rps: Sequence[float]  # arrival rates
+    latencies_s: Sequence[float]  # longest latency requirements
+    accuracies: Sequence[float]  # least accuracy requirements
+    accuracy_schemes: Sequence[str]  # quantization schemes at which they are tried
     node_slots: int  # slots searched at each rate
-    node_rates_rps: tuple[float, ...] = (2, 5, 10, 20, 40)  # arrival rates at which nodes are counted
-    schemes: tuple[str, ...] = SCHEMES  # quantization schemes
+    node_rates_rps: Sequence[float]  # arrival rates at which nodes are counted
+    schemes: Sequence[str]  # quantization schemes
     slots: int | None = None  # of a sweep's episode, in place of the scenario's; None for its own
 
 
-FULL: Final = Size(
-    "full",
-    20,
-    (2, 5, 10, 20, 40, 60, 100),
-    (0.75, 1, 1.25, 1.5, 2, 2.5, 3),
-    (0, 0.2, 0.4, 0.6, 0.8, 0.9),
-    ("W8A16", "GPTQ-W4", "GPTQ-W3"),
-    400,
-)
-QUICK: Final = Size("quick", 5, (2, 10, 40), (0.75, 1.5, 3), (0, 0.5, 0.9), ("GPTQ-W4", "GPTQ-W3"), 100)
+FULL, QUICK = (Size(name, **STUDY["sizes"][name]) for name in ("full", "quick"))
 
 
 @dataclass(frozen=True)
@@ -71,61 +74,33 @@ class ThroughputFigure:
     """Throughput by policy along a setting."""
 
     name: str  # of its files
+    sweeps: tuple[SweepSpec, ...]  # whose panels it shows
     title: str  # above the plot
     x_label: str  # what the axis is
-    sweeps: tuple[SweepSpec, ...]  # whose panels it shows
-    # whether the abstract's claims are judged on it; if not, it asks what becomes of them elsewhere
-    in_study: bool = True
+    in_study: bool = True  # whether the abstract's claims are judged on it, or it asks what becomes of them elsewhere
 
 
 def base_scenario(slots: int | None = None) -> Scenario:
     """Return the study's scenario, with ``slots`` per episode if given."""
-    scenario = load_scenario(SCENARIO)
-    return scenario if slots is None else scenario.with_values({"timing.episode_slots": slots})
+    return load_scenario(SCENARIO).with_slots(slots)
 
 
 def throughput_figures(size: Size) -> list[ThroughputFigure]:
     """Return the study's throughput figures; the first is by arrival rate."""
-    models = Axis("model", tuple(model.setting() for model in MODELS))
-    rates = Axis("workload.arrival_rate_rps", size.rates_rps)
-    latencies = Axis("workload.latency_requirement_s.high", size.latencies_s)
-    accuracies = Axis("workload.accuracy_requirement.low", size.accuracies)
-    return [
-        ThroughputFigure(
-            "throughput-by-arrival-rate",
-            "Throughput against arrival rate",
-            "arrival rate (requests/s)",
-            (SweepSpec("arrival-rate", (models, rates)),),
-        ),
-        ThroughputFigure(
-            "throughput-by-latency-requirement",
-            "Throughput against latency requirement, 20 requests/s",
-            "requirement: uniform from 0.5 s to ... (s)",
-            (SweepSpec("latency", (models, latencies)),),
-        ),
-        ThroughputFigure(
-            "throughput-by-accuracy-requirement",
-            "Throughput against accuracy requirement, 20 requests/s",
-            "requirement: uniform from ... to 1",
-            tuple(
-                SweepSpec(f"accuracy-{model.name}", (*_schemes(model, size.accuracy_schemes), accuracies))
-                for model in MODELS
-            ),
-        ),
-        ThroughputFigure(
-            "throughput-by-scheme",
-            "Throughput by quantization scheme, 20 requests/s, accuracy requirements uniform from 0 to 1",
-            "",
-            tuple(SweepSpec(f"scheme-{model.name}", _schemes(model, size.schemes)) for model in MODELS),
-        ),
-        ThroughputFigure(
-            "throughput-with-a-queue",
-            "Beyond the study: unserved requests wait for the next slot",
-            "arrival rate (requests/s)",
-            (SweepSpec("queue", (Axis("model", (BLOOM_3B.setting(),)), Axis("queue.carry_over", (True,)), rates)),),
-            in_study=False,
-        ),
-    ]
+    models = Axis("model", tuple(MODELS.values()))
+    rates = Axis("workload.arrival_rate_rps", tuple(size.rates_rps))
+    latencies = Axis("workload.latency_requirement_s.high", tuple(size.latencies_s))
+    accuracies = Axis("workload.accuracy_requirement.low", tuple(size.accuracies))
+    smallest = Axis("model", (next(iter(MODELS.values())),))
+    sweeps = (
+        [SweepSpec("arrival-rate", (models, rates))],
+        [SweepSpec("latency", (models, latencies))],
+        [SweepSpec(f"accuracy-{one}", (*_schemes(one, size.accuracy_schemes), accuracies)) for one in MODELS],
+        [SweepSpec(f"scheme-{one}", _schemes(one, size.schemes)) for one in MODELS],
+        [SweepSpec("queue", (smallest, Axis("queue.carry_over", (True,)), rates))],
+    )
+    figures = zip(STUDY["figures"].items(), sweeps, strict=True)
+    return [ThroughputFigure(name, tuple(own), **words) for (name, words), own in figures]
 
 
 def complexity_words(size: Size, seed: int, out: str) -> list[str]:
@@ -137,7 +112,41 @@ def complexity_words(size: Size, seed: int, out: str) -> list[str]:
     ]  # fmt: skip
 
 
-def _schemes(model: Model, names: Sequence[str]) -> tuple[Axis, Axis]:
+def _schemes(model: str, names: Sequence[str]) -> tuple[Axis, Axis]:
     """Return axes of one model under each of several schemes."""
-    schemes = tuple([scheme_setting(model, name)] for name in names)
-    return Axis("model", (model.setting(),)), Axis("schemes", schemes)
+    return Axis("model", (MODELS[model],)), Axis("schemes", tuple([scheme_setting(model, name)] for name in names))
+
+
+def scheme_setting(model: str, name: str) -> dict[str, Any]:
+    """Return a scheme of the scenario's field ``schemes``."""
+    its, perplexity = STUDY["schemes"][name], PERPLEXITY[model]
+    quality = model_quality(perplexity["FP16"], perplexity[name]) if name in perplexity else 1.0
+    return {
+        "name": name,
+        "weight_bits": its["weight_bits"],
+        "kv_bits": 16,
+        "compute_factor": its["compute_factor"],
+        "quality": round(quality, 3),
+    }
+
+
+def varied_numbers() -> list[tuple[str, float, str]]:
+    """Return what the study sets beyond the base scenario: setting, value and provenance."""
+    rows: list[tuple[str, float, str]] = [
+        (f"model {name}: {key}", value, f"source: {name} model configuration (bigscience)")
+        for name, setting in MODELS.items()
+        for key, value in setting.items()
+        if key != "name"
+    ]
+    for name, its in STUDY["schemes"].items():
+        rows.append((f"scheme {name}: weight_bits", its["weight_bits"], "the scheme's definition"))
+        rows.append((f"scheme {name}: compute_factor", its["compute_factor"], ASSUMED))
+    for model, name in itertools.product(MODELS, SCHEMES):
+        known, source = PERPLEXITY[model], "the definition of quality" if name == "FP16" else ASSUMED
+        if name in known and name != "FP16":
+            source = (
+                f"source: GPTQ, arXiv 2210.17323, WikiText2 perplexity of {model} {known['FP16']} / {known[name]}"
+                "; the form of the quality is assumed"
+            )
+        rows.append((f"scheme {name} of {model}: quality", scheme_setting(model, name)["quality"], source))
+    return rows

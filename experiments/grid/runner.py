@@ -169,6 +169,17 @@ def failure_texts(failures: Iterable[PolicyFailure]) -> list[str]:
     ]
 
 
+def require_complete(failures: Sequence[PolicyFailure], policies: int, where: str) -> None:
+    """Raise for policies that failed, of so many; ``where`` says in which tables they are missing and who says why.
+
+    Raises:
+        IncompleteRunError: there are some.
+    """
+    if failures:
+        texts = failure_texts(failures)
+        raise IncompleteRunError("\n".join([f"{len(texts)} of {policies} policies failed and are in {where}", *texts]))
+
+
 def _play(plans: Sequence[Plan], task: tuple[int, Share]) -> list[Episode]:
     plan, share = plans[task[0]], task[1]
     scenario = plan.points[share.point].scenario

@@ -10,7 +10,7 @@ from matplotlib.colors import Normalize, TwoSlopeNorm
 
 from edgellm_env.arrays import FloatArray
 from experiments.grid.evaluation import RESOURCES
-from experiments.grid.reproduce_analysis import SEARCHES
+from experiments.grid.reproduce_claims import SEARCHES
 from experiments.grid.reproduce_latencies import Latencies
 from experiments.grid.reproduce_plan import POLICIES, ThroughputFigure
 from experiments.grid.study_behaviour import Behaviour

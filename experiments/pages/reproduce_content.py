@@ -13,11 +13,9 @@ import numpy as np
 from agents.files import write_csv
 from edgellm_env.scenario import Scenario
 from experiments.grid.points import label_text
-from experiments.grid.reproduce_analysis import compare_points
-from experiments.grid.reproduce_catalogue import ASSUMED, varied_numbers
-from experiments.grid.reproduce_claims import Comparison, NodeReduction, Verdict, reduction_text
+from experiments.grid.reproduce_claims import Comparison, NodeReduction, Verdict, compare_points, reduction_text
 from experiments.grid.reproduce_latencies import QUANTILES, Latencies
-from experiments.grid.reproduce_plan import BASELINES
+from experiments.grid.reproduce_plan import ASSUMED, BASELINES, varied_numbers
 from experiments.pages.rendering import render
 from experiments.results.records import SweepResult
 from experiments.results.statistics import PARTS, REFERENCE, bootstrap_mean, parts_of

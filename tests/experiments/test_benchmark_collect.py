@@ -1,9 +1,8 @@
 import io
 
 import pytest
-from rich.console import Console
-
 from experiments.commands.benchmark import OURS, THEIRS, BenchmarkCollect
+from rich.console import Console
 
 
 def test_both_ways_are_measured_on_whole_datasets() -> None:

@@ -119,7 +119,7 @@ def test_errors_come_before_anything_runs(
         raise AssertionError("something ran")
 
     monkeypatch.setattr("experiments.commands.compare.play_plans", played)
-    monkeypatch.setattr("experiments.commands.census.take_census", played)
+    monkeypatch.setattr("experiments.commands.documentation.take_census", played)
     monkeypatch.setattr("agents.learning.ppo.PlainPpo.train", played)
     (tmp_path / "file").write_text("")
     (tmp_path / "begun").mkdir()

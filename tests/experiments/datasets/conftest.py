@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from experiments.commands.collect import Collect
+from experiments.datasets.collect import Collect
 from experiments.datasets.storage import DATA_FILE, read_episode
 
 SHORT = {"slots": 20, "workers": 1}

@@ -20,8 +20,8 @@ from agents.registry import build_policies
 from agents.rollout import PolicyFailureError
 from agents.seeds import episode_seeds
 from edgellm_env.scenario import load_scenario
-from experiments.commands.collect import STAGING
 from experiments.datasets import plan as plans
+from experiments.datasets.collect import STAGING
 from experiments.datasets.storage import DATA_FILE, DatasetError
 from experiments.datasets.work import CollectionError
 from experiments.grid import parallel
@@ -225,7 +225,7 @@ def test_a_complete_dataset_is_left_alone_and_another_of_its_name_refused(tmp_pa
 
 
 def test_what_has_begun_can_not_continue_as_something_else(tmp_path: Path, monkeypatch) -> None:
-    from experiments.commands import collect as module
+    from experiments.datasets import collect as module
 
     monkeypatch.setattr(module, "merge_units", lambda *arguments: (_ for _ in ()).throw(OSError(28, "disk full")))
     with pytest.raises(CollectionError, match="disk full; no unit is lost"):

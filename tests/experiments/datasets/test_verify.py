@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
-from experiments.commands.verify import Verify
+from experiments.commands.data import Verify
 from experiments.datasets.storage import DATA_FILE, DatasetError, read_episode
 from experiments.datasets.verification import StoredDataset, VerificationError
 from tests.experiments.datasets.conftest import quiet

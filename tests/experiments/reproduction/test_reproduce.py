@@ -14,9 +14,18 @@ from experiments.__main__ import main
 from experiments.commands import reproduce
 from experiments.grid.ledger import Ledger
 from experiments.grid.points import make_points, parse_axis
-from experiments.grid.reproduce_catalogue import BLOOM_3B, MODELS, SCHEMES, scheme_setting, varied_numbers
 from experiments.grid.reproduce_latencies import record_latencies
-from experiments.grid.reproduce_plan import BASELINES, FULL, QUICK, throughput_figures
+from experiments.grid.reproduce_plan import (
+    BASELINES,
+    FULL,
+    MODELS,
+    PERPLEXITY,
+    QUICK,
+    SCHEMES,
+    scheme_setting,
+    throughput_figures,
+    varied_numbers,
+)
 
 TINY = dataclasses.replace(
     QUICK, episodes=2, rates_rps=(2, 20), latencies_s=(1, 2), accuracies=(0, 0.9), accuracy_schemes=("GPTQ-W4",),
@@ -157,13 +166,13 @@ def test_every_point_of_the_study_is_a_workable_scenario(size: Any) -> None:
 
 def test_the_catalogue_is_the_scenarios_own() -> None:
     paper, quantized = load_scenario("paper"), load_scenario("quantized")
-    assert paper.with_values({"model": BLOOM_3B.setting()}).checksum == paper.checksum
+    assert paper.with_values({"model": MODELS["BLOOM-3B"]}).checksum == paper.checksum
     for scheme in quantized.schemes:
-        assert scheme_setting(BLOOM_3B, scheme.name) == scheme.model_dump()
+        assert scheme_setting("BLOOM-3B", scheme.name) == scheme.model_dump()
     for model in MODELS:
         for name in SCHEMES:
-            known = model.perplexity.get(name)
-            quality = 1.0 if known is None else model_quality(model.perplexity["FP16"], known)
+            known = PERPLEXITY[model].get(name)
+            quality = 1.0 if known is None else model_quality(PERPLEXITY[model]["FP16"], known)
             assert scheme_setting(model, name)["quality"] == pytest.approx(quality, abs=5e-4)
     assert all(source for _, _, source in varied_numbers())
 

@@ -8,7 +8,7 @@ import pytest
 import tyro
 
 from experiments.__main__ import Command, main
-from experiments.commands.results_page import PAGE_FILE
+from experiments.commands.documentation import RESULTS_PAGE
 from experiments.grid.study_store import STORE, Curve, write_comparison, write_document, write_run
 from experiments.pages.results_content import results_page
 from experiments.pages.scores import compared_scores, find, trained_scores
@@ -193,16 +193,16 @@ def test_the_command_writes_page_and_plots(tmp_path: Path, capsys) -> None:
 
 
 def test_the_page_is_what_the_stored_results_give() -> None:
-    page = (ROOT / PAGE_FILE).read_text(encoding="utf-8")
-    assert page == results_page(read_stored(ROOT / STORE), PAGE_FILE.stem), "run: python -m experiments results-page"
-    folder = (ROOT / PAGE_FILE).with_suffix("")
+    page = (ROOT / RESULTS_PAGE).read_text(encoding="utf-8")
+    assert page == results_page(read_stored(ROOT / STORE), RESULTS_PAGE.stem), "run: python -m experiments results-page"
+    folder = (ROOT / RESULTS_PAGE).with_suffix("")
     links = [line.partition("](")[2].rstrip(")") for line in page.splitlines() if line.startswith("![")]
     assert links
     assert {Path(link).name for link in links} == {path.name for path in folder.glob("*.png")}
 
 
 def test_the_commands_on_the_page_exist() -> None:
-    page = (ROOT / PAGE_FILE).read_text(encoding="utf-8").replace("\\\n", " ")
+    page = (ROOT / RESULTS_PAGE).read_text(encoding="utf-8").replace("\\\n", " ")
     commands = re.findall(r"^python -m experiments (.+)$", page, re.MULTILINE)
     assert len(commands) >= 8
     for command in commands:

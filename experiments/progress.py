@@ -19,24 +19,27 @@ def progress_bar(console: Console, total: int, text: str = "") -> Iterator[Calla
         yield lambda advance, words: progress.update(task, advance=advance, description=words or None)
 
 
-def last_result(results: Sequence[EpisodeResult | PolicyFailure]) -> str:
-    """Return in words how the last of some episodes went."""
-    last = results[-1]
-    fared = "failed" if isinstance(last, PolicyFailure) else f"{last.throughput_rps:.2f} requests/s"
-    return f"{last.policy} {fared}"
+@contextmanager
+def episodes_bar(
+    console: Console, total: int, text: str = ""
+) -> Iterator[Callable[[Sequence[EpisodeResult | PolicyFailure]], None]]:
+    """Show a bar; yield a function to call with the results of episodes: it says how the last went."""
+    with progress_bar(console, total, text) as bar:
+
+        def advance(results: Sequence[EpisodeResult | PolicyFailure]) -> None:
+            last = results[-1]
+            fared = "failed" if isinstance(last, PolicyFailure) else f"{last.throughput_rps:.2f} requests/s"
+            bar(len(results), f"{last.policy} {fared}")
+
+        yield advance
 
 
 @contextmanager
 def training_bar(console: Console, text: str, steps: int) -> Iterator[Callable[[Standing], None]]:
     """Show how far a training run is; yield a function to call with where it stands."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed:,.0f} of {task.total:,.0f} steps"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[throughput]}"),
-    )
-    with Progress(*columns, console=console, transient=True) as progress:
+    counted = "{task.completed:,.0f} of {task.total:,.0f} steps"
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn(counted), TimeRemainingColumn())
+    with Progress(*columns, TextColumn("{task.fields[throughput]}"), console=console, transient=True) as progress:
         task = progress.add_task(text, total=steps, throughput="")
 
         def report(standing: Standing) -> None:

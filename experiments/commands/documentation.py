@@ -1,4 +1,4 @@
-"""``census`` counts how often each constraint binds; ``scenario-pages`` writes the scenarios' page from it."""
+"""``census``, ``scenario-pages``, ``results-page``: the documentation's pages of numbers, none typed by hand."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,13 +8,25 @@ from rich.console import Console
 from agents.files import require_place, write_text
 from agents.seeds import episode_seeds
 from edgellm_env.scenario import Scenario, load_scenario, scenario_names
-from experiments.commands.progress import progress_bar
 from experiments.grid.binding import Census, read_censuses, take_census, write_censuses
 from experiments.grid.evaluation import require_playable
+from experiments.grid.study_store import STORE
+from experiments.pages.page_figures import (
+    LEARNING_CURVES,
+    behaviour_figure,
+    plot_behaviour,
+    plot_learning_curves,
+    plot_rates,
+    rates_figure,
+)
+from experiments.pages.results_content import rate_cases, rate_scores, results_page
 from experiments.pages.scenario_pages import scenarios_page
+from experiments.pages.stored_results import Results, read_stored
+from experiments.progress import progress_bar
 
 CENSUS_FILE = Path("docs/census.json")
-PAGE_FILE = Path("docs/scenarios.md")
+SCENARIOS_PAGE = Path("docs/scenarios.md")
+RESULTS_PAGE = Path("docs/results.md")
 
 
 @dataclass(frozen=True)
@@ -56,10 +68,10 @@ class CensusCommand:
 
     def _playable(self, name: str) -> Scenario | None:
         scenario = load_scenario(name)
-        replays = scenario.workload.trace is not None
-        if replays and self.trace is None:
-            return None
-        scenario = load_scenario(name).with_trace(self.trace if replays else None)
+        if scenario.workload.trace is not None:
+            if self.trace is None:
+                return None
+            scenario = scenario.with_trace(self.trace)
         require_playable(scenario)
         return scenario
 
@@ -70,7 +82,7 @@ class ScenarioPages:
 
     census: Path = CENSUS_FILE
     """The census, as the census command stores it."""
-    out: Path = PAGE_FILE
+    out: Path = SCENARIOS_PAGE
     """The page."""
 
     def run(self, console: Console) -> None:
@@ -85,3 +97,37 @@ class ScenarioPages:
         page = scenarios_page([load_scenario(name) for name in scenario_names()], read_censuses(self.census))
         write_text(self.out, page)
         console.print(f"Page: {self.out}")
+
+
+@dataclass(frozen=True)
+class ResultsPage:
+    """Write the results page and its plots from what the study's commands have stored."""
+
+    store: Path = STORE
+    """Where results are stored."""
+    out: Path = RESULTS_PAGE
+    """The page; its plots go into a folder of its name beside it."""
+
+    def run(self, console: Console) -> None:
+        """Read, write the page, draw the plots.
+
+        Raises:
+            ValueError: nothing stored, or something that is no result; nothing has been written then.
+        """
+        results = read_stored(self.store)
+        folder = self.out.with_suffix("")
+        page = results_page(results, folder.name)
+        folder.mkdir(parents=True, exist_ok=True)
+        _draw_figures(results, folder)
+        write_text(self.out, page)
+        console.print(f"Page: {self.out}   Plots: {folder}", markup=False)
+
+
+def _draw_figures(results: Results, folder: Path) -> None:
+    if results.runs:
+        plot_learning_curves(results.runs, folder / LEARNING_CURVES)
+    for behaviour in results.behaviours:
+        plot_behaviour(behaviour, folder / behaviour_figure(behaviour))
+    for scenario, found in rate_cases(results).items():
+        scores = {rate_rps: own[1:] for rate_rps, own in rate_scores(results, found).items()}
+        plot_rates(scenario, scores, folder / rates_figure(scenario))

@@ -24,7 +24,7 @@ from experiments.benchmarks.decisions import BenchmarkDecisions
 from experiments.benchmarks.environments import BenchmarkEnv
 from experiments.benchmarks.solvers import BenchmarkSolvers
 from experiments.benchmarks.throughput import Stepper, plain_table, report, require_arguments, timed
-from experiments.commands.collect import Collect
+from experiments.datasets.collect import Collect
 from experiments.extras import MissingExtraError, require
 from experiments.results.provenance import measured_with
 

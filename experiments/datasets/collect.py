@@ -11,7 +11,6 @@ from rich.console import Console
 
 from agents.files import PARTIAL, prepare_folder
 from edgellm_env.scenario import load_scenario
-from experiments.commands.progress import progress_bar
 from experiments.datasets.merge import merge_units, publish
 from experiments.datasets.plan import Plan, make_plan
 from experiments.datasets.policies import Actors
@@ -20,7 +19,8 @@ from experiments.datasets.work import REFERENCES, CollectionError, Reference, Ta
 from experiments.extras import require
 from experiments.grid.evaluation import require_playable
 from experiments.grid.ledger import hold_run
-from experiments.grid.parallel import processors
+from experiments.grid.parallel import worker_count
+from experiments.progress import progress_bar
 
 STAGING = ".collecting"
 """Folder in the datasets' root for what is not complete; hidden, so that Minari doesn't list it."""
@@ -74,9 +74,7 @@ class Collect:
         """
         require("h5py", "datasets")
         require("minari", "datasets")
-        workers = self.workers or processors()
-        if workers < 1:
-            raise DatasetError(f"workers: {self.workers}; expected at least 1")
+        workers = worker_count(self.workers)
         scenario = load_scenario(self.scenario).with_trace(self.trace).with_slots(self.slots)
         require_playable(scenario)
         actors = Actors(self.policy, tuple(self.parts), self.epsilon)
