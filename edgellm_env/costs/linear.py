@@ -8,42 +8,29 @@ from numpy.typing import NDArray
 from edgellm_env._compile import compiled_parallel
 from edgellm_env.arrays import FloatArray, IntArray
 from edgellm_env.costs import radio, transformer
-from edgellm_env.scenario import Scenario
-
-_RATES = np.dtype(
-    [
-        ("layers", np.float64),
-        ("hidden_size", np.float64),
-        ("kv_hidden_size", np.float64),
-        ("parameters", np.float64),  # of a layer
-        ("node_flops", np.float64),
-        ("padded_prompt_tokens", np.float64),  # 0: prompts are not padded
-        ("bits_per_token", np.float64),
-        ("noise_w_per_hz", np.float64),
-        ("uplink_s", np.float64),
-        ("uplink_hz", np.float64),
-        ("user_power_w", np.float64),
-        ("downlink_s", np.float64),
-        ("downlink_hz", np.float64),
-        ("node_power_w", np.float64),
-    ],
-    align=True,
-)
+from edgellm_env.scenario.scenario import Scenario
 
 
 def rates(scenario: Scenario) -> NDArray[np.void]:
     """Return what the formulas need to know of the scenario, one record, shape (1,)."""
     model, cell, workload = scenario.model, scenario.radio, scenario.workload
-    record = np.zeros(1, dtype=_RATES)
-    record["layers"], record["hidden_size"] = model.layers, model.hidden_size
-    record["kv_hidden_size"], record["parameters"] = model.kv_hidden_size, model.parameters_per_layer
-    record["node_flops"] = scenario.node.flops
-    record["padded_prompt_tokens"] = workload.prompt_limit_tokens if workload.prompt_padding == "fixed" else 0
-    record["bits_per_token"], record["noise_w_per_hz"] = cell.bits_per_token, cell.noise_w_per_hz
-    record["uplink_s"], record["downlink_s"] = scenario.timing.uplink_s, scenario.timing.downlink_s
-    record["uplink_hz"], record["downlink_hz"] = cell.uplink_bandwidth_hz, cell.downlink_bandwidth_hz
-    record["user_power_w"], record["node_power_w"] = cell.user_transmit_power_w, cell.node_transmit_power_w
-    return record
+    values: dict[str, float] = {
+        "layers": model.layers,
+        "hidden_size": model.hidden_size,
+        "kv_hidden_size": model.kv_hidden_size,
+        "parameters": model.parameters_per_layer,
+        "node_flops": scenario.node.flops,
+        "padded_prompt_tokens": workload.prompt_limit_tokens if workload.prompt_padding == "fixed" else 0,  # 0: as is
+        "bits_per_token": cell.bits_per_token,
+        "noise_w_per_hz": cell.noise_w_per_hz,
+        "uplink_s": scenario.timing.uplink_s,
+        "uplink_hz": cell.uplink_bandwidth_hz,
+        "user_power_w": cell.user_transmit_power_w,
+        "downlink_s": scenario.timing.downlink_s,
+        "downlink_hz": cell.downlink_bandwidth_hz,
+        "node_power_w": cell.node_transmit_power_w,
+    }
+    return np.array([tuple(values.values())], dtype=np.dtype([(name, np.float64) for name in values], align=True))
 
 
 @compiled_parallel(work="arrival_s")

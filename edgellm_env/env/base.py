@@ -7,7 +7,7 @@ from gymnasium.envs.registration import EnvSpec
 
 from edgellm_env.env.actions import ActionInterface
 from edgellm_env.env.engine import Engine
-from edgellm_env.scenario import Scenario, ScenarioLike, load_scenario
+from edgellm_env.scenario.scenario import Scenario, ScenarioLike, load_scenario
 
 RENDER_MODES = ["ansi"]
 

@@ -16,7 +16,7 @@ from edgellm_env.env.observation import Observation, ObservationEncoder
 from edgellm_env.env.view import SlotView, view_slot
 from edgellm_env.node.nodes import COUNTERS, Dynamics
 from edgellm_env.node.records import NODE
-from edgellm_env.scenario import ScenarioLike, load_scenario
+from edgellm_env.scenario.scenario import ScenarioLike, load_scenario
 from edgellm_env.workload.source import TraceSource
 from edgellm_env.workload.trace import RequestTrace
 

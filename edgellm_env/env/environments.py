@@ -9,7 +9,6 @@ class BatchEnv(EdgeLLMEnv):
     """One edge node; every step decides one slot's whole batch.
 
     ## Description
-
     An edge node (a base station with a small server) serves one quantized LLM. Time runs in slots. Requests arrive
     during a slot. At the next slot's start the agent sees all waiting requests and chooses a batch of them. The batch's
     prompts are sent up the radio link and computed (prefill, then autoregressive decode), and the answers are sent
@@ -21,14 +20,12 @@ class BatchEnv(EdgeLLMEnv):
     other. On real GPUs, where decoding is bound by memory bandwidth, batching pays and a single request is far slower.
 
     ## Action Space
-
     `MultiBinary(N)`: a bit per place in the queue, oldest request first; N is `queue.capacity`. Bits at empty places
     (`valid` is 0) mean nothing. The scenario's `queue.infeasible` says what happens to an infeasible batch: `trim`
     admits the marked requests in queue order and skips those that no longer fit; `reject` serves none; `raise` raises
     `InfeasibleBatchError`. `info["infeasible"]` says whether the batch was infeasible.
 
     ## Observation Space
-
     A `Dict` of three Boxes. Every value is finite, at least 0 and within the space's bounds. A waiting request that
     exceeded a bound could not be served, and has left the queue.
 
@@ -69,22 +66,18 @@ class BatchEnv(EdgeLLMEnv):
     | 9 ... | `scheme` | 1 for the loaded quantization scheme, 0 for the others | 0 or 1 |
 
     ## Rewards
-
     The number of requests served in the slot. An episode's return, divided by the episode's length in seconds, is the
     throughput in requests per second.
 
     ## Starting State
-
     The queue is empty at slot 0; the first requests are seen at slot 1. `reset` draws everything random from the seed:
     arrivals, lengths, requirements, channels, background load. The same seed gives the same requests, whatever the
     agent does.
 
     ## Episode End
-
     An episode is truncated after `timing.episode_slots` slots. It never terminates.
 
     ## Information
-
     `reset` and `step` return the same keys:
 
     | key | content |
@@ -103,7 +96,6 @@ class BatchEnv(EdgeLLMEnv):
     | `episode_seed` | seed that `reset` drew everything from |
 
     ## Arguments
-
     | argument | default | meaning |
     | --- | --- | --- |
     | `scenario` | `"balanced"` | shipped name, path to a YAML file, mapping, or `Scenario` |
@@ -117,9 +109,7 @@ class BatchEnv(EdgeLLMEnv):
     observation, info = env.reset(seed=0)
     ```
 
-    ## Version History
-
-    * v0: first version.
+    ## Version History: v0, the first version
     """
 
     interface = BatchInterface
@@ -129,43 +119,21 @@ class RankEnv(EdgeLLMEnv):
     """One edge node; every step ranks the waiting requests, and the node packs a batch by that ranking.
 
     ## Description
-
     The node is that of `EdgeLLM/Batch-v0`; only the action differs. Every action gives a feasible batch.
 
     ## Action Space
-
     `Box(-1, 1, (N,), float32)`: a score per place in the queue. The node goes through the waiting requests by
     descending score, ties in queue order, and admits each that still fits. Scores at empty places mean nothing. Scores
     outside [-1, 1], and NaN, are an error. Packing goes on to the last request, so that no request that would still fit
     is left out. A request is held back only if it ranks below requests that fill the slot.
 
-    ## Observation Space
-
-    As `EdgeLLM/Batch-v0`.
-
-    ## Rewards
-
-    As `EdgeLLM/Batch-v0`: the number of requests served in the slot.
-
-    ## Starting State
-
-    As `EdgeLLM/Batch-v0`.
-
-    ## Episode End
-
-    As `EdgeLLM/Batch-v0`.
-
-    ## Information
-
-    As `EdgeLLM/Batch-v0`; `infeasible` is always False.
-
-    ## Arguments
-
-    As `EdgeLLM/Batch-v0`.
-
-    ## Version History
-
-    * v0: first version.
+    ## Observation Space: as `EdgeLLM/Batch-v0`
+    ## Rewards: as `EdgeLLM/Batch-v0`, the number of requests served in the slot
+    ## Starting State: as `EdgeLLM/Batch-v0`
+    ## Episode End: as `EdgeLLM/Batch-v0`
+    ## Information: as `EdgeLLM/Batch-v0`; `infeasible` is always False
+    ## Arguments: as `EdgeLLM/Batch-v0`
+    ## Version History: v0, the first version
     """
 
     interface = RankInterface
@@ -175,12 +143,10 @@ class SelectEnv(EdgeLLMEnv):
     """One edge node; a slot's batch is built one request a step, under exact action masks.
 
     ## Description
-
     The node is that of `EdgeLLM/Batch-v0`. A slot takes several steps: each adds a request to the batch, and the last
     one commits the batch.
 
     ## Action Space
-
     `Discrete(N + 1)`: i < N adds the request at place i to the batch, N commits the batch. Index i is legal if and only
     if a request waits there, is not in the batch yet, and the batch stays feasible with it; N is always legal. The mask
     is `info["action_mask"]` (N + 1,) int8, and `env.unwrapped.action_masks()` (N + 1,) bool for sb3-contrib. The
@@ -188,7 +154,6 @@ class SelectEnv(EdgeLLMEnv):
     serves none; `raise` raises `InfeasibleBatchError`. A slot ends after N + 1 steps at the latest.
 
     ## Observation Space
-
     As `EdgeLLM/Batch-v0`, and the batch so far:
 
     | key | shape, type | content |
@@ -199,31 +164,20 @@ class SelectEnv(EdgeLLMEnv):
     The compute share refers to the tighter of two limits: the slot's compute limit and the batch's least slack.
 
     ## Rewards
-
     0 for every step but a slot's last; then the number of requests served. The sum over a slot is the reward of
     `EdgeLLM/Batch-v0` for the same batch.
 
-    ## Starting State
-
-    As `EdgeLLM/Batch-v0`, with an empty batch.
-
+    ## Starting State: as `EdgeLLM/Batch-v0`, with an empty batch
     ## Episode End
-
     An episode is truncated when the last of its `timing.episode_slots` slots ends. It never terminates.
 
     ## Information
-
     As `EdgeLLM/Batch-v0`, and `action_mask`. Entries on the slot that has just ended keep their values until the next
     slot ends. `infeasible` says whether an illegal index was among the slot's steps so far; until the first of these,
     among those of the slot before.
 
-    ## Arguments
-
-    As `EdgeLLM/Batch-v0`.
-
-    ## Version History
-
-    * v0: first version.
+    ## Arguments: as `EdgeLLM/Batch-v0`
+    ## Version History: v0, the first version
     """
 
     interface = SelectInterface
@@ -241,7 +195,6 @@ class JointEnv(EdgeLLMEnv):
     """One edge node; every step chooses the quantization scheme together with the batch.
 
     ## Description
-
     The node is that of `EdgeLLM/Batch-v0`, on scenarios with several quantization schemes (`quantized`). A scheme
     decides compute time (factor beta), the memory that the weights leave (factor alpha) and quality, hence which
     requests are admissible. A batch under another scheme than the loaded one first takes loading time, which shortens
@@ -249,39 +202,22 @@ class JointEnv(EdgeLLMEnv):
     loaded.
 
     ## Action Space
-
     `MultiDiscrete([S, 2, ..., 2])`, 1 + N entries: the scheme, then a bit per place in the queue as in
     `EdgeLLM/Batch-v0`. `queue.infeasible` says what happens to a batch that is infeasible under the chosen scheme.
 
     ## Observation Space
-
     As `EdgeLLM/Batch-v0`. `compute`, `kv` and `slack` are those under the loaded scheme; the last columns of `node` say
     which that is.
 
-    ## Rewards
-
-    As `EdgeLLM/Batch-v0`: the number of requests served in the slot.
-
-    ## Starting State
-
-    As `EdgeLLM/Batch-v0`.
-
-    ## Episode End
-
-    As `EdgeLLM/Batch-v0`.
-
-    ## Information
-
-    As `EdgeLLM/Batch-v0`.
-
+    ## Rewards: as `EdgeLLM/Batch-v0`, the number of requests served in the slot
+    ## Starting State: as `EdgeLLM/Batch-v0`
+    ## Episode End: as `EdgeLLM/Batch-v0`
+    ## Information: as `EdgeLLM/Batch-v0`
     ## Arguments
-
     As `EdgeLLM/Batch-v0`; the default of `scenario` is `"quantized"`. `env.unwrapped.slot_problem(scheme=k)` returns
     the slot's problem under scheme k, and `env.unwrapped.to_action(selection, scheme=k)` the action for it.
 
-    ## Version History
-
-    * v0: first version.
+    ## Version History: v0, the first version
     """
 
     interface = JointInterface

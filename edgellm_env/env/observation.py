@@ -20,7 +20,7 @@ from edgellm_env.node.features import (
 )
 from edgellm_env.node.nodes import Dynamics
 from edgellm_env.node.records import scheme_records
-from edgellm_env.scenario import Scenario
+from edgellm_env.scenario.scenario import Scenario
 
 Observation = dict[str, NDArray[Any]]
 

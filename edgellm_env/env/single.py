@@ -10,7 +10,7 @@ from gymnasium import spaces
 from edgellm_env.env.base import RENDER_MODES, EngineEnv
 from edgellm_env.env.observation import Observation
 from edgellm_env.env.view import SlotView, view_slot
-from edgellm_env.scenario import ScenarioLike
+from edgellm_env.scenario.scenario import ScenarioLike
 from edgellm_env.slot.problem import SelectionLike, SlotProblem
 from edgellm_env.workload.source import checked_seed
 from edgellm_env.workload.trace import RequestTrace

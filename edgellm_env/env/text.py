@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from edgellm_env.env.view import SlotView
-    from edgellm_env.scenario import Scenario
+    from edgellm_env.scenario.scenario import Scenario
 
 _BAR_WIDTH = 24
 _ROWS = 20

@@ -16,7 +16,7 @@ from edgellm_env.env.actions import BatchInterface, JointInterface, RankInterfac
 from edgellm_env.env.base import RENDER_MODES, EngineEnv
 from edgellm_env.env.observation import Observation
 from edgellm_env.node.nodes import Dynamics
-from edgellm_env.scenario import ScenarioLike
+from edgellm_env.scenario.scenario import ScenarioLike
 from edgellm_env.slot.problem import SelectionLike, SlotProblem
 from edgellm_env.workload.source import checked_seed
 
@@ -73,17 +73,11 @@ class EdgeLLMVectorEnv(EngineEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
         self._generators: list[np.random.Generator] = []
         self._no_terminations = np.zeros(num_envs, dtype=np.bool_)
         self._all = np.ones(num_envs, dtype=np.bool_)
-        self._final_observation: Observation | None = None
 
     @property
     def dynamics(self) -> Dynamics:
         """State of the nodes, for batched schedulers; agents should not look."""
         return self._engine.dynamics
-
-    @property
-    def final_observation(self) -> Observation | None:
-        """Observations (E, ...) before the last step's autoreset, None if that step ended no episode."""
-        return self._final_observation
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -114,7 +108,6 @@ class EdgeLLMVectorEnv(EngineEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
                 self._generators[row] = seeding.np_random(checked_seed(own))[0]
             seeds.append(self._next_seed(row) if own is None else own)
         self._begin(rows, seeds)
-        self._final_observation = None
         return self._engine.observe(), self._infos()
 
     def _rows_to_reset(self, options: dict[str, Any] | None) -> IntArray:
@@ -149,7 +142,6 @@ class EdgeLLMVectorEnv(EngineEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
         self._steps += 1
         if self._most_steps is not None:
             truncated = truncated | (self._steps >= self._most_steps)
-        self._final_observation = None
         if stale.size:
             rewards[stale], truncated[stale] = 0.0, False
             self._begin(stale, [self._next_seed(row) for row in stale])
@@ -159,7 +151,6 @@ class EdgeLLMVectorEnv(EngineEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
             return observation, rewards, self._no_terminations.copy(), truncated, self._infos()
         ended = np.flatnonzero(truncated)
         final_info = self._infos(truncated)
-        self._final_observation = observation
         self._begin(ended, [self._next_seed(row) for row in ended])
         infos = self._infos()
         final_obs = np.full(self.num_envs, None, dtype=object)

@@ -16,7 +16,7 @@ from edgellm_env._compile import compiled, compiled_parallel
 from edgellm_env.arrays import FloatArray
 from edgellm_env.node.records import scheme_records
 from edgellm_env.node.transition import Nodes
-from edgellm_env.scenario import Scenario
+from edgellm_env.scenario.scenario import Scenario
 
 _FLAG: Final = "0 or 1"
 _SHARE_OF_MEMORY: Final = "share of the memory that the lightest scheme's weights leave"

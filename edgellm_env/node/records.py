@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgellm_env.costs import linear, quantization
-from edgellm_env.scenario import Scenario
+from edgellm_env.scenario.scenario import Scenario
 from edgellm_env.workload.trace import TraceBatch
 
 REQUEST = np.dtype(
@@ -141,23 +141,16 @@ def write_request_records(scenario: Scenario, traces: TraceBatch, records: NDArr
 def scheme_records(scenario: Scenario) -> NDArray[np.void]:
     """Turn the scenario's schemes into records of :data:`SCHEME`."""
     records = np.zeros(len(scenario.schemes), dtype=SCHEME)
-    for record, scheme in zip(records, scenario.schemes, strict=True):
+    for index, scheme in enumerate(scenario.schemes):
         weights_bytes = scenario.weight_bytes(scheme)
-        record["compute_factor"] = scheme.compute_factor
-        record["kv_factor"] = quantization.weight_factor(scheme.kv_bits)
-        record["memory_bytes"] = scenario.node.memory_bytes - weights_bytes
-        record["quality"] = scheme.quality
-        record["load_s"] = weights_bytes / scenario.node.load_bandwidth_bytes_per_s
+        kv_factor, left_bytes = quantization.weight_factor(scheme.kv_bits), scenario.node.memory_bytes - weights_bytes
+        load_s = weights_bytes / scenario.node.load_bandwidth_bytes_per_s
+        records[index] = scheme.compute_factor, kv_factor, left_bytes, scheme.quality, load_s
     return records
 
 
 def rule_record(scenario: Scenario) -> NDArray[np.void]:
     """Return the scenario's rules as one record of :data:`RULES`, shape (1,)."""
     timing, availability = scenario.timing, scenario.availability
-    rules = np.zeros(1, dtype=RULES)
-    rules["slot_s"], rules["spill_s"], rules["radio_s"] = timing.slot_s, timing.spill_s, timing.radio_s
-    rules["best_compute_availability"] = availability.compute.high
-    rules["best_uplink_availability"] = availability.uplink.high
-    rules["best_downlink_availability"] = availability.downlink.high
-    rules["carry_over"] = scenario.queue.carry_over
-    return rules
+    best = availability.compute.high, availability.uplink.high, availability.downlink.high
+    return np.array([(timing.slot_s, timing.spill_s, timing.radio_s, *best, scenario.queue.carry_over)], dtype=RULES)

@@ -5,7 +5,7 @@ i alone, whatever else the scenario says.
 """
 
 import math
-from typing import Annotated, ClassVar, Literal, Self, TypeAlias
+from typing import Annotated, Literal, Self, TypeAlias
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -14,7 +14,14 @@ from edgellm_env._compile import compiled
 from edgellm_env.arrays import FloatArray
 
 UNIFORM, LOG_UNIFORM, UNIFORM_INTEGER, CHOICE = 0, 1, 2, 3
-DISTRIBUTION_KINDS = ("constant", "uniform", "log-uniform", "uniform-integer", "choice")
+DISTRIBUTION_KINDS = {
+    "constant": CHOICE,
+    "uniform": UNIFORM,
+    "log-uniform": LOG_UNIFORM,
+    "uniform-integer": UNIFORM_INTEGER,
+    "choice": CHOICE,
+}
+"""Every kind, and what :func:`quantile` knows it by."""
 
 Number: TypeAlias = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -22,79 +29,51 @@ Number: TypeAlias = Annotated[float, Field(allow_inf_nan=False)]
 class _Base(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-
-class _Listed(_Base):
-    """Draws one of some values, each as likely."""
+    kind: str
 
     @property
-    def listed(self) -> tuple[float, ...]:
-        """The values."""
-        raise NotImplementedError
+    def _numbers(self) -> list[float]:
+        fields = self.model_dump(exclude={"kind"}).values()
+        return [number for field in fields for number in (field if isinstance(field, tuple) else (field,))]
 
     @property
     def minimum(self) -> float:
         """Least value that is drawn."""
-        return min(self.listed)
+        return min(self._numbers)
 
     @property
     def maximum(self) -> float:
         """Greatest value that is drawn."""
-        return max(self.listed)
+        return max(self._numbers)
 
     @property
     def is_whole(self) -> bool:
         """Whether only whole numbers are drawn."""
-        return all(float(value).is_integer() for value in self.listed)
+        continuous = DISTRIBUTION_KINDS[self.kind] in (UNIFORM, LOG_UNIFORM)
+        return not continuous and all(float(number).is_integer() for number in self._numbers)
 
     def encode(self) -> FloatArray:
         """Return the numbers that :func:`quantile` works on."""
-        return np.array([CHOICE, *self.listed])
+        return np.array([DISTRIBUTION_KINDS[self.kind], *self._numbers], dtype=np.float64)
 
 
-class Constant(_Listed):
+class Constant(_Base):
     """Always ``value``."""
 
     kind: Literal["constant"] = "constant"
     value: Number
 
-    @property
-    def listed(self) -> tuple[float, ...]:
-        """The value."""
-        return (self.value,)
 
-
-class Choice(_Listed):
+class Choice(_Base):
     """One of ``values``, each as likely."""
 
     kind: Literal["choice"] = "choice"
     values: tuple[Number, ...] = Field(min_length=1, strict=False)
 
-    @property
-    def listed(self) -> tuple[float, ...]:
-        """The values."""
-        return self.values
-
 
 class _Range(_Base):
     low: Number
     high: Number
-
-    code: ClassVar[int]
-    is_whole: ClassVar[bool] = False
-
-    @property
-    def minimum(self) -> float:
-        """Least value that is drawn."""
-        return self.low
-
-    @property
-    def maximum(self) -> float:
-        """Greatest value that is drawn."""
-        return self.high
-
-    def encode(self) -> FloatArray:
-        """Return the numbers that :func:`quantile` works on."""
-        return np.array([self.code, self.low, self.high])
 
     @model_validator(mode="after")
     def _check_order(self) -> Self:
@@ -107,14 +86,12 @@ class Uniform(_Range):
     """Continuous and uniform in [low, high]."""
 
     kind: Literal["uniform"] = "uniform"
-    code = UNIFORM
 
 
 class LogUniform(_Range):
     """Uniform in its logarithm between low and high."""
 
     kind: Literal["log-uniform"] = "log-uniform"
-    code = LOG_UNIFORM
 
     @model_validator(mode="after")
     def _check_positive(self) -> Self:
@@ -129,8 +106,6 @@ class UniformInteger(_Range):
     kind: Literal["uniform-integer"] = "uniform-integer"
     low: int
     high: int
-    code = UNIFORM_INTEGER
-    is_whole = True
 
 
 Distribution: TypeAlias = Annotated[

@@ -7,13 +7,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from edgellm_env.scenario.distributions import DISTRIBUTION_KINDS
-from edgellm_env.scenario.parts import Part
 
-AnyPart = TypeVar("AnyPart", bound=Part)
-
+Settings = TypeVar("Settings", bound=BaseModel)
 
 MOST_BYTES = 200_000
 """Size of a file of settings, at most; the shipped ones have three thousand."""
@@ -96,7 +94,7 @@ def read_settings(path: Path, origin: str) -> Any:
     return _parse(text, origin)
 
 
-def checked(kind: type[AnyPart], tree: Any, origin: str) -> AnyPart:
+def checked(kind: type[Settings], tree: Any, origin: str) -> Settings:
     """Return settings as an object of ``kind``; ``origin`` names them in messages.
 
     Raises:

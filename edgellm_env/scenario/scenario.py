@@ -117,12 +117,8 @@ class Scenario(Part):
 
     def numbers(self) -> dict[str, float]:
         """Every number of the scenario by dotted path."""
-        leaves = _leaves(self.model_dump(exclude={"provenance"}))
-        return {
-            path: value
-            for path, value in leaves.items()
-            if isinstance(value, int | float) and not isinstance(value, bool)
-        }
+        leaves = _leaves(self.model_dump(exclude={"provenance"})).items()
+        return {path: leaf for path, leaf in leaves if isinstance(leaf, int | float) and not isinstance(leaf, bool)}
 
     def with_values(self, values: Mapping[str, Any]) -> "Scenario":
         """Return a copy with the fields at these dotted paths replaced; their provenance becomes ``assumed``.
@@ -225,34 +221,27 @@ def load_scenario(source: ScenarioLike) -> Scenario:
     return checked(Scenario, read_settings(path, str(source)), str(source))
 
 
+def _keys(tree: Any) -> dict[str, Any]:
+    """Return the keys, or indices, of a tree of settings by what dotted paths call them; none at a leaf."""
+    keys = tree if isinstance(tree, Mapping) else range(len(tree)) if isinstance(tree, list | tuple) else ()
+    return {str(key): key for key in keys}
+
+
 def _leaves(tree: Any, prefix: str = "") -> dict[str, Any]:
-    if isinstance(tree, Mapping):
-        items = [(str(key), value) for key, value in tree.items()]
-    elif isinstance(tree, list | tuple):
-        items = [(str(index), value) for index, value in enumerate(tree)]
-    else:
+    if not isinstance(tree, Mapping | list | tuple):
         return {prefix: tree}
     leaves: dict[str, Any] = {}
-    for key, value in items:
-        leaves |= _leaves(value, f"{prefix}.{key}" if prefix else key)
+    for name, key in _keys(tree).items():
+        leaves |= _leaves(tree[key], f"{prefix}.{name}" if prefix else name)
     return leaves
 
 
 def _replace(tree: Any, path: str, value: Any) -> None:
-    *parents, last = path.split(".")
-    holder = tree
-    for part in parents:
-        holder = holder[_key(holder, path, part)]
-    holder[_key(holder, path, last)] = value
-
-
-def _key(holder: Any, path: str, part: str) -> str | int:
-    """Return ``part`` of ``path`` as the key or index under which ``holder`` has it."""
-    known: list[Any] = list(holder) if isinstance(holder, dict) else []
-    if isinstance(holder, list):
-        known = list(range(len(holder)))
-    names = [str(key) for key in known]
-    if part not in names:
-        raise ScenarioError(f"{path}: no such setting; at {part!r} expected one of: {', '.join(names) or 'nothing'}")
-    key: str | int = known[names.index(part)]
-    return key
+    holder, key = [tree], 0
+    for part in path.split("."):
+        holder = holder[key]
+        keys = _keys(holder)
+        if part not in keys:
+            raise ScenarioError(f"{path}: no such setting; at {part!r} expected one of: {', '.join(keys) or 'nothing'}")
+        key = keys[part]
+    holder[key] = value

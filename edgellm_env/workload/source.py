@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgellm_env.arrays import FloatArray, IntArray
-from edgellm_env.scenario import Scenario
+from edgellm_env.scenario.scenario import Scenario
 from edgellm_env.workload import synthetic
 from edgellm_env.workload.files import RecordedRequests, read_trace_file
 from edgellm_env.workload.philox import uniforms

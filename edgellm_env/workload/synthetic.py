@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from edgellm_env._compile import compiled, compiled_parallel
 from edgellm_env.arrays import FloatArray, IntArray
 from edgellm_env.costs import radio
-from edgellm_env.scenario import Scenario
 from edgellm_env.scenario.distributions import Constant, Distribution, quantile
+from edgellm_env.scenario.scenario import Scenario
 from edgellm_env.workload.philox import uniforms
 
 ARRIVALS: Final = 0
