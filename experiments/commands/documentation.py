@@ -1,5 +1,6 @@
 """``census``, ``scenario-pages``, ``results-page``: the documentation's pages of numbers, none typed by hand."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,25 +9,22 @@ from rich.console import Console
 from agents.files import require_place, write_text
 from agents.seeds import episode_seeds
 from edgellm_env.scenario import Scenario, load_scenario, scenario_names
-from experiments.grid.binding import Census, read_censuses, take_census, write_censuses
+from experiments.grid.binding import Census, census_checksum, read_censuses, take_census, write_censuses
 from experiments.grid.evaluation import require_playable
 from experiments.grid.study_store import STORE
-from experiments.pages.page_figures import (
-    LEARNING_CURVES,
-    behaviour_figure,
-    plot_behaviour,
-    plot_learning_curves,
-    plot_rates,
-    rates_figure,
-)
-from experiments.pages.results_content import rate_cases, rate_scores, results_page
-from experiments.pages.scenario_pages import scenarios_page
-from experiments.pages.stored_results import Results, read_stored
+from experiments.pages.rendering import render
+from experiments.pages.results_content import results_page, write_figures
+from experiments.pages.scores import read_stored
 from experiments.progress import progress_bar
 
 CENSUS_FILE = Path("docs/census.json")
 SCENARIOS_PAGE = Path("docs/scenarios.md")
 RESULTS_PAGE = Path("docs/results.md")
+
+_BINDING = {
+    "compute_limit_and_deadline": "time (compute limit and deadlines)", "memory": "KV memory", "uplink": "the uplink",
+    "downlink": "the downlink",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -118,16 +116,27 @@ class ResultsPage:
         folder = self.out.with_suffix("")
         page = results_page(results, folder.name)
         folder.mkdir(parents=True, exist_ok=True)
-        _draw_figures(results, folder)
+        write_figures(results, folder)
         write_text(self.out, page)
         console.print(f"Page: {self.out}   Plots: {folder}", markup=False)
 
 
-def _draw_figures(results: Results, folder: Path) -> None:
-    if results.runs:
-        plot_learning_curves(results.runs, folder / LEARNING_CURVES)
-    for behaviour in results.behaviours:
-        plot_behaviour(behaviour, folder / behaviour_figure(behaviour))
-    for scenario, found in rate_cases(results).items():
-        scores = {rate_rps: own[1:] for rate_rps, own in rate_scores(results, found).items()}
-        plot_rates(scenario, scores, folder / rates_figure(scenario))
+def scenarios_page(scenarios: Sequence[Scenario], censuses: Mapping[str, Census]) -> str:
+    """Return the page of these scenarios, in this order, as Markdown; those without a census, by name, say so.
+
+    Raises:
+        ValueError: a census was taken of other settings than the scenario has now.
+    """
+    found = []
+    for scenario in scenarios:
+        census, binding = censuses.get(scenario.name), list[tuple[float, str]]()
+        if census is not None:
+            if census.scenario_checksum != census_checksum(scenario):
+                raise ValueError(
+                    f"docs/census.json: {scenario.name}: taken of other settings (checksum {census.scenario_checksum}, "
+                    f"now {census_checksum(scenario)}); run: python -m experiments census"
+                )
+            binding = [(getattr(census, name) / census.slots, words) for name, words in _BINDING.items()]
+        found.append((scenario, census, sorted((one for one in binding if one[0] > 0), reverse=True)))
+    tags = [scenario.provenance_of(path) for scenario in scenarios for path in scenario.numbers()]
+    return render("scenarios.md.j2", tags=tags, censuses=list(censuses.values()), scenarios=found)

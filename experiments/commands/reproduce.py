@@ -40,13 +40,16 @@ from experiments.grid.reproduce_plan import (
     throughput_figures,
 )
 from experiments.grid.runner import failure_texts, play_plans
-from experiments.pages.page_figures import plot_latencies, plot_nodes, plot_throughput_figure, plot_utilisation
 from experiments.pages.reproduce_content import (
     FigureRecord,
     Findings,
     as_document,
     as_markdown,
     latency_quantiles,
+    plot_latencies,
+    plot_nodes,
+    plot_throughput_figure,
+    plot_utilisation,
     write_latencies,
     write_measures,
 )

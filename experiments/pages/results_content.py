@@ -1,24 +1,41 @@
 """The results page: its numbers, from stored results; ``templates/results.md.j2`` has its words."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize, TwoSlopeNorm
 
+from edgellm_env.arrays import FloatArray
 from edgellm_env.scenario import load_scenario
 from experiments.grid.study_behaviour import Behaviour
-from experiments.grid.study_store import Comparison
+from experiments.grid.study_store import TrainedRun
 from experiments.grid.study_training import ABLATIONS
-from experiments.pages.page_figures import LEARNING_CURVES, behaviour_figure, rates_figure
 from experiments.pages.rendering import render
-from experiments.pages.scores import Score, best_learned, difference, find, gain_percent, in_percent
-from experiments.pages.stored_results import COUPLED, SCENARIO_ORDER, Results, place_of
+from experiments.pages.scores import (
+    COUPLED,
+    SCENARIO_ORDER,
+    Results,
+    Score,
+    best_learned,
+    difference,
+    find,
+    gain_percent,
+    in_percent,
+    place_of,
+)
+from experiments.results.figures import COLOURS, LINES, Curve, Panel, finish, new_figure, plot_panels, save_figure
 from experiments.results.statistics import REFERENCE, Estimate
 
 LOOKAHEAD: Final = "lookahead"
 OTHER_OPTIMUM: Final = "exact"
 BASELINES: Final = ("sjf", "least-footprint", REFERENCE)
 """What agents are set against where they were not trained."""
+
+LEARNING_CURVES: Final = "curves.png"
 
 COLLAPSE_PERCENT: Final = 1.0
 """A training run that ends this far below its best validation, in percent of DFTSP, is named."""
@@ -29,6 +46,16 @@ _ABLATION_WORDS: Final = {
     "one-beam": "taking the most probable pick every time",
     "no-masking": "without action masks while learning",
 }
+
+
+def behaviour_figure(behaviour: Behaviour) -> str:
+    """Return the file name of a behaviour's plot."""
+    return f"behaviour-{behaviour.policy.replace(':', '-')}-in-{behaviour.scenario}.png"
+
+
+def rates_figure(scenario: str) -> str:
+    """Return the file name of the plot of a scenario's arrival rates."""
+    return f"rates-{scenario}.png"
 
 
 def results_page(results: Results, folder: str) -> str:
@@ -50,50 +77,48 @@ def results_page(results: Results, folder: str) -> str:
             for name, one in best.items()
             if name in COUPLED and (other := find(by_scenario[name], LOOKAHEAD)) is not None
         ],
-        slowest_s=max((s for one in results.shipped for s in one.training_s), default=None),
+        slowest_s=max((s for own in results.compared.values() for one in own for s in one.training_s), default=None),
         failures=_failures(results),
         headroom=list(_headroom(results)),
         bounded=[name for name in COUPLED if _bound_percent(results, name) is not None],
-        scenarios=[_scenario(results, comparison) for comparison in compared],
+        compared=[
+            (one, [(score, score.share_of(one.bounds_rps)) for score in by_scenario[one.scenario]]) for one in compared
+        ],
+        best=best,
         unmeasured=[name for name in SCENARIO_ORDER if name not in {one.scenario for one in compared}],
         seeds=sorted(results.trained, key=lambda score: (score.policy, place_of(score.trained_on))),
         few_seeds=sorted({len(score.seeds) for score in results.trained if 1 < len(score.seeds) < 4}),
         curve_figure=LEARNING_CURVES,
-        curves=list(_curves(results)),
+        curves=[(run, gain_percent(run), _seconds_to_best(run)) for run in results.runs],
         behaviours=[_behaviour(one) for one in results.behaviours],
         ablations=[(score, _whole(results, score)) for score in results.ablated],
         measured_ablations=[(name, _ABLATION_WORDS[name]) for name in ABLATIONS if name in measured],
         missing_ablations=[(name, _ABLATION_WORDS[name]) for name in ABLATIONS if name not in measured],
         transfers=list(_transfers(results)),
-        rates=[_rates(results, scenario, found) for scenario, found in rate_cases(results).items()],
+        rates=rates(results),
+        rates_figure=rates_figure,
         decisions=results.decisions,
     )
 
 
-def rate_cases(results: Results) -> dict[str, list[tuple[float, Comparison]]]:
-    """Return by scenario its comparisons at several arrival rates, its own among them, from the lowest."""
-    cases: dict[str, list[tuple[float, Comparison]]] = {}
-    for comparison in results.comparisons.values():
-        if comparison.arrival_rate_rps is not None:
-            cases.setdefault(comparison.scenario, []).append((comparison.arrival_rate_rps, comparison))
+def rates(results: Results) -> dict[str, dict[float, list[Score]]]:
+    """Return by scenario and arrival rate, from the lowest, the scores of what played at every rate, DFTSP first."""
+    cases: dict[str, dict[float, str]] = {}
+    for one in results.comparisons.values():
+        if one.arrival_rate_rps is not None:
+            cases.setdefault(one.scenario, {})[one.arrival_rate_rps] = one.case
+    scores = {}
     for scenario, found in cases.items():
         own_rps = load_scenario(scenario).workload.arrival_rate_rps
         if scenario in results.comparisons and own_rps is not None:
-            found.append((own_rps, results.comparisons[scenario]))
-        found.sort(key=lambda one: one[0])
-    return {name: found for name, found in cases.items() if {REFERENCE} < set(_everywhere(found))}
-
-
-def rate_scores(results: Results, found: Sequence[tuple[float, Comparison]]) -> dict[float, list[Score]]:
-    """Return by arrival rate the scores of the policies that played at every rate, DFTSP's first."""
-    names = sorted(_everywhere(found), key=lambda name: name != REFERENCE)
-    scores = {rate_rps: [find(results.compared[one.case], name) for name in names] for rate_rps, one in found}
-    return {rate_rps: [one for one in own if one is not None] for rate_rps, own in scores.items()}
-
-
-def _everywhere(found: Sequence[tuple[float, Comparison]]) -> list[str]:
-    names = set.intersection(*(set(one.policies) for _, one in found))
-    return [name for name in found[0][1].policies if name in names]
+            found[own_rps] = scenario
+        played = {rate: {one.policy: one for one in results.compared[found[rate]]} for rate in sorted(found)}
+        everywhere = set.intersection(*map(set, played.values()))
+        if {REFERENCE} < everywhere:
+            first = next(iter(played.values()))
+            names = [REFERENCE, *(name for name in first if name in everywhere - {REFERENCE})]
+            scores[scenario] = {rate: [own[name] for name in names] for rate, own in played.items()}
+    return scores
 
 
 def _failures(results: Results) -> dict[str, list[Any]]:
@@ -143,21 +168,10 @@ def _bound_percent(results: Results, scenario: str) -> float | None:
     return 100.0 * (float(np.mean(list(comparison.bounds_rps.values()))) / reference.throughput_rps.mean - 1.0)
 
 
-def _scenario(results: Results, comparison: Comparison) -> dict[str, Any]:
-    scores = results.in_scenario(comparison.scenario)
-    return {
-        "comparison": comparison,
-        "episodes": len({row.episode for row in comparison.rows}),
-        "best": best_learned(scores),
-        "rows": [{"score": score, "share": score.share_of(comparison.bounds_rps)} for score in scores],
-    }
-
-
-def _curves(results: Results) -> Iterator[tuple[Any, ...]]:
-    for run in results.runs:
-        gains = gain_percent(run)
-        near = next(s for s, gain in zip(run.curve.seconds, gains, strict=True) if gain >= max(gains) - 0.5)
-        yield run, gains, near
+def _seconds_to_best(run: TrainedRun) -> float:
+    """Return after how many seconds a run first came within 0.5 % of DFTSP of its best validation."""
+    gains = gain_percent(run)
+    return next(s for s, gain in zip(run.curve.seconds, gains, strict=True) if gain >= max(gains) - 0.5)
 
 
 def _behaviour(behaviour: Behaviour) -> dict[str, Any]:
@@ -169,19 +183,15 @@ def _behaviour(behaviour: Behaviour) -> dict[str, Any]:
     points[requests < 0.005 * total] = np.nan
     ends = [] if np.isnan(points).all() else [np.nanargmin(points), np.nanargmax(points)]
     places = [np.unravel_index(end, points.shape) for end in ends]
+    slots, footprints = (
+        [f"{low:g} to {high:g}" for low, high in pairwise(bounds)] + [f"{bounds[-1]:g} or more"]
+        for bounds in (behaviour.chance_bounds, behaviour.footprint_bounds)
+    )
     common = [
-        {
-            "points": float(points[row, column]),
-            "slots": _class(behaviour.chance_bounds, int(row)),
-            "footprint": _class(behaviour.footprint_bounds, int(column)),
-        }
+        {"points": float(points[row, column]), "slots": slots[row], "footprint": footprints[column]}
         for row, column in places
     ]
     return {"behaviour": behaviour, "figure": behaviour_figure(behaviour), "total": total, "common": common}
-
-
-def _class(bounds: Sequence[float], place: int) -> str:
-    return f"{bounds[place]:g} to {bounds[place + 1]:g}" if place + 1 < len(bounds) else f"{bounds[place]:g} or more"
 
 
 def _whole(results: Results, ablated: Score) -> Score | None:
@@ -200,11 +210,82 @@ def _transfers(results: Results) -> Iterator[tuple[str, Score, list[Estimate | N
                 yield name, score, [None if one is None else difference(score, one) for one in against]
 
 
-def _rates(results: Results, scenario: str, found: Sequence[tuple[float, Comparison]]) -> dict[str, Any]:
-    scores = rate_scores(results, found)
-    return {
-        "scenario": scenario,
-        "figure": rates_figure(scenario),
-        "policies": [one.policy for one in next(iter(scores.values()))[1:]],
-        "rows": [(rate_rps, own[0], own[1:]) for rate_rps, own in scores.items()],
+def write_figures(results: Results, folder: Path) -> None:
+    """Draw the page's plots into ``folder``."""
+    if results.runs:
+        _plot_learning_curves(results.runs, folder / LEARNING_CURVES)
+    for behaviour in results.behaviours:
+        _plot_behaviour(behaviour, folder / behaviour_figure(behaviour))
+    for scenario, scores in rates(results).items():
+        _plot_rates(scenario, scores, folder / rates_figure(scenario))
+
+
+def _plot_learning_curves(runs: Sequence[TrainedRun], path: Path) -> None:
+    """Draw validation gains over wall-clock seconds: a panel per scenario, a line per run."""
+    scenarios = list(dict.fromkeys(run.scenario for run in runs))
+    agents = list(dict.fromkeys(run.name for run in runs))
+    columns = min(2, len(scenarios))
+    height = -(-len(scenarios) // columns)
+    figure = new_figure(4.6 * columns + 0.4, 3.1 * height + 0.6)
+    panels = figure.subplots(height, columns, squeeze=False)
+    for panel in panels.flat[len(scenarios) :]:
+        panel.set_visible(False)
+    for panel, scenario in zip(panels.flat, scenarios, strict=False):
+        panel.axhline(0.0, color="black", linewidth=0.8)
+        for run in runs:
+            if run.scenario == scenario:
+                place = agents.index(run.name)
+                panel.plot(
+                    run.curve.seconds, gain_percent(run), color=COLOURS[place % len(COLOURS)],
+                    linestyle=LINES[place % len(LINES)], linewidth=1.2, label=run.name,
+                )  # fmt: skip
+        finish(panel, scenario, "seconds of training", "above DFTSP, %")
+    labelled = {
+        label: line for panel in panels.flat for line, label in zip(*panel.get_legend_handles_labels(), strict=True)
     }
+    figure.legend(labelled.values(), labelled.keys(), loc="outside lower center", ncols=4, fontsize=8, frameon=False)
+    save_figure(figure, path)
+
+
+def _plot_behaviour(behaviour: Behaviour, path: Path) -> None:
+    """Draw score, part served, and part served less DFTSP's, by slots left and footprint."""
+    score, served, by_dftsp = (
+        np.array(cells, dtype=np.float64) for cells in (behaviour.score, behaviour.served, behaviour.served_by_dftsp)
+    )
+    figure = new_figure(11.5, 3.6)
+    panels = figure.subplots(1, 3)
+    preference = served - by_dftsp
+    _cells(panels[0], behaviour, score, "score, less its slot's mean", _around_zero(score))
+    _cells(panels[1], behaviour, served, "part served at once", Normalize(0.0, 1.0))
+    _cells(panels[2], behaviour, preference, "less the part that DFTSP would serve", _around_zero(preference))
+    save_figure(figure, path, f"{behaviour.policy} in {behaviour.scenario}")
+
+
+def _plot_rates(scenario: str, scores: Mapping[float, Sequence[Score]], path: Path) -> None:
+    """Draw differences to DFTSP by arrival rate, with intervals; a line per policy at every rate."""
+    lines = list(zip(*scores.values(), strict=True))[1:]
+    curves = [Curve(line[0].policy, tuple(one.difference_percent for one in line)) for line in lines]
+    panel = Panel(f"{scenario} at other arrival rates", tuple(scores), tuple(curves))
+    plot_panels([panel], "", ("arrivals, requests/s", "above DFTSP, %"), path, scale="around zero")
+
+
+def _around_zero(values: FloatArray) -> TwoSlopeNorm:
+    most = max(1e-6, float(np.nanmax(np.abs(values), initial=0.0)))
+    return TwoSlopeNorm(0.0, -most, most)
+
+
+def _cells(axes: Axes, behaviour: Behaviour, values: FloatArray, title: str, norm: Normalize) -> None:
+    """Draw values by class, each with its number; around zero in two colours, else in greys."""
+    diverging = isinstance(norm, TwoSlopeNorm)
+    axes.imshow(values, cmap="PuOr" if diverging else "Greys", norm=norm, aspect="auto", origin="lower")
+    for (place, column), value in np.ndenumerate(values):
+        if np.isfinite(value):
+            shade = float(norm(value))
+            dark = shade > 0.75 or (diverging and shade < 0.2)
+            colour = "white" if dark else "black"
+            axes.annotate(f"{value:.2f}", (column, place), ha="center", va="center", fontsize=7, color=colour)
+    axes.set_xticks(range(len(behaviour.footprint_bounds)), [f"{bound:g}" for bound in behaviour.footprint_bounds])
+    axes.set_yticks(range(len(behaviour.chance_bounds)), [f"{bound:g}" for bound in behaviour.chance_bounds])
+    axes.tick_params(length=0)
+    finish(axes, title, "footprint, from", "slots left, from")
+    axes.spines[["top", "right"]].set_visible(True)

@@ -1,40 +1,40 @@
-"""What the results page says of a policy: its throughput and difference to DFTSP, over episodes or training seeds."""
+"""Everything stored, read once and scored: throughput and difference to DFTSP, over episodes or training seeds."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
+from typing import Final
 
 import numpy as np
+from pydantic import TypeAdapter
 
+from agents.files import OutputError
 from edgellm_env.arrays import FloatArray
+from experiments.benchmarks.decisions import DecisionTime
 from experiments.grid.evaluation import EpisodeResult
-from experiments.grid.study_store import Comparison, TrainedRun
+from experiments.grid.study_behaviour import Behaviour
+from experiments.grid.study_store import Comparison, TrainedRun, read_comparisons, read_document, read_runs, validated
 from experiments.results.statistics import REFERENCE, Estimate, bootstrap_mean, paired_difference
+
+COUPLED: Final = ("light", "balanced", "memory", "patient")
+"""Scenarios in which learned agents are studied with several training seeds."""
+
+SCENARIO_ORDER: Final = (*COUPLED, "paper", "spillover", "bursty", "quantized", "azure-conv")
 
 
 @dataclass(frozen=True)
 class Score:
-    """A policy in one scenario.
+    """A policy in one scenario."""
 
-    Args:
-        policy: its name; of what is scored over training seeds, the learner's.
-        agent: the learner's name; None for what was not trained.
-        trained_on: the scenario it was trained on; None likewise.
-        seeds: its training seeds; none for what was not trained.
-        rows: test episodes, (seeds or 1) sequences of the same episodes.
-        reference: DFTSP's throughput by episode; the policy's own if it is DFTSP.
-        training_s: wall-clock seconds of each training.
-        ablation: what was taken from the learner; None for one as it is.
-    """
-
-    policy: str
-    agent: str | None
-    trained_on: str | None
-    seeds: tuple[int, ...]
-    rows: tuple[Sequence[EpisodeResult], ...]
-    reference: tuple[float, ...]
-    training_s: tuple[float, ...]
-    ablation: str | None = None
+    policy: str  # its name; of what is scored over training seeds, the learner's
+    agent: str | None  # the learner's name; None for what was not trained
+    trained_on: str | None  # the scenario it was trained on; None likewise
+    seeds: tuple[int, ...]  # its training seeds; none for what was not trained
+    rows: tuple[Sequence[EpisodeResult], ...]  # test episodes, (seeds or 1) sequences of the same episodes
+    reference: Sequence[EpisodeResult]  # DFTSP's in the same episodes; the policy's own if it is DFTSP
+    training_s: tuple[float, ...]  # wall-clock seconds of each training
+    ablation: str | None = None  # what was taken from the learner; None for one as it is
 
     @property
     def label(self) -> str:
@@ -59,12 +59,12 @@ class Score:
     @cached_property
     def difference_rps(self) -> Estimate:
         """To DFTSP in the same episodes."""
-        return self._estimate(self.by_run - np.array(self.reference))
+        return self._estimate(self.by_run - [row.throughput_rps for row in self.reference])
 
     @property
     def difference_percent(self) -> Estimate:
         """The same, of DFTSP's mean."""
-        return in_percent(self.difference_rps, float(np.mean(self.reference)))
+        return in_percent(self.difference_rps, float(np.mean([row.throughput_rps for row in self.reference])))
 
     @property
     def decision_s(self) -> float:
@@ -87,6 +87,84 @@ class Score:
         return bootstrap_mean(by_run.mean(axis=1) if len(by_run) > 1 else by_run[0])
 
 
+@dataclass(frozen=True)
+class Decisions:
+    """The stored measurement of ``benchmark decisions``."""
+
+    machine: str  # what it was measured on, in words
+    rows: Sequence[DecisionTime]  # per scenario and policy
+
+
+@dataclass(frozen=True)
+class Results:
+    """What is stored."""
+
+    comparisons: Mapping[str, Comparison]  # by case
+    runs: Sequence[TrainedRun]
+    behaviours: Sequence[Behaviour]
+    decisions: Decisions | None  # None if not measured
+
+    @cached_property
+    def compared(self) -> dict[str, list[Score]]:
+        """Scores of every comparison's policies, by case."""
+        return {case: compared_scores(comparison) for case, comparison in self.comparisons.items()}
+
+    @cached_property
+    def trained(self) -> list[Score]:
+        """Scores over training seeds, of learners as they are."""
+        return trained_scores(run for run in self.runs if run.ablation is None)
+
+    @cached_property
+    def ablated(self) -> list[Score]:
+        """Scores over training seeds, of learners from which something was taken."""
+        return trained_scores(run for run in self.runs if run.ablation is not None)
+
+    @cached_property
+    def scenarios(self) -> list[str]:
+        """Scenarios in which anything was tested, at their own arrival rate; the coupled ones first."""
+        found = {one.scenario for one in self.comparisons.values() if one.case == one.scenario}
+        found |= {run.scenario for run in self.runs}
+        return sorted(found, key=lambda name: (place_of(name), name))
+
+    def in_scenario(self, scenario: str) -> list[Score]:
+        """Return all that played a scenario's test episodes, best first."""
+        scores = [*self.compared.get(scenario, []), *(one for one in self.trained if one.trained_on == scenario)]
+        return sorted(scores, key=lambda score: -score.throughput_rps.mean)
+
+
+def read_stored(store: Path) -> Results:
+    """Read all that is stored.
+
+    Raises:
+        OutputError: nothing is stored there, or something that is no result.
+    """
+    behaviours = {path: read_document(path) for path in sorted((store / "behaviour").glob("*.json"))}
+    for document in behaviours.values():
+        document.pop("versions", None)
+    results = Results(
+        read_comparisons(store),
+        read_runs(store),
+        [validated(TypeAdapter(Behaviour), document, path) for path, document in behaviours.items()],
+        _decisions(store / "decisions.json"),
+    )
+    if not (results.comparisons or results.runs or results.behaviours or results.decisions):
+        raise OutputError(f"store: {store} holds no results; expected what the study's commands write")
+    return results
+
+
+def _decisions(path: Path) -> Decisions | None:
+    if not path.is_file():
+        return None
+    document = read_document(path)
+    try:
+        about = document["metadata"]["machine"]
+        words = f"{about['processor']}, {about['cores']} cores, load {about['load_average']:.1f} when it began"
+    except (KeyError, TypeError, ValueError) as error:
+        raise OutputError(f"{path}: metadata.machine: {error}; expected what benchmark decisions writes") from error
+    decisions = validated(TypeAdapter(Decisions), {"machine": words, "rows": document.get("rows")}, path)
+    return replace(decisions, rows=sorted(decisions.rows, key=lambda row: place_of(row.scenario)))
+
+
 def compared_scores(comparison: Comparison) -> list[Score]:
     """Return a score per policy of a comparison, in its order; none if DFTSP is not among them."""
     by_policy: dict[str, list[EpisodeResult]] = {}
@@ -94,21 +172,12 @@ def compared_scores(comparison: Comparison) -> list[Score]:
         by_policy.setdefault(row.policy, []).append(row)
     if REFERENCE not in by_policy:
         return []
-    reference = tuple(row.throughput_rps for row in by_policy[REFERENCE])
     scores = []
     for name, measured in comparison.policies.items():
         trained = measured.trained or {}
-        scores.append(
-            Score(
-                policy=name,
-                agent=trained.get("agent"),
-                trained_on=trained.get("scenario"),
-                seeds=(trained["seed"],) if trained else (),
-                rows=(by_policy[name],),
-                reference=reference,
-                training_s=(trained["training_s"],) if "training_s" in trained else (),
-            )
-        )
+        seeds, seconds = (tuple(trained[key] for key in (key,) if key in trained) for key in ("seed", "training_s"))
+        origin = trained.get("agent"), trained.get("scenario")
+        scores.append(Score(name, *origin, seeds, (by_policy[name],), by_policy[REFERENCE], seconds))
     return scores
 
 
@@ -121,24 +190,18 @@ def trained_scores(runs: Iterable[TrainedRun]) -> list[Score]:
     groups: dict[tuple[str, str | None, str], list[TrainedRun]] = {}
     for run in runs:
         groups.setdefault((run.agent, run.ablation, run.scenario), []).append(run)
-    return [_over_seeds(group) for group in groups.values()]
+    scores = []
+    for (agent, ablation, scenario), group in groups.items():
+        if len({tuple(row.trace_checksum for row in rows) for run in group for rows in (run.rows, run.reference)}) > 1:
+            raise ValueError(f"{group[0].name} in {scenario}: training seeds were tested on different requests")
+        seeds, rows, seconds = zip(*((run.seed, run.rows, run.training_s) for run in group), strict=True)
+        scores.append(Score(agent, agent, scenario, seeds, rows, group[0].reference, seconds, ablation))
+    return scores
 
 
-def _over_seeds(group: Sequence[TrainedRun]) -> Score:
-    first = group[0]
-    checksums = {tuple(row.trace_checksum for row in rows) for run in group for rows in (run.rows, run.reference)}
-    if len(checksums) > 1:
-        raise ValueError(f"{first.name} in {first.scenario}: training seeds were tested on different requests")
-    return Score(
-        policy=first.agent,
-        agent=first.agent,
-        trained_on=first.scenario,
-        seeds=tuple(run.seed for run in group),
-        rows=tuple(run.rows for run in group),
-        reference=tuple(row.throughput_rps for row in first.reference),
-        training_s=tuple(run.training_s for run in group),
-        ablation=first.ablation,
-    )
+def place_of(scenario: str | None) -> int:
+    """Return a scenario's place on the page; unknown ones are last."""
+    return SCENARIO_ORDER.index(scenario) if scenario in SCENARIO_ORDER else len(SCENARIO_ORDER)
 
 
 def in_percent(estimate: Estimate, whole: float) -> Estimate:

@@ -1,13 +1,13 @@
 from pathlib import Path
 
 import pytest
+from experiments.commands.census import scenarios_page
 
 from agents.seeds import episode_seeds
 from edgellm_env import load_scenario, scenario_names
 from edgellm_env.slot.problem import Problems, SlotProblem
 from edgellm_env.solvers import solve_exact_batch
 from experiments.grid.binding import binding_constraints, census_checksum, read_censuses, take_census
-from experiments.pages.scenario_pages import scenarios_page
 from tests.agents.slots_by_hand import problem_of
 
 DOCS = Path(__file__).parents[2] / "docs"

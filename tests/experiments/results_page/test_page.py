@@ -11,8 +11,7 @@ from experiments.__main__ import Command, main
 from experiments.commands.documentation import RESULTS_PAGE
 from experiments.grid.study_store import STORE, Curve, write_comparison, write_document, write_run
 from experiments.pages.results_content import results_page
-from experiments.pages.scores import compared_scores, find, trained_scores
-from experiments.pages.stored_results import Results, read_stored
+from experiments.pages.scores import Results, compared_scores, find, read_stored, trained_scores
 from tests.experiments.study.stored import comparison, rows, run
 
 ROOT = Path(__file__).parents[3]
