@@ -117,7 +117,7 @@ def longest_lengths(scenario: Scenario) -> tuple[int, int]:
 
 
 def tightest_latency_requirement_s(scenario: Scenario) -> float:
-    """Latency requirement of the least patient request that the scenario can bring."""
+    """Tightest latency requirement of any request that the scenario can bring."""
     workload = scenario.workload
     if workload.latency_requirement_s is not None:
         return workload.latency_requirement_s.minimum

@@ -165,7 +165,7 @@ class LookaheadSettings:
     """What a request is worth: 1 + urgency * exp(-slack / decay) + bulk * footprint, at least a thousandth.
 
     Args:
-        urgency: how much more a request at its deadline is worth than one with all the time in the world; >= 0.
+        urgency: how much more a request at its deadline is worth than one with unlimited slack; >= 0.
         decay_slots: slack (in slots) over which urgency falls to 1/e; > 0.
         bulk: weight of the largest share of a limit that the request takes. Positive serves the bulky while it can,
             since small requests find room in any later slot; negative serves the small first.

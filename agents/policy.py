@@ -115,7 +115,13 @@ class CallablePolicy(Policy):
         self._scenario: Scenario | None = None
 
     def begin(self, scenario: Scenario, episodes: int) -> None:
-        """Remember to tell the callable that an episode begins, if it wants to know."""
+        """Remember to tell the callable that an episode begins, if it wants to know.
+
+        Raises:
+            PolicyError: it does, and there are several episodes, which it would take for one.
+        """
+        if episodes > 1 and hasattr(self._function, "begin_episode"):
+            raise PolicyError(f"{self.name}: {episodes} episodes side by side; expected 1, as it has begin_episode")
         self._scenario = scenario
 
     def decide(self, slots: Slots, rngs: Generators) -> Decision:

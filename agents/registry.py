@@ -1,4 +1,4 @@
-"""The one table of everything that decides, and how to come by it from the words of a command line.
+"""The one table of everything that decides, and how the words of a command line name its rows.
 
 Adding a policy touches its own file and one row; adding a learner its own file in ``agents/learning``, one row, and its
 YAML in ``configs/agents``. Agents that come with the project are in a folder each:
@@ -25,7 +25,7 @@ CARD: Final = "card.json"
 
 
 class Row(NamedTuple):
-    """How to come by the policies of a name; ``"MODULE:NAME"`` is imported when needed, as PyTorch takes seconds."""
+    """How the policies of a name are made; ``"MODULE:NAME"`` is imported when needed, as PyTorch takes seconds."""
 
     build: Callable[[], Policy] | None = None  # needs nothing but the name
     load: str | Callable[[Path, str], Policy] | None = None  # from where training saved it, and the name to list it by

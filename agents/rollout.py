@@ -79,7 +79,7 @@ class EndRollout(Exception):  # noqa: N818 - no error: an observer has seen enou
 
 
 class Observer:
-    """Looks on while episodes are played; does nothing by itself."""
+    """Is told of every step while episodes are played; does nothing by itself."""
 
     def begin(self, engine: Engine, seeds: Sequence[int]) -> None:
         """Episodes have begun: environment i is at slot 0 of that of ``seeds[i]``."""

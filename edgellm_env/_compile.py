@@ -140,7 +140,7 @@ def _thread_count() -> int:
 def _share(size: int, work: Callable[[int, int], Any], threads: int) -> None:
     """Call ``work(first, last)`` on blocks of rows that together are all of ``size``.
 
-    Whoever is free takes the next block, so that nobody waits for a thread that is slow to wake or was pushed aside.
+    Threads take blocks from a shared iterator, so that a slow thread delays its own block alone.
     """
     if threads == 1 or size < threads:
         work(0, size)

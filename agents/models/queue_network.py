@@ -1,7 +1,7 @@
 """A permutation-equivariant network over the queue: one encoder for every request, and what they have in common.
 
 No weight belongs to a place in the queue: permuting requests permutes what is said of them, and a network trained with
-one queue capacity runs with any other. Only who waits is computed: most places of a queue are empty.
+one queue capacity runs with any other. Only waiting requests are computed: most places of a queue are empty.
 """
 
 import contextlib
@@ -36,7 +36,7 @@ every resource those with a smaller largest share, then those with a smaller sha
 """
 
 NODE_INPUTS: Final = len(NODE_FEATURES) + 3 * _RESOURCES + 1
-"""The node's columns; what the batch leaves of each limit, what all who still fit would take of that, and how many of
+"""The node's columns; what the batch leaves of each limit, what all requests that still fit would take of that, and how many of
 them fit by each limit alone, and by the tightest."""
 
 _INPUT_SIZES: Final = [REQUEST_INPUTS, NODE_INPUTS]
@@ -64,7 +64,7 @@ class QueueEncoder(nn.Module):
                 way (``EdgeLLM/Select-v0``) ``batch`` (B, N).
 
         Returns:
-            (B, N, D) each request's encoding, 0 where nobody waits, and (B, 2 D) the queue's: mean over those who wait,
+            (B, N, D) each request's encoding, 0 at empty places, and (B, 2 D) the queue's: mean over the waiting requests,
             and logarithm of 1 + sum of its positive part, which tells a long queue from a short one.
         """
         valid = observation["valid"].bool()
@@ -106,7 +106,7 @@ class RequestScorer(nn.Module):
         self.commit = nn.Linear(2 * width, 1) if commits else None
 
     def forward(self, observation: dict[str, Tensor]) -> Tensor:
-        """Return (B, N) numbers, or (B, N + 1); those of places where nobody waits mean nothing."""
+        """Return (B, N) numbers, or (B, N + 1); those of empty places mean nothing."""
         encoded, pooled = self.encoder(observation)
         scores: Tensor = self.head(encoded).squeeze(-1)
         return scores if self.commit is None else torch.cat([scores, self.commit(pooled)], dim=-1)
@@ -170,7 +170,7 @@ class Remainder:
         left_share: (B, 4) the same as shares of the slots' limits.
         shares: (B, N, 4) what each request would take of ``left``; at most 4.
         spare: (B, N) compute time in slots that each request can still afford, the batch so far before it.
-        fits: (B, N) bool, who waits, is not in the batch and fits beside it; to float32's precision.
+        fits: (B, N) bool, requests that wait, are not in the batch and fit beside it; to float32's precision.
     """
 
     left: Tensor
@@ -198,7 +198,7 @@ def remainder(observation: dict[str, Tensor]) -> Remainder:
 
 
 def _inputs(observation: dict[str, Tensor], valid: Tensor, slot: Tensor) -> Tensor:
-    """Return (T, REQUEST_INPUTS + NODE_INPUTS): each of the T who wait beside its node, that of ``slot`` (T,)."""
+    """Return (T, REQUEST_INPUTS + NODE_INPUTS): each of the T waiting requests beside its node, that of ``slot`` (T,)."""
     requests, node, rest = observation["requests"], observation["node"], remainder(observation)
     batch = observation.get("batch")
     chosen = torch.zeros_like(valid) if batch is None else batch.bool()

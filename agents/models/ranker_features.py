@@ -25,24 +25,24 @@ class RankerColumns(NamedTuple):
     slack: int  # eighths of the slots of slack: about 1 where it still matters
     urgency: int  # 1 / (1 + slots of slack)
     last_chance: int  # 1 if the request can't be served any more after this slot
-    last_chance_footprint: int  # products: a request's size may count differently when it is now or never,
+    last_chance_footprint: int  # products: a request's size may count differently in its last slot,
     last_chance_compute: int
     last_chance_uplink: int
     compute_under_load: int  # and where the resource is scarce: share times the queue's load of it
     memory_under_load: int
     uplink_under_load: int
     squeeze: int  # part of the slot's compute that its deadline would deny to the whole batch
-    late_chance: int  # 1 if it won't live beyond the next slot
+    late_chance: int  # 1 if it expires before the slot after the next
 
 
 REQUEST_FEATURES: Final = RankerColumns._fields
 """Their names, in order."""
 
 CONTEXT_FEATURES: Final = (
-    "compute_load",  # log(1 + sum of the shares over all who wait)
+    "compute_load",  # log(1 + sum of the shares over all waiting requests)
     "memory_load",
     "uplink_load",
-    "last_chance_compute_load",  # the same over those who won't live to the next slot
+    "last_chance_compute_load",  # the same over requests that expire before the next slot
     "last_chance_memory_load",
     "last_chance_uplink_load",
 )
@@ -115,7 +115,7 @@ def _write_all(
 
 
 def slot_features(observation: Observation) -> FloatArray:
-    """Return (E, N, F) features of every environment's requests; 0 where nobody waits.
+    """Return (E, N, F) features of every environment's requests; 0 at empty places.
 
     Args:
         observation: ``requests`` (E, N, 10), ``valid`` (E, N), ``node`` (E, G).

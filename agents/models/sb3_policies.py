@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from agents.models.queue_network import QueueEncoder
 
-_NEVER = -30.0  # the logit of a place where nobody waits
+_NEVER = -30.0  # the logit of an empty place
 
 
 class QueueFeatures(BaseFeaturesExtractor):
@@ -53,7 +53,7 @@ class _Parts(nn.Module):
 
 
 class PerRequest(_Parts):
-    """A number per request, a constant where nobody waits; with ``commit``, one more that reads the queue."""
+    """A number per request, a constant at empty places; with ``commit``, one more that reads the queue."""
 
     def __init__(self, places: int, width: int, empty: float, commit: bool) -> None:
         super().__init__(places, width)

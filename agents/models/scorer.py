@@ -96,7 +96,7 @@ class Scorers:
         save_arrays(path, arrays, {"features": FEATURES, "packing": self.packing})
 
     def score(self, observation: Observation, candidate: IntArray | None = None) -> FloatArray:
-        """Return (E, N) scores, 0 where nobody waits.
+        """Return (E, N) scores, 0 at empty places.
 
         Args:
             observation: ``requests`` (E, N, 10), ``valid`` (E, N), ``node`` (E, G).

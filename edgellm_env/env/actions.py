@@ -87,7 +87,7 @@ class ActionInterface:
 
 
 class BatchInterface(ActionInterface):
-    """``MultiBinary(N)``: a bit per place in the queue; bits at places where nobody waits mean nothing."""
+    """``MultiBinary(N)``: a bit per place in the queue; bits at empty places mean nothing."""
 
     def space(self) -> spaces.MultiBinary:
         """``MultiBinary(N)``."""
@@ -192,7 +192,7 @@ class SelectInterface(ActionInterface):
             row = int(np.argmax(illegal))
             place, waiting = int(picks[row]), int(self.dynamics.node["waiting"][row])
             if place >= waiting:
-                reason = f"nobody waits there ({waiting} waiting)"
+                reason = f"no request waits there ({waiting} waiting)"
             elif self._partial.batch[row, place]:
                 reason = "already in the batch"
             else:

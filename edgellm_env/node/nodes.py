@@ -104,7 +104,7 @@ class Dynamics:
         """Play a slot everywhere with the batches that ``asked`` marks; infeasible ones fall under the scenario's rule.
 
         Args:
-            asked: (E, N); marks at places where nobody waits mean nothing.
+            asked: (E, N); marks at empty places mean nothing.
             scheme: (E,) the scheme that each batch runs under, by default the loaded one.
             shown: where to show the slots that open then.
 

@@ -98,7 +98,7 @@ def _note(fate: Any, outcome: int, slot: int) -> None:
 
 @compiled
 def open_slot(nodes: Nodes, row: int) -> None:
-    """Begin a slot: arrivals join or are turned away, the hopeless leave, the slot's problem is written."""
+    """Begin a slot: arrivals join or are turned away, requests past saving leave, the slot's problem is written."""
     node, waiting, requests = nodes.node[row], nodes.waiting[row], nodes.requests[row]
     schemes, rules = nodes.schemes, nodes.rules[0]
     now_s = node.slot * rules.slot_s
@@ -119,7 +119,7 @@ def open_slot(nodes: Nodes, row: int) -> None:
     node.slot_arrivals = node.next_request - first
     node.arrived += node.slot_arrivals
 
-    # Slack never grows from slot to slot, since a slot lets the backlog shrink by at most its own length: whoever can't
+    # Slack never grows from slot to slot, since a slot lets the backlog shrink by at most its own length: a request that can't
     # be served alone within it by now never will be.
     kept = 0
     next_slot_s = rules.slot_s - min(node.backlog_s, rules.slot_s)

@@ -2,7 +2,7 @@
 
 Choose a batch S among the waiting requests so that
 
-    sum compute_s  <= min(compute_limit_s, min of slack_s over S)      (node's time, everybody's deadline)
+    sum compute_s  <= min(compute_limit_s, min of slack_s over S)      (node's time, each member's deadline)
     sum kv_bytes   <= memory_bytes                                     (what weights and running batches leave)
     sum uplink_share <= uplink_limit_share, sum downlink_share <= downlink_limit_share
     every member admissible                                            (the model is accurate enough for it)

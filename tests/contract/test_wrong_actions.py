@@ -92,13 +92,13 @@ def test_illegal_pick_is_treated_by_the_rule():
     assert trim.step(8)[1] == 1.0
 
     reject = make("reject")
-    _, reward, *_, info = reject.step(7)  # nobody waits there
+    _, reward, *_, info = reject.step(7)  # no request waits there
     assert (reward, info["infeasible"], info["slot"], info["served"]) == (0.0, True, 2, 0)
 
     refuse = make("raise")
     with pytest.raises(InfeasibleBatchError, match="already in the batch"):
         refuse.step(0)
-    with pytest.raises(InfeasibleBatchError, match="nobody waits there"):
+    with pytest.raises(InfeasibleBatchError, match="no request waits there"):
         refuse.step(7)
     assert refuse.step(8)[1] == 1.0
 
