@@ -119,8 +119,8 @@ def open_slot(nodes: Nodes, row: int) -> None:
     node.slot_arrivals = node.next_request - first
     node.arrived += node.slot_arrivals
 
-    # Slack never grows from slot to slot, since a slot lets the backlog shrink by at most its own length: a request that can't
-    # be served alone within it by now never will be.
+    # Slack never grows from slot to slot, since a slot lets the backlog shrink by at most its own length: a request
+    # that can't be served alone within it by now never will be.
     kept = 0
     next_slot_s = rules.slot_s - min(node.backlog_s, rules.slot_s)
     for place in range(node.waiting):
