@@ -198,7 +198,7 @@ def remainder(observation: dict[str, Tensor]) -> Remainder:
 
 
 def _inputs(observation: dict[str, Tensor], valid: Tensor, slot: Tensor) -> Tensor:
-    """Return (T, REQUEST_INPUTS + NODE_INPUTS): each of the T waiting requests beside its node, that of ``slot`` (T,)."""
+    """Return (T, REQUEST_INPUTS + NODE_INPUTS): each of T waiting requests beside its node, that of ``slot`` (T,)."""
     requests, node, rest = observation["requests"], observation["node"], remainder(observation)
     batch = observation.get("batch")
     chosen = torch.zeros_like(valid) if batch is None else batch.bool()
