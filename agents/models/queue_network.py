@@ -36,8 +36,8 @@ every resource those with a smaller largest share, then those with a smaller sha
 """
 
 NODE_INPUTS: Final = len(NODE_FEATURES) + 3 * _RESOURCES + 1
-"""The node's columns; what the batch leaves of each limit, what all requests that still fit would take of that, and how many of
-them fit by each limit alone, and by the tightest."""
+"""The node's columns; what the batch leaves of each limit, what all requests that still fit would take of that, and how
+many of them fit by each limit alone, and by the tightest."""
 
 _INPUT_SIZES: Final = [REQUEST_INPUTS, NODE_INPUTS]
 _PARTS: Final = ("requests", "valid", "node", "batch")  # of an observation, what the network reads
@@ -64,7 +64,7 @@ class QueueEncoder(nn.Module):
                 way (``EdgeLLM/Select-v0``) ``batch`` (B, N).
 
         Returns:
-            (B, N, D) each request's encoding, 0 at empty places, and (B, 2 D) the queue's: mean over the waiting requests,
+            (B, N, D) each request's encoding, 0 at empty places, and (B, 2 D) the queue's: mean over waiting requests,
             and logarithm of 1 + sum of its positive part, which tells a long queue from a short one.
         """
         valid = observation["valid"].bool()
