@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from experiments.commands.census import scenarios_page
+from experiments.commands.documentation import scenarios_page
 
 from agents.seeds import episode_seeds
 from edgellm_env import load_scenario, scenario_names
