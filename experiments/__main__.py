@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     # A table of six columns needs more than the 80 that are assumed where there is no terminal.
     console = Console() if sys.stdout.isatty() else Console(width=110)
     try:
-        _parse(words).run(console)
+        parse(words).run(console)
     except InterruptedRunError as error:
         print(error, file=sys.stderr)
         return 130
@@ -52,7 +52,8 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _parse(words: list[str]) -> Any:
+def parse(words: list[str]) -> Any:
+    """Return the command that the words of a command line give."""
     prog = "python -m experiments"
     if words and words[0] in COMMANDS:
         return tyro.cli(_load(words[0]), args=words[1:], prog=f"{prog} {words[0]}")

@@ -1,8 +1,9 @@
 import io
 
 import pytest
-from experiments.commands.benchmark import OURS, THEIRS, BenchmarkCollect
 from rich.console import Console
+
+from experiments.benchmarks.benchmark import OURS, THEIRS, BenchmarkCollect
 
 
 def test_both_ways_are_measured_on_whole_datasets() -> None:

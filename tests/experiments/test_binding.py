@@ -1,12 +1,12 @@
 from pathlib import Path
 
 import pytest
-from experiments.commands.documentation import scenarios_page
 
 from agents.seeds import episode_seeds
 from edgellm_env import load_scenario, scenario_names
 from edgellm_env.slot.problem import Problems, SlotProblem
 from edgellm_env.solvers import solve_exact_batch
+from experiments.commands.documentation import scenarios_page
 from experiments.grid.binding import binding_constraints, census_checksum, read_censuses, take_census
 from tests.agents.slots_by_hand import problem_of
 

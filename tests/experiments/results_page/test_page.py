@@ -5,9 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tyro
 
-from experiments.__main__ import Command, main
+from experiments.__main__ import main, parse
 from experiments.commands.documentation import RESULTS_PAGE
 from experiments.grid.study_store import STORE, Curve, write_comparison, write_document, write_run
 from experiments.pages.results_content import results_page
@@ -205,7 +204,7 @@ def test_the_commands_on_the_page_exist() -> None:
     commands = re.findall(r"^python -m experiments (.+)$", page, re.MULTILINE)
     assert len(commands) >= 8
     for command in commands:
-        tyro.cli(Command, args=shlex.split(command))
+        parse(shlex.split(command))
 
 
 def test_room_above_dftsp_names_the_other_optimum_and_the_bound() -> None:
