@@ -67,12 +67,7 @@ class Compare:
     """Seconds for each episode to bound what could be served with the future known; not computed unless given."""
 
     def run(self, console: Console) -> list[EpisodeResult]:
-        """Check everything, then play, then write and print.
-
-        Raises:
-            ValueError: a scenario, policy, trace file, seed or folder that can't be used; nothing has been played then.
-            IncompleteRunError: policies failed; the others' results have been written and printed.
-        """
+        """Check everything, then play, then write and print."""
         scenario = load_scenario(self.scenario).with_trace(self.trace).with_slots(self.slots)
         seeds = episode_seeds("test", self.seed, self.episodes)
         if not 0 <= self.record <= self.episodes:

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from edgellm_env.scenario.parts import OverLimitRule, TraceFormat, ZeroTokensRule
 from edgellm_env.workload.files import RecordedRequests, read_trace_file
-from edgellm_env.workload.statistics import LengthStatistics, TraceStatistics, trace_statistics
+from edgellm_env.workload.statistics import TraceStatistics, trace_statistics
 from experiments.datasets.storage import DatasetError, datasets_root
 from experiments.datasets.verification import StoredDataset, Verified
 from experiments.extras import require
@@ -48,17 +48,12 @@ class TraceInfo:
     """Print JSON in place of the table."""
 
     def run(self, console: Console) -> TraceStatistics:
-        """Read the file, describe it, print.
-
-        Raises:
-            ValueError: a setting out of range, or a file that can't be used; the message names line and reason.
-        """
+        """Read the file, describe it, print."""
         self._check()
         recorded = read_trace_file(self.file, self.format, self.zero_tokens).scaled(self.time_scale)
-        if self.prompt_limit_tokens is not None or self.output_limit_tokens is not None:
-            recorded = recorded.limited(
-                self.prompt_limit_tokens or _NO_LIMIT, self.output_limit_tokens or _NO_LIMIT, self.over_limit
-            )
+        limits = self.prompt_limit_tokens, self.output_limit_tokens
+        if limits != (None, None):
+            recorded = recorded.limited(limits[0] or _NO_LIMIT, limits[1] or _NO_LIMIT, self.over_limit)
         # Whole file: its last request is inside whatever the rounding of its time.
         end_s = math.inf if self.end_s is None else self.end_s
         recorded = recorded.window(self.start_s, end_s)
@@ -88,34 +83,27 @@ class TraceInfo:
             raise ValueError(f"end-s: {self.end_s}; expected more than start-s = {self.start_s}")
 
     def _document(self, recorded: RecordedRequests, statistics: TraceStatistics) -> dict[str, Any]:
-        settings = {name: value for name, value in asdict(self).items() if name not in ("file", "format", "json")}
         values = {
             name: None if isinstance(value, float) and math.isnan(value) else value
             for name, value in asdict(statistics).items()
+            if name != "duration_s"
         }
         return {
             "file": str(self.file),
             "format": recorded.format,
-            "settings": settings,
+            "settings": {name: one for name, one in asdict(self).items() if name not in ("file", "format", "json")},
             "first_arrival_s": float(recorded.arrival_s[0]),
             "last_arrival_s": float(recorded.arrival_s[-1]),
-            "zero_token_rows": recorded.zero_token_rows,
-            "capped_rows": recorded.capped_rows,
-            "rejected_rows": recorded.rejected_rows,
-            **{name: value for name, value in values.items() if name != "duration_s"},
+            **{name: getattr(recorded, name) for name in ("zero_token_rows", "capped_rows", "rejected_rows")},
+            **values,
         }
 
 
 def info_table(recorded: RecordedRequests, statistics: TraceStatistics) -> Table:
     """Return a trace's statistics as a table of two columns."""
-    table = Table(
-        title=f"{recorded.path} ({recorded.format})",
-        title_justify="left",
-        caption_justify="left",
-        box=SIMPLE_HEAD,
-        pad_edge=False,
-        show_header=False,
-    )
+    title = f"{recorded.path} ({recorded.format})"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, show_header=False)
+    table.caption_justify = "left"
     table.caption = "Burstiness: standard deviation over mean of the times between arrivals; 1 for a Poisson process."
     table.add_column("statistic", no_wrap=True)
     table.add_column("value", justify="right")
@@ -125,18 +113,14 @@ def info_table(recorded: RecordedRequests, statistics: TraceStatistics) -> Table
     table.add_row("rate", _number(statistics.rate_rps, " requests/s"))
     table.add_row("burstiness", _number(statistics.burstiness), end_section=True)
     for name in ("prompt_tokens", "output_tokens"):
-        _add_lengths(table, name.replace("_", " "), getattr(statistics, name))
+        lengths = asdict(getattr(statistics, name))
+        for part, value in lengths.items():
+            text = f"{value:,}" if isinstance(value, int) else f"{value:,.1f}"
+            table.add_row(f"{name.replace('_', ' ')}, {part}", text, end_section=part == list(lengths)[-1])
     table.add_row("left out for zero tokens (whole file)", f"{recorded.zero_token_rows:,}")
     table.add_row("capped at a limit (whole file)", f"{recorded.capped_rows:,}")
     table.add_row("rejected by a limit (whole file)", f"{recorded.rejected_rows:,}")
     return table
-
-
-def _add_lengths(table: Table, name: str, lengths: LengthStatistics) -> None:
-    values = asdict(lengths)
-    for part, value in values.items():
-        text = f"{value:,}" if isinstance(value, int) else f"{value:,.1f}"
-        table.add_row(f"{name}, {part}", text, end_section=part == list(values)[-1])
 
 
 def _number(value: float, unit: str = "") -> str:
@@ -160,12 +144,7 @@ class Verify:
     """Trace file, for scenarios that replay one."""
 
     def run(self, console: Console) -> Verified:
-        """Check everything and say what was checked.
-
-        Raises:
-            DatasetError: no such dataset.
-            VerificationError: the first mismatch, with episode and step.
-        """
+        """Check everything and say what was checked."""
         require("h5py", "datasets")
         if self.episodes < 0:
             raise DatasetError(f"episodes: {self.episodes}; expected at least 0")

@@ -43,11 +43,7 @@ class CensusCommand:
     """JSON file; scenarios that it already holds are kept unless they are counted anew."""
 
     def run(self, console: Console) -> dict[str, Census]:
-        """Check everything, then count; return what the file then holds.
-
-        Raises:
-            ValueError: a scenario, trace file or place to write that can't be used; nothing has been played then.
-        """
+        """Check everything, then count; return what the file then holds."""
         if self.slots < 1:
             raise ValueError(f"slots: {self.slots}; expected at least 1")
         require_place(self.out)
@@ -84,11 +80,7 @@ class ScenarioPages:
     """The page."""
 
     def run(self, console: Console) -> None:
-        """Write the page.
-
-        Raises:
-            ValueError: no census there, or one of other settings.
-        """
+        """Write the page."""
         if not self.census.is_file():
             raise ValueError(f"census: {self.census} does not exist; expected what the census command writes")
         require_place(self.out)
@@ -107,11 +99,7 @@ class ResultsPage:
     """The page; its plots go into a folder of its name beside it."""
 
     def run(self, console: Console) -> None:
-        """Read, write the page, draw the plots.
-
-        Raises:
-            ValueError: nothing stored, or something that is no result; nothing has been written then.
-        """
+        """Read, write the page, draw the plots."""
         results = read_stored(self.store)
         folder = self.out.with_suffix("")
         page = results_page(results, folder.name)

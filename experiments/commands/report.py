@@ -32,11 +32,7 @@ class Report:
     """HTML file to write."""
 
     def run(self, console: Console) -> Document:
-        """Write the page; return what it shows.
-
-        Raises:
-            ValueError: the folder holds no results, the file can't be written, or plotly is not installed.
-        """
+        """Write the page; return what it shows."""
         about, rows, remarks = _results(self.results)
         path = self.results / RECORDINGS
         recordings = read_recordings(path) if path.exists() else None

@@ -83,12 +83,7 @@ class Reproduce:
     """Work on Ray in place of processes: local, or the address of a cluster."""
 
     def run(self, console: Console) -> Findings | None:
-        """Check everything, then play and count what the figures need, then make them, judge and write.
-
-        Raises:
-            ValueError: settings that can't be used, or a folder that holds another study.
-            RuntimeError: a worker died again and again; the same command continues.
-        """
+        """Check everything, then play and count what the figures need, then make them, judge and write."""
         unknown = [name for name in self.figures if name not in FIGURES]
         if unknown:
             raise ValueError(f"figures: {', '.join(unknown)}; expected some of {', '.join(FIGURES)}")

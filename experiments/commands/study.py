@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
+import numpy as np
 import tyro
 from rich.console import Console
 
@@ -14,20 +15,13 @@ from agents.learned import ScoringPolicy
 from agents.registry import LearnerName, build_policies
 from agents.seeds import episode_seeds
 from edgellm_env.scenario import Scenario
+from experiments.grid import study_comparing as comparing
 from experiments.grid.evaluation import require_playable
 from experiments.grid.ledger import continuable
 from experiments.grid.study_behaviour import Behaviour, observe_behaviour
-from experiments.grid.study_comparing import (
-    TEST_EPISODES,
-    default_policies,
-    is_stored,
-    shipped_scenario,
-    stored_comparison,
-    with_bounds,
-    with_policy,
-)
+from experiments.grid.study_comparing import TEST_EPISODES, shipped_scenario
 from experiments.grid.study_store import STORE, Comparison, TrainedRun, write_comparison, write_document, write_run
-from experiments.grid.study_training import finish_run, stored_run, study_run
+from experiments.grid.training import finish_run, stored_run, study_run
 from experiments.progress import training_bar
 from experiments.results.provenance import package_versions
 from experiments.results.statistics import REFERENCE
@@ -64,12 +58,7 @@ class StudyTrain:
 
     @continuable()
     def run(self, console: Console) -> list[TrainedRun]:
-        """Check everything, then train, play and store, run by run.
-
-        Raises:
-            ValueError: a scenario, seed, ablation or number of steps that can't be used, or a stored run of another
-                length or other settings; nothing has been trained then.
-        """
+        """Check everything, then train, play and store, run by run."""
         if self.steps is not None and self.steps < 1:
             raise ValueError(f"steps: {self.steps}; expected at least 1")
         folder = prepare_folder(self.runs)
@@ -82,16 +71,17 @@ class StudyTrain:
         known = [None if self.again else stored_run(run, self.episodes) for run in runs]
         finished = []
         for place, (run, stored) in enumerate(zip(runs, known, strict=True), 1):
-            if stored is not None:
-                console.print(f"{place} of {len(runs)}: {run.label} is stored", markup=False)
-                finished.append(stored)
-                continue
-            if self.again:
+            became = " is stored" if stored else ""
+            if stored is None and self.again:
                 shutil.rmtree(run.folder, ignore_errors=True)
-            with training_bar(console, run.label, run.steps) as progress:
-                finished.append(finish_run(run, self.episodes, progress))
-            write_run(finished[-1], self.store)
-            console.print(f"{place} of {len(runs)}: {run.label}: {_in_words(finished[-1])}", markup=False)
+            if stored is None:
+                with training_bar(console, run.label, run.steps) as progress:
+                    result = finish_run(run, self.episodes, progress)
+                write_run(result, self.store)
+                own, dftsp = (np.mean([row.throughput_rps for row in rows]) for rows in (result.rows, result.reference))
+                became = f": {own:.2f} requests/s, {REFERENCE} {dftsp:.2f}; trained in {result.training_s:.0f} s"
+            finished.append(stored or result)
+            console.print(f"{place} of {len(runs)}: {run.label}{became}", markup=False)
         return finished
 
 
@@ -116,18 +106,13 @@ class StudyCompare:
 
     @continuable()
     def run(self, console: Console) -> list[Comparison]:
-        """Check everything, then play and store, policy by policy.
-
-        Raises:
-            ValueError: a scenario, rate, policy or trace file that can't be used, or stored results of other episodes
-                or settings; nothing has been played then.
-        """
+        """Check everything, then play and store, policy by policy."""
         rates: list[float | None] = [*self.rates] or [None]
         wanted = []
         for name in self.scenario:
             for rate_rps in rates:
-                stored, scenario = stored_comparison(self.store, name, self.trace, rate_rps, self.episodes)
-                policies = self.policies or default_policies(name)
+                stored, scenario = comparing.stored_comparison(self.store, name, self.trace, rate_rps, self.episodes)
+                policies = self.policies or comparing.default_policies(name)
                 require_playable(scenario)
                 require_playable(scenario, build_policies(policies, scenario))
                 wanted.append((stored, scenario, policies))
@@ -135,10 +120,10 @@ class StudyCompare:
 
     def _fill(self, stored: Comparison, scenario: Scenario, policies: Sequence[str], console: Console) -> Comparison:
         for policy in policies:
-            if is_stored(stored, policy) and not self.again:
+            if comparing.is_stored(stored, policy) and not self.again:
                 console.print(f"{stored.case}: {policy} is stored", markup=False)
                 continue
-            stored = with_policy(stored, scenario, policy, self.episodes, self.trace)
+            stored = comparing.with_policy(stored, scenario, policy, self.episodes, self.trace)
             write_comparison(stored, self.store)
             rates_rps = [row.throughput_rps for row in stored.rows if row.policy == policy]
             console.print(f"{stored.case}: {policy} {sum(rates_rps) / len(rates_rps):.2f} requests/s", markup=False)
@@ -155,12 +140,8 @@ class StudyBounds:
     """Where results are stored."""
 
     def run(self, console: Console) -> Comparison:
-        """Check that the bounds are of the stored episodes, then store them.
-
-        Raises:
-            ValueError: no bounds in the file, no stored comparison of its scenario, or bounds of other episodes.
-        """
-        stored = with_bounds(self.store, self.results)
+        """Check that the bounds are of the stored episodes, then store them."""
+        stored = comparing.with_bounds(self.store, self.results)
         path = write_comparison(stored, self.store)
         console.print(f"{stored.scenario}: bounds of {len(stored.bounds_rps)} episodes in {path}", markup=False)
         return stored
@@ -184,11 +165,7 @@ class StudyBehaviour:
     """Where results are stored."""
 
     def run(self, console: Console) -> Behaviour:
-        """Check everything, then play, then store.
-
-        Raises:
-            ValueError: a policy or scenario that can't be used, or a policy that scores no requests.
-        """
+        """Check everything, then play, then store."""
         scenario = shipped_scenario(self.scenario).with_slots(self.slots)
         episode_seeds("validation", self.seed, self.episodes)
         (policy,) = build_policies([self.policy], scenario)
@@ -217,15 +194,5 @@ class Study:
     """Which part of the study."""
 
     def run(self, console: Console) -> object:
-        """Run the part; return its results.
-
-        Raises:
-            ValueError: an argument that can't be used, or stored results that do not fit.
-            RuntimeError: the measurement failed.
-        """
+        """Run the part; return its results."""
         return self.part.run(console)
-
-
-def _in_words(run: TrainedRun) -> str:
-    ours, theirs = (sum(row.throughput_rps for row in rows) / len(rows) for rows in (run.rows, run.reference))
-    return f"{ours:.2f} requests/s, {REFERENCE} {theirs:.2f}; trained in {run.training_s:.0f} s"

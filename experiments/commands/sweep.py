@@ -48,13 +48,7 @@ class Sweep:
     """Work on Ray in place of processes: local, or the address of a cluster."""
 
     def run(self, console: Console) -> SweepResult:
-        """Check everything, then play what has not been played, then write and print.
-
-        Raises:
-            ValueError: settings that can't be used, or a folder that holds another sweep; nothing has been played then.
-            IncompleteRunError: policies failed; the others' results have been written and printed.
-            RuntimeError: workers died again and again; the same command continues.
-        """
+        """Check everything, then play what has not been played, then write and print."""
         scenario = load_scenario(self.scenario).with_trace(self.trace).with_slots(self.slots)
         plan, about = self._plan(scenario), metadata(scenario)
         out = prepare_folder(self.out)

@@ -52,11 +52,7 @@ class Train:
     """Where the dataset lies, as --out of collect."""
 
     def run(self, console: Console) -> Path:
-        """Check everything, then train; return the model's path.
-
-        Raises:
-            ValueError: settings that can't be used; nothing has been trained then.
-        """
+        """Check everything, then train; return the model's path."""
         if self.dataset is not None:
             return self._learn_from_dataset(self.dataset, console)
         if self.steps is not None and self.steps < 1:
@@ -96,12 +92,7 @@ class Ship:
     """Where shipped agents are kept."""
 
     def run(self, console: Console) -> Path:
-        """Check the run, play validation episodes, write; return the agent's folder.
-
-        Raises:
-            ValueError: no finished run with a safetensors model of at most 1 MB, or one on another scenario than the
-                shipped one of its name.
-        """
+        """Check the run, play validation episodes, write; return the agent's folder."""
         model = self.run_folder / WEIGHTS
         if not model.is_file() or not (self.run_folder / ABOUT).is_file():
             raise OutputError(f"run-folder: {self.run_folder} holds no finished run with {WEIGHTS}")

@@ -53,12 +53,7 @@ class Census:
 
 
 def binding_constraints(problems: Problems, optimum: IntArray) -> dict[str, BoolArray]:
-    """Return for each of :data:`CONSTRAINTS` whether it binds in each slot, (R,).
-
-    Args:
-        problems: of R slots.
-        optimum: (R,) sizes of their largest batches.
-    """
+    """Return for each of :data:`CONSTRAINTS` whether it binds in R slots, (R,), with largest batches of (R,) sizes."""
     binds = {name: np.zeros(optimum.size, dtype=np.bool_) for name in CONSTRAINTS}
     rows = np.flatnonzero(optimum < problems.valid.sum(axis=1))
     some = problems.rows(rows)
@@ -69,11 +64,7 @@ def binding_constraints(problems: Problems, optimum: IntArray) -> dict[str, Bool
 
 
 class SlotCensus(Observer):
-    """Counts what binds in the slots that are decided, or in some of them.
-
-    Args:
-        chosen: from R slots to (R,) bool, those to look at.
-        on_progress: called with how many more have been looked at.
+    """Counts what binds in the slots that are decided, or in those that ``chosen`` says of R slots, (R,) bool.
 
     Attributes:
         counts: slots in which each of :data:`CONSTRAINTS` binds, ``left_behind`` and ``only_together``.
@@ -110,13 +101,9 @@ class SlotCensus(Observer):
 def take_census(
     scenario: Scenario, slots: int, seeds: Sequence[int], on_progress: Callable[[int], None] = lambda more: None
 ) -> Census:
-    """Play DFTSP for ``slots`` slots and count in how many each constraint binds.
+    """Play DFTSP for ``slots`` slots of as many episodes as that takes; count in how many each constraint binds.
 
-    Args:
-        scenario: the scenario.
-        slots: how many to look at; slot 0 of an episode, where no request can wait yet, is not among them.
-        seeds: of as many episodes as that takes.
-        on_progress: called with how many more slots have been looked at.
+    Slot 0 of an episode, where no request can wait yet, is not among them.
 
     Raises:
         ValueError: too few seeds.

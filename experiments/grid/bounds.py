@@ -50,37 +50,27 @@ def bound_episodes(
     ray: str | None = None,
     on_done: Callable[[EpisodeBound], None] = lambda bound: None,
 ) -> list[EpisodeBound]:
-    """Return the bound of the episode of each seed.
+    """Return the bound of the episode of each seed, found in ``time_limit_s`` real seconds each.
 
     A bound that the time limit cuts short is looser, and as valid; it then depends on the machine's speed.
-
-    Args:
-        scenario: where they are played.
-        seeds: one per episode.
-        time_limit_s: real seconds for each episode.
-        ledger: where they are kept; what is there is not computed again.
-        workers: processes; 1 works in this one.
-        ray: ``local``, or a Ray cluster's address, in place of processes.
-        on_done: called after each episode that is not in the ledger.
+    What is in the ledger is not computed again; ``on_done`` is called for the others. ``workers`` and ``ray`` are those
+    of :func:`run_units`.
     """
-    left = [(episode, seed) for episode, seed in enumerate(seeds) if _key(episode) not in ledger.done]
+    keys = [f"bound {episode}" for episode in range(len(seeds))]
+    left = [(episode, seed) for episode, seed in enumerate(seeds) if keys[episode] not in ledger.done]
 
     def keep(index: int, bound: EpisodeBound) -> None:
-        ledger.keep(_key(bound.episode), asdict(bound))
+        ledger.keep(keys[bound.episode], asdict(bound))
         on_done(bound)
 
     run_units(partial(_bound, scenario, time_limit_s), left, workers, ray, keep)
-    return [EpisodeBound(**ledger.done[_key(episode)]) for episode in range(len(seeds))]
+    return [EpisodeBound(**ledger.done[key]) for key in keys]
 
 
 def _bound(scenario: Scenario, time_limit_s: float, episode_and_seed: tuple[int, int]) -> EpisodeBound:
     episode, seed = episode_and_seed
     found = clairvoyant_bound(scenario, _trace(scenario, seed), time_limit_s=time_limit_s, threads=1)
     return EpisodeBound(episode, seed, found.lower, found.upper, found.elapsed_s)
-
-
-def _key(episode: int) -> str:
-    return f"bound {episode}"
 
 
 def _trace(scenario: Scenario, seed: int) -> RequestTrace:

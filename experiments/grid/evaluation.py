@@ -144,15 +144,7 @@ class _FirstDecision(Observer):
 
 
 def evaluate(scenario: Scenario, policies: Sequence[Policy], seeds: Sequence[int]) -> list[EpisodeResult]:
-    """Play every policy on the same episodes, in this process; each must play all of them to the end.
-
-    Args:
-        scenario: where they play.
-        policies: with distinct names.
-        seeds: one per episode.
-
-    Returns:
-        A row per policy and episode, episodes of a policy together.
+    """Play policies of distinct names on the same episodes, one per seed, in this process; return their rows in turn.
 
     Raises:
         PolicyFailureError: a policy raised, or answered with something that is no decision.

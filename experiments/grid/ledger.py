@@ -71,12 +71,7 @@ def continuable() -> Iterator[None]:
 
 @contextmanager
 def hold_run(folder: Path, what: str, settings: Mapping[str, Any]) -> Iterator[None]:
-    """Hold the folder of a run that can be continued.
-
-    Args:
-        folder: made if it does not exist.
-        what: a run is called, such as "sweep".
-        settings: what must be the same for a run to be continued.
+    """Hold the folder of a run (``what``: such as "sweep") that can be continued with the same settings alone.
 
     Raises:
         FolderInUseError: another process works there.
@@ -108,13 +103,7 @@ def open_ledger(folder: Path, what: str, settings: Mapping[str, Any]) -> Iterato
 def require_same(
     ours: Mapping[str, Any], theirs: Mapping[str, Any], where: Path, otherwise: str = "another folder"
 ) -> None:
-    """Check that what is stored is what is wanted.
-
-    Args:
-        ours: settings that are wanted, by name.
-        theirs: those stored, and perhaps others.
-        where: they are stored.
-        otherwise: what to give if other settings are wanted, for the message.
+    """Check that the settings that are stored are those that are wanted; ``otherwise`` says what to give for others.
 
     Raises:
         OutputError: one differs.

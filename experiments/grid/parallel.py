@@ -30,12 +30,7 @@ ATTEMPTS: Final = 3
 
 
 class ParallelError(RuntimeError):
-    """The work could not be done: a unit's worker dies again and again, or there is no cluster.
-
-    Args:
-        message: what happened.
-        unit: index of the unit, if it is one's fault.
-    """
+    """The work could not be done: a worker dies again and again on ``unit``, or (None) there is no cluster."""
 
     def __init__(self, message: str, unit: int | None = None) -> None:
         super().__init__(message)
@@ -165,12 +160,35 @@ def _leave_with_parent() -> None:
 
 def _on_ray(ray: Any, function: Callable[[Unit], Result], units: Sequence[Unit], address: str) -> Done[Result]:
     with _cluster(ray, address):
+        # Ray itself begins a task anew whose worker has died.
+        remote = ray.remote(num_cpus=1, max_retries=ATTEMPTS - 1)(_call)
+        shared = ray.put(function)
+        left = list(reversed(range(len(units))))
+        waiting: dict[Any, int] = {}
+        # Every processor has one unit and one more in line: results in flight stay bounded.
+        most = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
         try:
-            yield from _gather(ray, function, units)
+            while left or waiting:
+                while left and len(waiting) < most:
+                    index = left.pop()
+                    waiting[remote.remote(shared, units[index])] = index
+                (done,), _ = ray.wait(list(waiting), num_returns=1)
+                index = waiting.pop(done)
+                yield index, ray.get(done)
         except ray.exceptions.RayTaskError as error:
             raise error.cause from error  # the work's own error, as without Ray
+        except ray.exceptions.WorkerCrashedError as error:
+            raise ParallelError(f"ray: a worker died {ATTEMPTS} times on unit {index}", index) from error
         except ray.exceptions.RayError as error:
             raise ParallelError(f"ray: {str(error).strip().splitlines()[-1]}") from error
+        finally:
+            for task in waiting:
+                ray.cancel(task)
+
+
+def _call(function: Callable[[Unit], Result], unit: Unit) -> Result:
+    _single_threaded()
+    return function(unit)
 
 
 @contextmanager
@@ -179,57 +197,16 @@ def _cluster(ray: Any, address: str) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    local = address == "local"
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    # "local" starts a cluster on this machine; without the argument, a running one might be joined instead.
+    dashboard = False if address == "local" else None
     try:
-        _require_listener(address)
-        # "local" starts a cluster on this machine; without the argument, a running one might be joined instead.
-        ray.init(
-            address=address, include_dashboard=False if local else None, log_to_driver=False, logging_level="ERROR"
-        )
+        if colon and port.isdigit():  # fail at once where nothing listens; Ray itself would try for minutes
+            socket.create_connection((host.strip("[]"), int(port)), timeout=10.0).close()
+        ray.init(address=address, include_dashboard=dashboard, log_to_driver=False, logging_level="ERROR")
     except (OSError, ValueError, RuntimeError) as error:
         raise ParallelError(f"ray: no cluster at {address!r}: {error}") from error
     try:
         yield
     finally:
         ray.shutdown()
-
-
-def _require_listener(address: str) -> None:
-    """Fail at once where nothing listens; Ray itself would try for minutes.
-
-    Raises:
-        OSError: no connection.
-    """
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if colon and port.isdigit():
-        socket.create_connection((host.strip("[]"), int(port)), timeout=10.0).close()
-
-
-def _gather(ray: Any, function: Callable[[Unit], Result], units: Sequence[Unit]) -> Done[Result]:
-    """Keep every processor of the cluster busy with one unit and one more in line; results in flight stay bounded."""
-    # Ray itself begins a task anew whose worker has died.
-    remote = ray.remote(num_cpus=1, max_retries=ATTEMPTS - 1)(_call)
-    shared = ray.put(function)
-    left = list(reversed(range(len(units))))
-    waiting: dict[Any, int] = {}
-    most = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
-    try:
-        while left or waiting:
-            while left and len(waiting) < most:
-                index = left.pop()
-                waiting[remote.remote(shared, units[index])] = index
-            (done,), _ = ray.wait(list(waiting), num_returns=1)
-            index = waiting.pop(done)
-            try:
-                result = ray.get(done)
-            except ray.exceptions.WorkerCrashedError as error:
-                raise ParallelError(f"ray: a worker died {ATTEMPTS} times on unit {index}", index) from error
-            yield index, result
-    finally:
-        for task in waiting:
-            ray.cancel(task)
-
-
-def _call(function: Callable[[Unit], Result], unit: Unit) -> Result:
-    _single_threaded()
-    return function(unit)

@@ -4,6 +4,7 @@ A policy that fails does not stop the others: its failures are reported beside t
 run of the same plan.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -108,16 +109,9 @@ def play_plans(
     ray: str | None = None,
     on_progress: Progress = lambda results: None,
 ) -> list[list[Contest]]:
-    """Play what the ledgers do not have yet, all plans on the same workers.
+    """Play what the plans' ledgers do not have yet, all on the same workers; return what came out, by plan and point.
 
-    Args:
-        jobs: plans, and where their finished shares are kept.
-        workers: processes; 1 works in this one. No row depends on it, decision times apart.
-        ray: ``local``, or a Ray cluster's address, in place of processes.
-        on_progress: called in this process.
-
-    Returns:
-        What came out, for each plan and point.
+    No row depends on ``workers`` or ``ray``, which are those of :func:`run_units`; decision times do.
 
     Raises:
         PolicyError: a policy can't be made.
@@ -161,12 +155,10 @@ def play_plans(
 
 def failure_texts(failures: Iterable[PolicyFailure]) -> list[str]:
     """Return a line for each failed policy: its first failure, and how many there are."""
-    by_policy: dict[str, list[PolicyFailure]] = {}
-    for failure in failures:
-        by_policy.setdefault(failure.policy, []).append(failure)
-    return [
-        own[0].as_text() + (f" (failed in {len(own)} episodes)" if len(own) > 1 else "") for own in by_policy.values()
-    ]
+    failures = list(failures)
+    counts = Counter(failure.policy for failure in failures)
+    first = {failure.policy: failure.as_text() for failure in reversed(failures)}
+    return [first[name] + (f" (failed in {count} episodes)" if count > 1 else "") for name, count in counts.items()]
 
 
 def require_complete(failures: Sequence[PolicyFailure], policies: int, where: str) -> None:
@@ -199,13 +191,6 @@ def _contest(episodes: Sequence[Episode]) -> Contest:
     rows = [result for result, _ in episodes if isinstance(result, EpisodeResult)]
     require_same_traces(rows)
     failed = {failure.policy for failure in failures}
-    return Contest(
-        rows=[row for row in rows if row.policy not in failed],
-        failures=failures,
-        partial_rows=[row for row in rows if row.policy in failed],
-        notes={
-            (result.policy, result.episode): note
-            for result, note in episodes
-            if note is not None and result.policy not in failed
-        },
-    )
+    whole, partial_rows = ([row for row in rows if (row.policy in failed) == fails] for fails in (False, True))
+    notes = {(row.policy, row.episode): note for row, note in episodes if note is not None and row.policy not in failed}
+    return Contest(whole, failures, partial_rows, notes)

@@ -15,10 +15,10 @@ from edgellm_env.arrays import FloatArray, IntArray
 from edgellm_env.env.observation import Observation
 from edgellm_env.scenario import Scenario
 
-CHANCE_BOUNDS: Final = (0.0, 1.0, 2.0, 3.0, 4.0, 6.0)
 Score: TypeAlias = Callable[[Observation], FloatArray]
 """From observations of R slots to the scores (R, N) of their requests."""
 
+CHANCE_BOUNDS: Final = (0.0, 1.0, 2.0, 3.0, 4.0, 6.0)
 FOOTPRINT_BOUNDS: Final = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5)
 
 

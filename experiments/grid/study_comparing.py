@@ -1,8 +1,8 @@
 """The study's comparisons: policies on the same test episodes of a scenario, stored policy by policy."""
 
-import dataclasses
 import hashlib
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -41,9 +41,7 @@ def default_policies(scenario: str) -> list[str]:
     return [*plain, *(spec for spec in shipped_agents() if spec.partition(":")[2] == scenario)]
 
 
-def play_test_episodes(
-    scenario: Scenario, policies: Sequence[str], episodes: int = TEST_EPISODES
-) -> list[EpisodeResult]:
+def play_test_episodes(scenario: Scenario, policies: Sequence[str], episodes: int) -> list[EpisodeResult]:
     """Return a row per policy and test episode; the same episodes as ``compare --seed 0`` plays."""
     return evaluate(scenario, build_policies(policies, scenario), episode_seeds("test", TEST_SEED, episodes))
 
@@ -52,13 +50,6 @@ def stored_comparison(
     store: Path, name: str, trace: Path | None, rate_rps: float | None, episodes: int
 ) -> tuple[Comparison, Scenario]:
     """Return what is stored of a shipped scenario, or an empty comparison, and the scenario to play.
-
-    Args:
-        store: where results are stored.
-        name: of the scenario.
-        trace: the file that it replays, if it replays one.
-        rate_rps: arrival rate in place of its own.
-        episodes: test episodes.
 
     Raises:
         ValueError: no such scenario, it has no trace file or arrival rate to change, or stored results are of other
@@ -80,11 +71,9 @@ def stored_comparison(
     if not path.is_file():
         return empty, scenario
     stored = read_comparison(path)
-    ours, theirs = (
-        {name: getattr(one, name) for name in ("scenario_checksum", "trace", "seed", "slots")} | {"episodes": played}
-        for one, played in ((empty, episodes), (stored, len({row.episode for row in stored.rows})))
-    )
-    require_same(ours, theirs, path, "another --store")
+    played, names = len({row.episode for row in stored.rows}), ("scenario_checksum", "trace", "seed", "slots")
+    ours = {name: getattr(empty, name) for name in names} | {"episodes": episodes}
+    require_same(ours, asdict(stored) | {"episodes": played}, path, "another --store")
     return stored, scenario
 
 
@@ -111,7 +100,7 @@ def with_policy(
     require_same_traces([*others, *rows])
     measured = Measured(command_line(words), package_versions(), *shipped_training(policy))
     policies = {name: one for name, one in stored.policies.items() if name != policy} | {policy: measured}
-    return dataclasses.replace(stored, policies=policies, rows=[*others, *rows])
+    return replace(stored, policies=policies, rows=[*others, *rows])
 
 
 def shipped_training(policy: str) -> tuple[dict[str, Any] | None, str | None]:
@@ -120,11 +109,8 @@ def shipped_training(policy: str) -> tuple[dict[str, Any] | None, str | None]:
         return None, None
     folder = shipped_path(policy)
     card = read_document(folder / CARD)
-    digest = hashlib.sha256()
-    for path in sorted(folder.iterdir()):
-        if path.name != CARD:
-            digest.update(path.read_bytes())
-    return {name: card[name] for name in _FROM_CARD if name in card}, digest.hexdigest()[:16]
+    weights = b"".join(path.read_bytes() for path in sorted(folder.iterdir()) if path.name != CARD)
+    return {name: card[name] for name in _FROM_CARD if name in card}, hashlib.sha256(weights).hexdigest()[:16]
 
 
 def with_bounds(store: Path, results: Path) -> Comparison:
@@ -148,9 +134,10 @@ def with_bounds(store: Path, results: Path) -> Comparison:
     episodes = {row.episode: row for row in stored.rows}
     if {bound["episode"] for bound in bounds} != set(episodes):
         raise OutputError(f"episodes: {results} bounds {len(bounds)}; expected the {len(episodes)} that are stored")
+    by_episode = {}
     for bound in bounds:
-        expected = episodes[bound["episode"]].seed
-        if bound["seed"] != expected:
-            raise OutputError(f"episode {bound['episode']}: {results} bounds seed {bound['seed']}; expected {expected}")
-    by_episode = {bound["episode"]: bound["upper"] / episodes[bound["episode"]].covered_s for bound in bounds}
-    return dataclasses.replace(stored, bounds_rps=by_episode)
+        episode, seed, row = bound["episode"], bound["seed"], episodes[bound["episode"]]
+        if seed != row.seed:
+            raise OutputError(f"episode {episode}: {results} bounds seed {seed}; expected {row.seed}")
+        by_episode[episode] = bound["upper"] / row.covered_s
+    return replace(stored, bounds_rps=by_episode)

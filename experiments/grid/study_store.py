@@ -6,8 +6,9 @@ behaviour/<agent>-<scenario>.json                which requests an agent serves 
 decisions.json                                   how long decisions take, batched
 """
 
+import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -84,11 +85,6 @@ class Comparison:
     bounds_rps: Mapping[int, float] = field(default_factory=dict)
 
 
-_COMPARISON: Final = TypeAdapter(Comparison)
-_RUN: Final = TypeAdapter(TrainedRun)
-_CURVE: Final = TypeAdapter(Curve)
-
-
 def comparison_path(store: Path, case: str) -> Path:
     """Return the file of a case's comparison."""
     return store / "comparisons" / f"{case}.json"
@@ -114,7 +110,7 @@ def read_comparison(path: Path) -> Comparison:
         OutputError: no comparison, or one of another format.
     """
     document = read_document(path)
-    return validated(_COMPARISON, document | {"rows": _rows(document.get("rows"))}, path)
+    return validated(Comparison, document | {"rows": _rows(document.get("rows"))}, path)
 
 
 def read_comparisons(store: Path) -> dict[str, Comparison]:
@@ -137,16 +133,7 @@ def read_run(path: Path) -> TrainedRun:
     """
     document = read_document(path)
     tables = {name: _rows(document.get(name)) for name in ("rows", "reference")}
-    return validated(_RUN, document | tables, path)
-
-
-def read_curve_file(path: Path) -> Curve:
-    """Read a learning curve.
-
-    Raises:
-        OutputError: no curve.
-    """
-    return validated(_CURVE, read_document(path), path)
+    return validated(TrainedRun, document | tables, path)
 
 
 def read_runs(store: Path) -> list[TrainedRun]:
@@ -176,18 +163,24 @@ def read_document(path: Path) -> dict[str, Any]:
     return document
 
 
-def validated(kind: TypeAdapter[Stored], document: Any, path: Path) -> Stored:
+def validated(kind: type[Stored], document: Any, path: Path) -> Stored:
     """Return what a stored document holds.
 
     Raises:
         OutputError: something else; names file and field.
     """
     try:
-        return kind.validate_python(document)
+        found: Stored = _adapter(kind).validate_python(document)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise OutputError(f"{path}: {where}: {first['msg']}; expected a stored result") from error
+    return found
+
+
+@functools.cache
+def _adapter(kind: Hashable) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
 
 
 def _table(rows: Sequence[EpisodeResult]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from edgellm_env.arrays import FloatArray
 from edgellm_env.scenario import load_scenario
 from experiments.grid.study_behaviour import Behaviour
 from experiments.grid.study_store import TrainedRun
-from experiments.grid.study_training import ABLATIONS
+from experiments.grid.training import ABLATIONS
 from experiments.pages.rendering import render
 from experiments.pages.scores import (
     COUPLED,

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from pydantic import TypeAdapter
 
 from agents.files import OutputError
 from edgellm_env.arrays import FloatArray
@@ -144,7 +143,7 @@ def read_stored(store: Path) -> Results:
     results = Results(
         read_comparisons(store),
         read_runs(store),
-        [validated(TypeAdapter(Behaviour), document, path) for path, document in behaviours.items()],
+        [validated(Behaviour, document, path) for path, document in behaviours.items()],
         _decisions(store / "decisions.json"),
     )
     if not (results.comparisons or results.runs or results.behaviours or results.decisions):
@@ -161,7 +160,7 @@ def _decisions(path: Path) -> Decisions | None:
         words = f"{about['processor']}, {about['cores']} cores, load {about['load_average']:.1f} when it began"
     except (KeyError, TypeError, ValueError) as error:
         raise OutputError(f"{path}: metadata.machine: {error}; expected what benchmark decisions writes") from error
-    decisions = validated(TypeAdapter(Decisions), {"machine": words, "rows": document.get("rows")}, path)
+    decisions = validated(Decisions, {"machine": words, "rows": document.get("rows")}, path)
     return replace(decisions, rows=sorted(decisions.rows, key=lambda row: place_of(row.scenario)))
 
 

@@ -16,7 +16,7 @@ from agents.seeds import episode_seeds
 from edgellm_env import load_scenario
 from edgellm_env.node.features import LAST_CHANCE, REQUEST_FEATURES, SLACK
 from edgellm_env.scenario import Scenario
-from experiments.grid.study_training import ABLATIONS
+from experiments.grid.training import ABLATIONS
 from tests.agents.learning.trap import BEST_SERVES, GREEDY_SERVES, probability_of_no_gain, trap
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from agents.seeds import episode_seeds
 from experiments.__main__ import main
-from experiments.grid import study_training
+from experiments.grid import training as study_training
 from experiments.grid.study_store import read_run, read_runs, training_path
 
 STEPS = 48 * 8 * 10  # a generation of cem-linear on episodes of 10 slots
