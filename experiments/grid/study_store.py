@@ -8,7 +8,7 @@ decisions.json                                   how long decisions take, batche
 
 import functools
 import json
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -179,7 +179,7 @@ def validated(kind: type[Stored], document: Any, path: Path) -> Stored:
 
 
 @functools.cache
-def _adapter(kind: Hashable) -> TypeAdapter[Any]:
+def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
