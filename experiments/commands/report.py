@@ -36,9 +36,14 @@ class Report:
         about, rows, remarks = _results(self.results)
         path = self.results / RECORDINGS
         recordings = read_recordings(path) if path.exists() else None
-        plotly_js = _plotly_source()
+        plotly_js: str = require("plotly.offline", "report").get_plotlyjs()
         document, page = fit_page(about, rows, recordings, plotly_js, remarks=remarks)
-        _write(self.out, page)
+        try:
+            write_text(self.out, page)
+        except OSError as error:
+            raise OutputError(
+                f"out: {str(self.out)!r} can't be written: {error.strerror}; expected a file in a folder that exists"
+            ) from error
         for note in document.notes:
             console.print(note, markup=False)
         console.print(f"Report: {self.out} ({len(page.encode()) / 1e6:.1f} MB)", markup=False)
@@ -54,14 +59,6 @@ def fit_page(
     remarks: Sequence[str] = (),
 ) -> tuple[Document, str]:
     """Return document and page with as many of the recorded episodes, from the first, as fit ``maximum_bytes``.
-
-    Args:
-        about: metadata of the results.
-        rows: of the results.
-        recordings: of their first episodes, if any were kept.
-        plotly_js: the plotting library's source.
-        maximum_bytes: of the page.
-        remarks: what to tell the reader beside.
 
     Raises:
         ReportError: see :func:`make_document`; or it does not fit even without them.
@@ -91,17 +88,3 @@ def _results(folder: Path) -> tuple[dict[str, object], list[EpisodeResult], list
         ) from error
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise ReportError(f"results: {path}: {error}; expected what this version's compare writes") from error
-
-
-def _write(path: Path, page: str) -> None:
-    try:
-        write_text(path, page)
-    except OSError as error:
-        raise OutputError(
-            f"out: {str(path)!r} can't be written: {error.strerror}; expected a file in a folder that exists"
-        ) from error
-
-
-def _plotly_source() -> str:
-    source: str = require("plotly.offline", "report").get_plotlyjs()
-    return source

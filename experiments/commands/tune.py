@@ -33,13 +33,9 @@ def served_by(candidates: Sequence[LookaheadSettings], scenario: Scenario, seeds
 
 
 def tune(scenario: Scenario, generations: int, seed: int, console: Console | None = None) -> LookaheadSettings:
-    """Return settings tuned on training episodes; equal arguments give equal settings.
+    """Return settings tuned for coupled slots; equal arguments give equal settings.
 
-    Args:
-        scenario: what to tune for; its slots must be coupled.
-        generations: each draws 16 candidates and plays them on 8 training episodes of its own.
-        seed: for candidates and episodes.
-        console: where to report progress, if anywhere.
+    Each generation draws 16 candidates and plays them on 8 training episodes of its own.
     """
     if not scenario.queue.carry_over:
         raise ValueError(
@@ -59,10 +55,9 @@ def tune(scenario: Scenario, generations: int, seed: int, console: Console | Non
         elite = drawn[np.argsort(-served)[:ELITE]]
         center = (center + elite.mean(axis=0)) / 2.0
         spread = _KEPT_SPREAD * spread + (1.0 - _KEPT_SPREAD) * elite.std(axis=0)
+        text = f"generation {generation + 1} of {generations}: {served.max():.1f} served, {_settings(center)}"
         if console is not None:
-            console.print(
-                f"generation {generation + 1} of {generations}: {served.max():.1f} served, {_settings(center)}"
-            )
+            console.print(text)
     return _settings(np.round(center, 3))
 
 

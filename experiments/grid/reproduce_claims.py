@@ -1,11 +1,14 @@
 """From the study's rows to the abstract's claims, and whether they hold here. What fails is said to fail."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import starmap
 from typing import Any, Final
 
 from experiments.benchmarks.complexity import BRUTE_FORCE, FIRST_BATCH, PAPER_REDUCTION
 from experiments.grid.evaluation import EpisodeResult
+from experiments.grid.points import Axis
 from experiments.grid.reproduce_plan import BASELINES, STUDY, ThroughputFigure
 from experiments.results.records import SweepResult
 from experiments.results.statistics import REFERENCE, Estimate, bootstrap_mean, paired_difference
@@ -94,11 +97,11 @@ def judge(
     better, worse = ("below", "above") if less_is_better else ("above", "below")
     known = [one for one in comparisons if one.difference is not None]
     wrong = [one for one in known if one.difference is not None and sign * one.difference.mean < 0]
-    clear = sum(one.standing == better for one in known)
+    stood = Counter(one.standing for one in known)
+    clear = stood[better]
     finding = (
-        f"better with an interval that excludes 0 at {clear} of {len(known)} comparisons, level at "
-        f"{sum(one.standing == 'level' for one in known)}, worse with an interval that excludes 0 at "
-        f"{sum(one.standing == worse for one in known)}; on the wrong side in the mean at {len(wrong)}"
+        f"better with an interval that excludes 0 at {clear} of {len(known)} comparisons, level at {stood['level']}, "
+        f"worse with an interval that excludes 0 at {stood[worse]}; on the wrong side in the mean at {len(wrong)}"
     )
     if len(known) < len(comparisons):
         finding += f"; nothing to compare at {len(comparisons) - len(known)}"
@@ -157,30 +160,19 @@ class StudyResults:
 
     def compare(self, measure: str, figures: Sequence[ThroughputFigure]) -> list[Comparison]:
         """Return DFTSP against each baseline at each point of ``figures``."""
-        return [
-            one
-            for figure in figures
-            for result in self.of(figure)
-            for one in compare_points(figure.name, result, measure)
-        ]
+        played = [(figure.name, result) for figure in figures for result in self.of(figure)]
+        return [one for name, result in played for one in compare_points(name, result, measure)]
 
     def reductions(self, search: str) -> list[NodeReduction]:
         """Return how many fewer nodes DFTSP visits than ``search``, for each arrival rate."""
         dftsp = {row["arrival_rate_rps"]: row["nodes"] for row in self.nodes if row["search"] == REFERENCE}
-        return [
-            NodeReduction(
-                arrival_rate_rps=row["arrival_rate_rps"],
-                brute_force=SEARCHES[search],
-                dftsp_nodes=dftsp[row["arrival_rate_rps"]],
-                brute_force_nodes=row["nodes"],
-                reduction=None
-                if row["saved_share"] is None
-                else Estimate(row["saved_share"], row["saved_low"], row["saved_high"]),
-                is_lower_bound=row["finished"] < row["slots"],
-            )
-            for row in self.nodes
-            if row["search"] == search
-        ]
+        found = []
+        for row in self.nodes:
+            if row["search"] == search:
+                rate_rps, parts = row["arrival_rate_rps"], (row["saved_share"], row["saved_low"], row["saved_high"])
+                saved, is_least = None if parts[0] is None else Estimate(*parts), row["finished"] < row["slots"]
+                found.append(NodeReduction(rate_rps, SEARCHES[search], dftsp[rate_rps], row["nodes"], saved, is_least))
+        return found
 
     def all_reductions(self) -> tuple[NodeReduction, ...]:
         """Return how many fewer nodes DFTSP visits than either brute force."""
@@ -208,16 +200,11 @@ def compare_points(figure: str, result: SweepResult, measure: str) -> list[Compa
 
     Episodes in which either has no value (a mean latency where no request was served) are left out.
     """
-    axes = result.plan.axes
-    return [
-        _compare(
-            (figure, ", ".join(axis.describe(label) for axis, label in zip(axes, point.labels, strict=True)), baseline),
-            rows,
-            measure,
-        )
-        for point, rows in zip(result.plan.points, result.rows, strict=True)
-        for baseline in BASELINES
-    ]
+    compared = []
+    for point, rows in zip(result.plan.points, result.rows, strict=True):
+        where = ", ".join(starmap(Axis.describe, zip(result.plan.axes, point.labels, strict=True)))
+        compared += [_compare((figure, where, baseline), rows, measure) for baseline in BASELINES]
+    return compared
 
 
 def _compare(where: tuple[str, str, str], rows: Sequence[EpisodeResult], measure: str) -> Comparison:

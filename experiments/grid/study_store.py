@@ -6,7 +6,6 @@ behaviour/<agent>-<scenario>.json                which requests an agent serves 
 decisions.json                                   how long decisions take, batched
 """
 
-import functools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -19,6 +18,7 @@ from agents.files import OutputError, write_text
 from experiments.grid.evaluation import EpisodeResult
 
 STORE: Final = Path("docs/results/data")
+_TABLES: Final = {"rows", "reference"}
 COLUMNS: Final = tuple(one.name for one in fields(EpisodeResult))
 
 Stored = TypeVar("Stored")
@@ -99,7 +99,7 @@ def training_path(store: Path, agent: str, ablation: str | None, scenario: str, 
 def write_comparison(comparison: Comparison, store: Path) -> Path:
     """Store a comparison, in place of the case's before; return the file."""
     path = comparison_path(store, comparison.case)
-    write_document(path, asdict(comparison) | {"rows": _table(comparison.rows)})
+    _write(path, asdict(comparison))
     return path
 
 
@@ -109,8 +109,7 @@ def read_comparison(path: Path) -> Comparison:
     Raises:
         OutputError: no comparison, or one of another format.
     """
-    document = read_document(path)
-    return validated(Comparison, document | {"rows": _rows(document.get("rows"))}, path)
+    return _read(Comparison, path)
 
 
 def read_comparisons(store: Path) -> dict[str, Comparison]:
@@ -121,8 +120,7 @@ def read_comparisons(store: Path) -> dict[str, Comparison]:
 
 def write_run(run: TrainedRun, store: Path) -> None:
     """Store a training run."""
-    document = asdict(run) | {"rows": _table(run.rows), "reference": _table(run.reference)}
-    write_document(training_path(store, run.agent, run.ablation, run.scenario, run.seed), document)
+    _write(training_path(store, run.agent, run.ablation, run.scenario, run.seed), asdict(run))
 
 
 def read_run(path: Path) -> TrainedRun:
@@ -131,9 +129,7 @@ def read_run(path: Path) -> TrainedRun:
     Raises:
         OutputError: no training run, or one of another format.
     """
-    document = read_document(path)
-    tables = {name: _rows(document.get(name)) for name in ("rows", "reference")}
-    return validated(TrainedRun, document | tables, path)
+    return _read(TrainedRun, path)
 
 
 def read_runs(store: Path) -> list[TrainedRun]:
@@ -170,29 +166,29 @@ def validated(kind: type[Stored], document: Any, path: Path) -> Stored:
         OutputError: something else; names file and field.
     """
     try:
-        found: Stored = _adapter(kind).validate_python(document)
+        return TypeAdapter(kind).validate_python(document)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise OutputError(f"{path}: {where}: {first['msg']}; expected a stored result") from error
-    return found
 
 
-@functools.cache
-def _adapter(kind: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
+def _write(path: Path, document: dict[str, Any]) -> None:
+    """Write a record, its rows as tables: their columns' names are written once."""
+    for name in _TABLES & set(document):
+        values = [[row[column] for column in COLUMNS] for row in document[name]]
+        document[name] = {"columns": COLUMNS, "values": values}
+    write_document(path, document)
 
 
-def _table(rows: Sequence[EpisodeResult]) -> dict[str, Any]:
-    """Return rows as a table: their columns' names are written once."""
-    return {"columns": COLUMNS, "values": [[getattr(row, name) for name in COLUMNS] for row in rows]}
-
-
-def _rows(table: Any) -> Any:
-    """Return the table's rows by column; whatever is no table is left for validation to complain about."""
-    if not isinstance(table, dict) or not {"columns", "values"} <= set(table):
-        return table
-    return [dict(zip(table["columns"], values, strict=False)) for values in table["values"]]
+def _read(kind: type[Stored], path: Path) -> Stored:
+    """Read a record with rows as tables; whatever is no table is left for validation to complain about."""
+    document = read_document(path)
+    for name in _TABLES & set(document):
+        table = document[name]
+        if isinstance(table, dict) and {"columns", "values"} <= set(table):
+            document[name] = [dict(zip(table["columns"], values, strict=False)) for values in table["values"]]
+    return validated(kind, document, path)
 
 
 def _as_text(value: Any, depth: int) -> str:
