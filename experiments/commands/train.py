@@ -102,11 +102,11 @@ class Ship:
         scenario = load_scenario(self.run_folder / SCENARIO)
         if load_scenario(scenario.name).checksum != scenario.checksum:
             raise OutputError(f"{self.run_folder / SCENARIO}: not the shipped scenario {scenario.name!r}")
-        spec = f"{about['agent']}={self.run_folder}"
+        policies = build_policies([REFERENCE, f"{about['agent']}={self.run_folder}"], scenario)
         seeds = episode_seeds("validation", about["seed"], self.episodes)
-        summaries = summarise(evaluate(scenario, build_policies([REFERENCE, spec], scenario), seeds))
-        reference, own = summaries
+        reference, own = summarise(evaluate(scenario, policies, seeds))
         assert own.difference_rps is not None
+        gain_percent = 100.0 * own.difference_rps.mean / max(1e-9, reference.throughput_rps.mean)
         card = {name: about[name] for name in _FROM_RUN if name in about} | {
             "hyper_parameters": about["hyper_parameters"],
             "versions": about["versions"],
@@ -115,15 +115,12 @@ class Ship:
                 "throughput_rps": asdict(own.throughput_rps),
                 "dftsp_throughput_rps": asdict(reference.throughput_rps),
                 "difference_rps": asdict(own.difference_rps),
-                "gain_percent": 100.0 * own.difference_rps.mean / max(1e-9, reference.throughput_rps.mean),
+                "gain_percent": gain_percent,
             },
         }
         folder = self.to / str(about["agent"]) / scenario.name
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(model, folder / WEIGHTS)
         write_json(folder / CARD, card)
-        console.print(
-            f"{about['agent']}:{scenario.name}   {card['validation']['gain_percent']:+.2f} % of DFTSP in validation"
-            f"   {folder}"
-        )
+        console.print(f"{about['agent']}:{scenario.name}   {gain_percent:+.2f} % of DFTSP in validation   {folder}")
         return folder

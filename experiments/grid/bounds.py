@@ -27,11 +27,7 @@ class EpisodeBound:
 
 
 def require_bounds(scenario: Scenario, seed: int, time_limit_s: float) -> None:
-    """Check that episodes of ``scenario`` can be bounded, before anything is played.
-
-    Raises:
-        ValueError: a setting that the bound does not cover, no time, or a missing package.
-    """
+    """Raise ValueError for a setting that the bound does not cover, no time, or a missing package."""
     if not time_limit_s > 0.0:
         raise ValueError(f"clairvoyant-s: {time_limit_s}; expected a number of seconds > 0")
     try:

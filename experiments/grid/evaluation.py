@@ -64,11 +64,7 @@ class EpisodeResult:
 
 
 def require_playable(scenario: Scenario, policies: Iterable[Policy] = ()) -> None:
-    """Make sure that the scenario can be played, in the environments of ``policies`` too, before any work is done.
-
-    Raises:
-        ValueError: the scenario replays a trace file that is missing or malformed.
-    """
+    """Raise ValueError for a trace file that is missing or malformed, or a policy's environment that does not fit."""
     for environment_id in sorted({BATCH, *(policy.environment_id for policy in policies)}):
         make_engine(scenario, environment_id, 1)
 
@@ -160,11 +156,7 @@ def evaluate(scenario: Scenario, policies: Sequence[Policy], seeds: Sequence[int
 
 
 def require_same_traces(rows: Iterable[EpisodeResult]) -> None:
-    """Check that every policy met the same requests in each episode.
-
-    Raises:
-        RuntimeError: they did not; a comparison would mean nothing.
-    """
+    """Raise RuntimeError unless every policy met the same requests in each episode: a comparison would mean nothing."""
     checksums: dict[int, str] = {}
     for row in rows:
         if checksums.setdefault(row.episode, row.trace_checksum) != row.trace_checksum:

@@ -56,17 +56,12 @@ class Ledger:
 
 @contextmanager
 def continuable() -> Iterator[None]:
-    """Turn an interrupt (Ctrl-C) into an error that says how to go on.
-
-    Raises:
-        InterruptedRunError: the work was interrupted.
-    """
+    """Turn an interrupt (Ctrl-C) into an InterruptedRunError, which says how to go on."""
     try:
         yield
     except KeyboardInterrupt:
-        raise InterruptedRunError(
-            f"interrupted; what is finished is kept, and the same command continues: {command_line()}"
-        ) from None
+        kept = "interrupted; what is finished is kept, and the same command continues"
+        raise InterruptedRunError(f"{kept}: {command_line()}") from None
 
 
 @contextmanager
@@ -80,15 +75,12 @@ def hold_run(folder: Path, what: str, settings: Mapping[str, Any]) -> Iterator[N
     """
     with continuable(), alone_in(folder, f"running this {what}"):
         plan, path = json.loads(json.dumps(settings)), folder / PLAN
-        if path.is_file():
-            before = json.loads(path.read_text(encoding="utf-8"))
-            differ = [name for name in plan if before.get(name) != plan[name]]
-            if differ:
-                raise OutputError(
-                    f"out: {str(folder)!r} holds a {what} with other settings ({', '.join(differ)}); "
-                    "expected the same, or another folder"
-                )
-        else:
+        before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else plan
+        differ = ", ".join(name for name in plan if before.get(name) != plan[name])
+        if differ:
+            holds = f"{str(folder)!r} holds a {what} with other settings ({differ})"
+            raise OutputError(f"out: {holds}; expected the same, or another folder")
+        if before is plan:
             write_json(path, plan)
         yield
 
@@ -103,11 +95,7 @@ def open_ledger(folder: Path, what: str, settings: Mapping[str, Any]) -> Iterato
 def require_same(
     ours: Mapping[str, Any], theirs: Mapping[str, Any], where: Path, otherwise: str = "another folder"
 ) -> None:
-    """Check that the settings that are stored are those that are wanted; ``otherwise`` says what to give for others.
-
-    Raises:
-        OutputError: one differs.
-    """
+    """Raise OutputError if a setting that is stored is not the one wanted; ``otherwise`` says what to give for it."""
     for name, value in ours.items():
         if value != theirs.get(name):
             raise OutputError(f"{name}: {value}; {where} holds {theirs.get(name)}: expected the same, or {otherwise}")

@@ -152,8 +152,7 @@ def _single_threaded() -> None:
 
 def _leave_with_parent() -> None:
     """End this process when its parent has ended; a parent that was killed could not tell it to."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
+    if (parent := multiprocessing.parent_process()) is not None:
         parent.join()
         os._exit(1)
 

@@ -61,9 +61,8 @@ def parse_axis(text: str) -> Axis:
     except ScenarioError as error:
         raise SweepError(f"set {path}: {written!r}; expected values separated by commas: {error}") from error
     axis = Axis(path, tuple(values))
-    seen = [json.dumps(value, sort_keys=True, default=str) for value in values]
-    twice = [value for place, value in enumerate(seen) if value in seen[:place]]
-    if twice or len(set(axis.labels)) < len(axis.labels):
+    written_out = {json.dumps(value, sort_keys=True, default=str) for value in values}
+    if min(len(written_out), len(set(axis.labels))) < len(values):
         raise SweepError(f"set {path}: {', '.join(map(str, axis.labels))}; expected different values (or names)")
     return axis
 
@@ -77,12 +76,9 @@ def label_of(value: Any) -> Label:
     """Return a value's short form."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
-    if isinstance(value, Mapping) and "name" in value:
-        return str(value["name"])
     if isinstance(value, Mapping):
-        return " ".join(
-            f"{key}={part:g}" if isinstance(part, float) else f"{key}={part}" for key, part in value.items()
-        )
+        parts = (f"{key}={part:g}" if isinstance(part, float) else f"{key}={part}" for key, part in value.items())
+        return str(value["name"]) if "name" in value else " ".join(parts)
     if isinstance(value, Sequence) and not isinstance(value, str):
         return "+".join(label_text(label_of(part)) for part in value)
     return str(value).lower() if isinstance(value, bool) else str(value)
@@ -105,14 +101,13 @@ def make_points(scenario: Scenario, axes: Sequence[Axis]) -> list[Point]:
     for one, other in itertools.combinations(axes, 2):
         if (one.path + ".").startswith(other.path + ".") or (other.path + ".").startswith(one.path + "."):
             raise SweepError(f"set: {one.path} and {other.path} set the same field; expected different ones")
-    points = []
-    for index, places in enumerate(itertools.product(*(range(len(axis.values)) for axis in axes))):
-        settings = {axis.path: axis.values[place] for axis, place in zip(axes, places, strict=True)}
-        labels = tuple(axis.labels[place] for axis, place in zip(axes, places, strict=True))
+    points, paths = [], [axis.path for axis in axes]
+    for index, values in enumerate(itertools.product(*(axis.values for axis in axes))):
+        labels = tuple(map(label_of, values))
         try:
-            changed = scenario.with_values(settings)
+            changed = scenario.with_values(dict(zip(paths, values, strict=True)))
         except ScenarioError as error:
-            where = ", ".join(f"{axis.path}={label_text(label)}" for axis, label in zip(axes, labels, strict=True))
+            where = ", ".join(f"{path}={label_text(label)}" for path, label in zip(paths, labels, strict=True))
             raise ScenarioError(f"set {where}: {error}") from error
         points.append(Point(index, labels, changed))
     return points

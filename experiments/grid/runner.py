@@ -162,11 +162,7 @@ def failure_texts(failures: Iterable[PolicyFailure]) -> list[str]:
 
 
 def require_complete(failures: Sequence[PolicyFailure], policies: int, where: str) -> None:
-    """Raise for policies that failed, of so many; ``where`` says in which tables they are missing and who says why.
-
-    Raises:
-        IncompleteRunError: there are some.
-    """
+    """Raise IncompleteRunError if any of so many policies failed; ``where`` says which tables are without them."""
     if failures:
         texts = failure_texts(failures)
         raise IncompleteRunError("\n".join([f"{len(texts)} of {policies} policies failed and are in {where}", *texts]))
