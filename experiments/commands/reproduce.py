@@ -14,51 +14,22 @@ from rich.table import Table
 from agents.files import prepare_folder, write_json, write_text
 from agents.seeds import episode_seeds
 from experiments.benchmarks.complexity import BenchmarkComplexity
+from experiments.grid import reproduce_claims as claims
+from experiments.grid import reproduce_plan as study
 from experiments.grid.ledger import open_ledger
 from experiments.grid.parallel import worker_count
-from experiments.grid.reproduce_claims import (
-    LATENCY,
-    MEASURES,
-    SEARCHES,
-    THROUGHPUT,
-    Comparison,
-    NodeReduction,
-    StudyResults,
-    Verdict,
-)
+from experiments.grid.reproduce_claims import LATENCY, MEASURES, THROUGHPUT, Comparison, NodeReduction, Verdict
 from experiments.grid.reproduce_latencies import Latencies, record_latencies
-from experiments.grid.reproduce_plan import (
-    FULL,
-    POLICIES,
-    QUICK,
-    SCENARIO,
-    STUDY,
-    Size,
-    SweepSpec,
-    base_scenario,
-    complexity_words,
-    throughput_figures,
-)
+from experiments.grid.reproduce_plan import FULL, QUICK, Size, SweepSpec
 from experiments.grid.runner import failure_texts, play_plans
-from experiments.pages.reproduce_content import (
-    FigureRecord,
-    Findings,
-    as_document,
-    as_markdown,
-    latency_quantiles,
-    plot_latencies,
-    plot_nodes,
-    plot_throughput_figure,
-    plot_utilisation,
-    write_latencies,
-    write_measures,
-)
+from experiments.pages import reproduce_content as content
+from experiments.pages.reproduce_content import plot_latencies, plot_nodes, plot_throughput_figure, plot_utilisation
 from experiments.progress import episodes_bar
 from experiments.results.provenance import command_line, measured_with, metadata
 from experiments.results.records import SweepResult, sweep_title, write_records, write_sweep
 
-COMPLEXITY, UTILISATION, LATENCIES = STUDY["other_figures"]
-FIGURES: Final = {name: words["title"] for name, words in STUDY["figures"].items()} | STUDY["other_figures"]
+COMPLEXITY, UTILISATION, LATENCIES = study.STUDY["other_figures"]
+FIGURES: Final = {name: words["title"] for name, words in study.STUDY["figures"].items()} | study.STUDY["other_figures"]
 """Titles of figures by name."""
 
 
@@ -82,7 +53,7 @@ class Reproduce:
     ray: str | None = None
     """Work on Ray in place of processes: local, or the address of a cluster."""
 
-    def run(self, console: Console) -> Findings | None:
+    def run(self, console: Console) -> content.Findings | None:
         """Check everything, then play and count what the figures need, then make them, judge and write."""
         unknown = [name for name in self.figures if name not in FIGURES]
         if unknown:
@@ -98,39 +69,35 @@ class Reproduce:
             nodes = self._count_nodes(size) if COMPLEXITY in names else []
             latencies: list[Latencies] = []
             if LATENCIES in names:
-                latencies = record_latencies(base_scenario(), POLICIES, seeds, ledger, workers, self.ray)
-            results = StudyResults(throughput_figures(size), sweeps, nodes)
+                latencies = record_latencies(study.base_scenario(), study.POLICIES, seeds, ledger, workers, self.ray)
+            results = claims.StudyResults(study.throughput_figures(size), sweeps, nodes)
             records = [self._draw(name, size, results, latencies, console) for name in names]
             if len(names) < len(FIGURES):
                 return None
             throughput = results.compare(THROUGHPUT, results.figures)
-            findings = Findings(
+            findings = content.Findings(
                 verdicts=results.verdicts(),
                 throughput=tuple(throughput),
                 reductions=results.all_reductions(),
-                latency=tuple(latency_quantiles(latencies)),
+                latency=tuple(content.latency_quantiles(latencies)),
                 figures=tuple(records),
-                scenario=base_scenario(),
-                about={
-                    **about,
-                    "size": size.name,
-                    "episodes": size.episodes,
-                    "seed": self.seed,
-                    "seconds": time.perf_counter() - began_s,
-                },
+                scenario=study.base_scenario(),
+                about=about
+                | {"size": size.name, "episodes": size.episodes, "seed": self.seed}
+                | {"seconds": time.perf_counter() - began_s},
             )
             by_rate = results.figures[:1]
             others = [one for name in MEASURES if name != THROUGHPUT for one in results.compare(name, by_rate)]
             write_records(self.out / "comparisons.csv", Comparison, [*throughput, *others], "standing")
-            write_json(self.out / "summary.json", as_document(findings))
-            write_text(self.out / "summary.md", as_markdown(findings))
+            write_json(self.out / "summary.json", content.as_document(findings))
+            write_text(self.out / "summary.md", content.as_markdown(findings))
         console.print(_verdict_table(findings.verdicts))
         console.print(f"Summary: {self.out / 'summary.md'}   Figures: {self.out / 'figures'}")
         return findings
 
     def _play(self, size: Size, names: Sequence[str], workers: int, console: Console) -> dict[str, SweepResult]:
         """Play the sweeps of these figures, all on the same workers, and write what the sweep command writes."""
-        figures = throughput_figures(size)
+        figures = study.throughput_figures(size)
         needed = [figure for figure in figures if figure.name in names] + figures[:1] * (UTILISATION in names)
         specs = list({spec.name: spec for figure in needed for spec in figure.sweeps}.values())
         folders = [prepare_folder(self.out / "sweeps" / spec.name) for spec in specs]
@@ -148,7 +115,7 @@ class Reproduce:
                 if failures:
                     raise RuntimeError("\n".join(failure_texts(failures)))
                 sweeps[spec.name] = result = SweepResult(plan, contests)
-                about = metadata(base_scenario(size.slots), command_line(self._words(spec, size)))
+                about = metadata(study.base_scenario(size.slots), command_line(self._words(spec, size)))
                 write_sweep(result, sweep_title(plan, self.seed), about, folder)
         console.print(f"{len(jobs)} sweeps: {time.perf_counter() - began_s:.0f} s")
         return sweeps
@@ -160,14 +127,14 @@ class Reproduce:
         """Count, unless the folder has the counts already; return the benchmark's rows."""
         path = self.out / "complexity.json"
         if not path.is_file():
-            rates = list(size.node_rates_rps)
-            BenchmarkComplexity(SCENARIO, rates, size.node_slots, seed=self.seed, out=path).run(Console(quiet=True))
+            rates, slots = list(size.node_rates_rps), size.node_slots
+            BenchmarkComplexity(study.SCENARIO, rates, slots, seed=self.seed, out=path).run(Console(quiet=True))
         rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
-        return [row for row in rows if row["search"] in SEARCHES]
+        return [row for row in rows if row["search"] in claims.SEARCHES]
 
     def _draw(
-        self, name: str, size: Size, results: StudyResults, latencies: Sequence[Latencies], console: Console
-    ) -> FigureRecord:
+        self, name: str, size: Size, results: claims.StudyResults, latencies: Sequence[Latencies], console: Console
+    ) -> content.FigureRecord:
         """Write a figure and its table; return what it is and which commands measure it."""
         began_s, title = time.perf_counter(), FIGURES[name]
         png, table = (self.out / "figures" / f"{name}.{kind}" for kind in ("png", "csv"))
@@ -176,21 +143,22 @@ class Reproduce:
         if name == COMPLEXITY:
             write_records(table, NodeReduction, results.all_reductions())
             plot_nodes(results.nodes, png)
-            measured = [complexity_words(size, self.seed, str(self.out / "complexity.json"))]
+            measured = [study.complexity_words(size, self.seed, str(self.out / "complexity.json"))]
         elif name == LATENCIES:
-            write_latencies(table, latencies)
+            content.write_latencies(table, latencies)
             plot_latencies(latencies, title, png)
             measured = []
         elif name == UTILISATION:
-            write_measures(table, results.of(figure), [*(one for one in MEASURES if "utilisation" in one), LATENCY])
+            measures = [*(one for one in MEASURES if "utilisation" in one), LATENCY]
+            content.write_measures(table, results.of(figure), measures)
             plot_utilisation(results.of(figure)[0], title, figure.x_label, png)
         else:
-            write_measures(table, results.of(figure), [THROUGHPUT])
+            content.write_measures(table, results.of(figure), [THROUGHPUT])
             plot_throughput_figure(figure, results.of(figure), png)
         console.print(f"{name}: {time.perf_counter() - began_s:.0f} s")
         quick = ["--quick"] * self.quick
         own = ["reproduce", "--figures", name, *quick, "--seed", str(self.seed), "--out", str(self.out)]
-        return FigureRecord(name, title, command_line(own), tuple(map(command_line, measured)))
+        return content.FigureRecord(name, title, command_line(own), tuple(map(command_line, measured)))
 
 
 def _verdict_table(verdicts: tuple[Verdict, ...]) -> Table:
