@@ -16,7 +16,6 @@ from edgellm_env.env.view import SlotView
 from edgellm_env.node import features as columns
 from edgellm_env.scenario import Scenario
 from edgellm_env.slot.packing import pack_in_order
-from edgellm_env.slot.problem import Problems
 from edgellm_env.slot.usage import RELATIVE_TOLERANCE
 
 
@@ -66,26 +65,7 @@ def compute_seconds(slots: Slots) -> FloatArray:
 
 def footprint(slots: Slots) -> FloatArray:
     """The largest share that the request takes of any of the slot's limits."""
-    return largest_share(slots.problems)
-
-
-def largest_share(problems: Problems) -> FloatArray:
-    """Return (R, n) the largest of each request's shares of compute limit, free memory, uplink and downlink.
-
-    A request's own deadline may be tighter than the slot's compute limit; what it takes of the node is the same.
-    A limit of 0 makes a request that needs any of it infinitely large.
-    """
-    largest = np.zeros(problems.compute_s.shape)
-    for amount, limits in (
-        (problems.compute_s, problems.compute_limit_s),
-        (problems.kv_bytes, problems.memory_bytes),
-        (problems.uplink_share, problems.uplink_limit_share),
-        (problems.downlink_share, problems.downlink_limit_share),
-    ):
-        limit = np.broadcast_to(limits[:, None], amount.shape)
-        share = np.where(amount > 0.0, np.inf, 0.0)
-        largest = np.maximum(largest, np.divide(amount, limit, out=share, where=limit > 0.0))
-    return largest
+    return slots.problems.largest_share()
 
 
 def request_seconds(

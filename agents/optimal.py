@@ -12,7 +12,6 @@ from typing import Any, Final
 import numpy as np
 import yaml
 
-from agents.heuristics import largest_share
 from agents.policy import DETERMINISTIC, JOINT, Decision, Generators, Policy, PolicyError
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
 from edgellm_env.env.slots import Slots
@@ -202,7 +201,7 @@ def load_settings(scenario_name: str, path: Path = LOOKAHEAD_FILE) -> LookaheadS
 def request_values(settings: LookaheadSettings, problems: Problems, slot_s: float) -> FloatArray:
     """Return (R, n) what each request is worth in slots of ``slot_s`` seconds."""
     # A request that does not fit has no bounded footprint; what it is worth does not matter, as it can't be taken.
-    footprint = np.minimum(1.0, largest_share(problems))
+    footprint = np.minimum(1.0, problems.largest_share())
     waiting_cost = settings.urgency * np.exp(-np.maximum(0.0, problems.slack_s) / (slot_s * settings.decay_slots))
     return np.asarray(np.maximum(_LEAST_VALUE, 1.0 + waiting_cost + settings.bulk * footprint))
 

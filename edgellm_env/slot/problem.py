@@ -213,6 +213,20 @@ class Problems(NamedTuple):
         limits = [_checked_limits(name, fields[name], valid.shape[0]) for name in LIMITS]
         return cls._make([*columns, valid, *limits])
 
+    def largest_share(self) -> FloatArray:
+        """Return (E, N) the largest of each request's shares of compute limit, free memory, uplink and downlink.
+
+        A request's own deadline may be tighter than the slot's compute limit; what it takes of the node is the same.
+        A limit of 0 makes a request that needs any of it infinitely large.
+        """
+        largest = np.zeros(self.compute_s.shape)
+        for name, limit_name in zip(COLUMNS, LIMITS, strict=False):  # the slack, the last column, is no amount
+            amount = getattr(self, name)
+            limit = np.broadcast_to(getattr(self, limit_name)[:, None], amount.shape)
+            share = np.where(amount > 0.0, np.inf, 0.0)
+            largest = np.maximum(largest, np.divide(amount, limit, out=share, where=limit > 0.0))
+        return largest
+
     @classmethod
     def of(cls, problems: Sequence[SlotProblem]) -> Self:
         """Return ``problems`` side by side, padded to the longest queue."""

@@ -6,7 +6,6 @@ from typing import Final, TypeAlias
 
 import numpy as np
 
-from agents.heuristics import largest_share
 from agents.optimal import dftsp_answers
 from agents.policy import Policy
 from agents.rollout import Observer, Step, rollout
@@ -79,7 +78,7 @@ class _Table(Observer):
         chances = np.maximum(0.0, (problems.slack_s - problems.compute_s) / slots.scenario.timing.slot_s)
         cells = (
             np.digitize(chances[0, :n], CHANCE_BOUNDS) - 1,
-            np.digitize(largest_share(problems)[0, :n], FOOTPRINT_BOUNDS) - 1,
+            np.digitize(problems.largest_share()[0, :n], FOOTPRINT_BOUNDS) - 1,
         )
         scores = self._score(slots.observation)[0, :n]
         np.add.at(self.requests, cells, 1)

@@ -5,7 +5,6 @@ from agents.heuristics import (
     NoBatching,
     RandomOrder,
     StaticBatching,
-    largest_share,
     longest_lengths,
     request_seconds,
     static_batch_size,
@@ -64,12 +63,12 @@ def test_ties_go_to_the_older_request() -> None:
 
 def test_largest_share_is_normalised_by_each_limit() -> None:
     problem = problem_of([0.1, 0.1, 0.1], None, [0.3, 0.0, 0.0], [0.0, 45.0, 0.0], [0.0, 0.0, 0.2], compute_limit_s=0.5)
-    np.testing.assert_allclose(largest_share(Problems.of([problem]))[0], [0.3, 0.45, 0.2])
+    np.testing.assert_allclose(Problems.of([problem]).largest_share()[0], [0.3, 0.45, 0.2])
 
 
 def test_largest_share_under_a_limit_of_zero() -> None:
     problem = problem_of([0.1, 0.0], kv_bytes=[5.0, 0.0], memory_bytes=0.0)
-    np.testing.assert_array_equal(largest_share(Problems.of([problem]))[0], [np.inf, 0.0])
+    np.testing.assert_array_equal(Problems.of([problem]).largest_share()[0], [np.inf, 0.0])
 
 
 def test_random_follows_the_episodes_generator_alone() -> None:

@@ -4,7 +4,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agents.heuristics import largest_share
 from agents.learned import ScoringPolicy
 from agents.optimal import Dftsp
 from agents.registry import build_policies
@@ -21,7 +20,7 @@ class ScoringDftsp(Dftsp):
         return super().decide(slots, rngs)
 
     def score(self, observation):
-        return -largest_share(self.slots.problems)
+        return -self.slots.problems.largest_share()
 
 
 def test_dftsp_serves_what_dftsp_serves() -> None:
