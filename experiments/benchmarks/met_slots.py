@@ -39,12 +39,7 @@ class _BriefDftsp(Policy):
 
 
 class Meeting(Observer):
-    """Keeps slots of the first episode, past its empty start, and ends the rollout when it has all it wants.
-
-    Args:
-        wanted: how many slots to keep.
-        requests: keep those in which so many wait; all unless given.
-    """
+    """Keeps ``wanted`` slots past an episode's start in which ``requests`` (or any) wait, and ends the rollout."""
 
     def __init__(self, wanted: int, requests: int | None = None) -> None:
         self.problems: list[SlotProblem] = []
@@ -85,13 +80,8 @@ def meet_slots(scenario: Scenario, requests: int, slots: int, seeds: Iterator[in
     """Return slots of ``scenario`` in which exactly ``requests`` wait, met by DFTSP at a fitting arrival rate.
 
     The arrival rate is changed until about ``requests`` wait in the mean, with a queue that blocks none; everything
-    else stays the scenario's. Of the slots then played, those with exactly ``requests`` waiting are kept.
-
-    Args:
-        scenario: it has an arrival rate.
-        requests: at least 1.
-        slots: how many to find, at least 1.
-        seeds: of episodes, one taken for each played.
+    else stays the scenario's. Of the slots then played, those with exactly ``requests`` waiting are kept. Each episode
+    takes one of the ``seeds``.
 
     Raises:
         ValueError: a scenario without an arrival rate.

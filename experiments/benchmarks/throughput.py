@@ -85,16 +85,8 @@ def measure(
 ) -> list[Throughput]:
     """Measure every subject ``repeats`` times, in rounds, so that a busy spell of the machine hits all of them alike.
 
-    Each is played once beforehand, which compiles what there is to compile.
-
-    Args:
-        subjects: what to measure.
-        repeats: rounds, at least 1.
-        seconds: that each repeat lasts at least; it ends with the play under way.
-        on_progress: called before each repeat.
-
-    Returns:
-        A row per subject and unit.
+    Each is played once beforehand, which compiles what there is to compile. A repeat lasts ``seconds`` at least, and
+    ends with the play under way. Returns a row per subject and unit.
     """
     for subject in subjects:
         on_progress(subject)

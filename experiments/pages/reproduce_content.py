@@ -68,8 +68,7 @@ def as_document(findings: Findings) -> dict[str, Any]:
         "node_reduction": [asdict(one) for one in findings.reductions],
         "latency": list(findings.latency),
         "figures": [
-            asdict(one) | {"png": f"figures/{one.name}.png", "csv": f"figures/{one.name}.csv"}
-            for one in findings.figures
+            asdict(one) | {kind: f"figures/{one.name}.{kind}" for kind in ("png", "csv")} for one in findings.figures
         ],
         "numbers": [
             dict(zip(("setting", "value", "provenance"), one, strict=True)) for one in numbers(findings.scenario)
@@ -132,10 +131,10 @@ def latency_quantiles(latencies: Sequence[Latencies]) -> list[dict[str, Any]]:
             "policy": one.policy,
             "served": int(one.latency_s.size),
             "arrived": one.arrived,
-            **{
-                f"p{100 * share:g}_s": float(np.quantile(one.latency_s, share)) if one.latency_s.size else None
-                for share in QUANTILES
-            },
+        }
+        | {
+            f"p{100 * at:g}_s": float(np.quantile(one.latency_s, at)) if one.latency_s.size else None
+            for at in QUANTILES
         }
         for one in latencies
     ]
@@ -156,9 +155,9 @@ def plot_utilisation(result: SweepResult, title: str, x_label: str, path: Path) 
         for resource in RESOURCES:
             curves = []
             for policy in POLICIES:
-                shares = [
-                    [getattr(row, f"{resource}_utilisation") for row in rows if row.policy == policy] for rows in part
-                ]
+                shares = (
+                    [getattr(row, f"{resource}_utilisation") for row in own if row.policy == policy] for own in part
+                )
                 curves.append(Curve(policy, tuple(map(bootstrap_mean, shares))))
             title_ = f"{axes[0].describe(points[0].labels[0])}: {resource}"
             panels.append(Panel(title_, axes[-1].labels, tuple(curves)))

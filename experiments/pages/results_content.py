@@ -37,9 +37,6 @@ BASELINES: Final = ("sjf", "least-footprint", REFERENCE)
 
 LEARNING_CURVES: Final = "curves.png"
 
-COLLAPSE_PERCENT: Final = 1.0
-"""A training run that ends this far below its best validation, in percent of DFTSP, is named."""
-
 _ABLATION_WORDS: Final = {
     "no-slack": "without anything that tells of deadlines",
     "no-context": "without anything that tells of the rest of the queue",
@@ -64,6 +61,7 @@ def results_page(results: Results, folder: str) -> str:
     best = {name: found for name, scores in by_scenario.items() if (found := best_learned(scores)) is not None}
     compared = [results.comparisons[name] for name in results.scenarios if name in results.compared]
     measured = {run.ablation for run in results.runs}
+    whole = {(score.agent, score.trained_on): score for score in results.trained}
     return render(
         "results.md.j2",
         reference=REFERENCE,
@@ -91,7 +89,7 @@ def results_page(results: Results, folder: str) -> str:
         curve_figure=LEARNING_CURVES,
         curves=[(run, gain_percent(run), _seconds_to_best(run)) for run in results.runs],
         behaviours=[_behaviour(one) for one in results.behaviours],
-        ablations=[(score, _whole(results, score)) for score in results.ablated],
+        ablations=[(score, whole.get((score.agent, score.trained_on))) for score in results.ablated],
         measured_ablations=[(name, _ABLATION_WORDS[name]) for name in ABLATIONS if name in measured],
         missing_ablations=[(name, _ABLATION_WORDS[name]) for name in ABLATIONS if name not in measured],
         transfers=list(_transfers(results)),
@@ -136,7 +134,7 @@ def _failures(results: Results) -> dict[str, list[Any]]:
     return {
         "below": [one for one in below if one[1]],
         "behind": [one for one in behind if one[1]],
-        "collapsed": [one for one in lost if one[1] > COLLAPSE_PERCENT],
+        "collapsed": [one for one in lost if one[1] > 1.0],  # in percent of DFTSP, below the best validation
     }
 
 
@@ -188,16 +186,9 @@ def _behaviour(behaviour: Behaviour) -> dict[str, Any]:
         for bounds in (behaviour.chance_bounds, behaviour.footprint_bounds)
     )
     common = [
-        {"points": float(points[row, column]), "slots": slots[row], "footprint": footprints[column]}
-        for row, column in places
+        {"points": float(points[row, one]), "slots": slots[row], "footprint": footprints[one]} for row, one in places
     ]
     return {"behaviour": behaviour, "figure": behaviour_figure(behaviour), "total": total, "common": common}
-
-
-def _whole(results: Results, ablated: Score) -> Score | None:
-    """Return the same learner's score with nothing taken away."""
-    same = (one for one in results.trained if (one.agent, one.trained_on) == (ablated.agent, ablated.trained_on))
-    return next(same, None)
 
 
 def _transfers(results: Results) -> Iterator[tuple[str, Score, list[Estimate | None]]]:
@@ -240,10 +231,9 @@ def _plot_learning_curves(runs: Sequence[TrainedRun], path: Path) -> None:
                     linestyle=LINES[place % len(LINES)], linewidth=1.2, label=run.name,
                 )  # fmt: skip
         finish(panel, scenario, "seconds of training", "above DFTSP, %")
-    labelled = {
-        label: line for panel in panels.flat for line, label in zip(*panel.get_legend_handles_labels(), strict=True)
-    }
-    figure.legend(labelled.values(), labelled.keys(), loc="outside lower center", ncols=4, fontsize=8, frameon=False)
+    handles = [panel.get_legend_handles_labels() for panel in panels.flat]
+    lines = {label: line for own in handles for line, label in zip(*own, strict=True)}
+    figure.legend(lines.values(), lines.keys(), loc="outside lower center", ncols=4, fontsize=8, frameon=False)
     save_figure(figure, path)
 
 

@@ -75,16 +75,10 @@ def plot_panels(
     share_y: Literal["all", "col"] = "all",
     scale: Scale = "from zero",
 ) -> None:
-    """Draw panels side by side, to ``path`` (PNG); bars are the intervals.
+    """Draw panels side by side, at most so many ``columns``, to ``path`` (PNG); bars are the intervals.
 
-    Args:
-        panels: what to draw.
-        title: above all.
-        labels: below each panel, and left of each line of panels.
-        path: the file.
-        columns: most panels side by side.
-        share_y: which panels have the same scale.
-        scale: of the values.
+    ``title`` is above all, ``labels`` are below each panel and left of each line of panels, whose ``scale`` ``share_y``
+    makes the same for all or for those above each other.
     """
     columns = min(columns, len(panels))
     lines = math.ceil(len(panels) / columns)

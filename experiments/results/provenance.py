@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -15,8 +16,6 @@ PACKAGES: Final = (
     "edgellm-env", "gymnasium", "numpy", "numba", "stable-baselines3", "sb3-contrib", "torch", "highspy", "ray",
 )  # fmt: skip
 """What results depend on."""
-
-_PROCESSOR_FILE: Final = Path("/proc/cpuinfo")
 
 
 def package_versions(*more: str) -> dict[str, str]:
@@ -63,8 +62,8 @@ def metadata(scenario: Scenario, command: str | None = None) -> dict[str, Any]:
 
 
 def _processor() -> str:
-    if _PROCESSOR_FILE.is_file():
-        for line in _PROCESSOR_FILE.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or "unknown"
+    file = Path("/proc/cpuinfo")
+    found = (
+        re.search(r"^model name\s*:(.*)$", file.read_text(encoding="utf-8"), re.MULTILINE) if file.is_file() else None
+    )
+    return found[1].strip() if found else platform.processor() or "unknown"

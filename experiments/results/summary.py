@@ -49,12 +49,9 @@ class PolicySummary:
 def summarise(
     rows: Sequence[EpisodeResult], reference: str = REFERENCE, bounds: Sequence[EpisodeBound] = ()
 ) -> list[PolicySummary]:
-    """Return a summary per policy, in order of first appearance.
+    """Return a summary of each policy that played the episodes, in order of first appearance.
 
-    Args:
-        rows: of any number of policies that played the same episodes.
-        reference: the policy that others are compared with, if it is among them.
-        bounds: of the same episodes, if known.
+    Others are compared with the ``reference``, if it is among them, and with the episodes' ``bounds``, if known.
     """
     by_policy: dict[str, list[EpisodeResult]] = {}
     for row in rows:
