@@ -335,7 +335,7 @@ def test_expert_marks_the_shown_places_under_most_urgent():
     _, info = env.reset(seed=0)
     for _ in range(20):
         urgent = env.env
-        order = urgent._order[0]
+        order = urgent._view.order[0]
         full = urgent.env._labels()
         assert info["expert_selection"].shape == (5,)
         assert np.array_equal(info["expert_selection"], full["expert_selection"][order])

@@ -1,15 +1,19 @@
 """What single and vector environments share: arguments, the engine, and a spec that others can read back."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 from gymnasium.envs.registration import EnvSpec
 
 from edgellm_env.env.actions import ActionInterface
 from edgellm_env.env.engine import Engine
+from edgellm_env.env.observation import Observation
 from edgellm_env.scenario.scenario import Scenario, ScenarioLike, load_scenario
 
 RENDER_MODES = ["ansi"]
+Options: TypeAlias = dict[str, Any] | None
+Start: TypeAlias = tuple[Observation, dict[str, Any]]
+"""What ``reset`` returns: observation and info."""
 
 
 class RenderModeError(ValueError, TypeError):

@@ -7,7 +7,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from edgellm_env.env.base import RENDER_MODES, EngineEnv
+from edgellm_env.env.base import RENDER_MODES, EngineEnv, Options, Start
 from edgellm_env.env.observation import Observation
 from edgellm_env.env.view import SlotView, view_slot
 from edgellm_env.scenario.scenario import ScenarioLike
@@ -34,9 +34,7 @@ class EdgeLLMEnv(EngineEnv, gym.Env[Observation, Any]):
         self._observation: Observation | None = None
         self._over = False
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Observation, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: Options = None) -> Start:
         """Begin an episode on the trace that ``seed`` stands for, or, without one, on the generator's next.
 
         Args:
@@ -51,7 +49,7 @@ class EdgeLLMEnv(EngineEnv, gym.Env[Observation, Any]):
         super().reset(seed=None if seed is None else checked_seed(seed))
         episode_seed = seed if seed is not None else int(self.np_random.integers(2**63))
         self._engine.begin(np.zeros(1, dtype=np.int64), [episode_seed])
-        self._observation = self._observe()
+        self._observation = {name: array[0] for name, array in self._engine.observe().items()}
         self._over = False
         return self._observation, self._info()
 
@@ -110,9 +108,6 @@ class EdgeLLMEnv(EngineEnv, gym.Env[Observation, Any]):
         if self._observation is None:
             raise gym.error.ResetNeeded("no episode under way; call reset() first")
         return self._observation
-
-    def _observe(self) -> Observation:
-        return {name: array[0] for name, array in self._engine.observe().items()}
 
     def _info(self) -> dict[str, Any]:
         return self._engine.info_of(0)

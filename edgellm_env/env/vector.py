@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
 from edgellm_env.env.actions import BatchInterface, JointInterface, RankInterface, SelectInterface
-from edgellm_env.env.base import RENDER_MODES, EngineEnv
+from edgellm_env.env.base import RENDER_MODES, EngineEnv, Options, Start
 from edgellm_env.env.observation import Observation
 from edgellm_env.node.nodes import Dynamics
 from edgellm_env.scenario.scenario import ScenarioLike
@@ -79,9 +79,7 @@ class EdgeLLMVectorEnv(EngineEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
         """State of the nodes, for batched schedulers; agents should not look."""
         return self._engine.dynamics
 
-    def reset(
-        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Observation, dict[str, Any]]:
+    def reset(self, *, seed: int | Sequence[int | None] | None = None, options: Options = None) -> Start:
         """Begin an episode in every environment.
 
         Args:
@@ -110,7 +108,7 @@ class EdgeLLMVectorEnv(EngineEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
         self._begin(rows, seeds)
         return self._engine.observe(), self._infos()
 
-    def _rows_to_reset(self, options: dict[str, Any] | None) -> IntArray:
+    def _rows_to_reset(self, options: Options) -> IntArray:
         unknown = set(options or {}) - {"reset_mask"}
         if unknown:
             raise ValueError(f"options: {sorted(unknown)}; expected 'reset_mask' or none")

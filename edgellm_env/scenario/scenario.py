@@ -107,13 +107,10 @@ class Scenario(Part):
     def provenance_of(self, path: str) -> str:
         """Where the number at dotted ``path`` comes from: the entry of its longest prefix, or ``default``."""
         parts = path.split(".")
-        for length in range(len(parts), 0, -1):
-            tag = self.provenance.get(".".join(parts[:length]))
-            if tag is not None:
-                return tag
-        if "default" not in self.provenance:
-            raise ValueError(f"provenance.{path}: missing; expected an entry for it, a prefix of it, or 'default'")
-        return self.provenance["default"]
+        for prefix in (*(".".join(parts[:length]) for length in range(len(parts), 0, -1)), "default"):
+            if prefix in self.provenance:
+                return self.provenance[prefix]
+        raise ValueError(f"provenance.{path}: missing; expected an entry for it, a prefix of it, or 'default'")
 
     def numbers(self) -> dict[str, float]:
         """Every number of the scenario by dotted path."""

@@ -5,13 +5,12 @@ settings that accept such rows instead (``workload.trace.zero_tokens``, ``worklo
 """
 
 import csv
-import functools
 import io
 import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Final, NamedTuple, Self, TypeAlias
@@ -76,10 +75,7 @@ class RecordedRequests:
 
     def window(self, start_s: float, end_s: float) -> Self:
         """Return the requests with ``start_s`` <= arrival_s < ``end_s``; their times stay relative to the file."""
-        first, last = np.searchsorted(self.arrival_s, [start_s, end_s], side="left")
-        inside = np.zeros(self.size, dtype=np.bool_)
-        inside[first:last] = True
-        return self._kept(inside)
+        return self._kept(slice(*np.searchsorted(self.arrival_s, [start_s, end_s], side="left")))
 
     def limited(self, prompt_limit_tokens: int, output_limit_tokens: int, rule: OverLimitRule = "error") -> Self:
         """Return the requests with every length within its limit.
@@ -93,12 +89,18 @@ class RecordedRequests:
         Raises:
             TraceFileError: a longer request under ``error``, naming file, line, value, limit and the setting to change.
         """
-        over = (self.prompt_tokens > prompt_limit_tokens) | (self.output_tokens > output_limit_tokens)
+        over_prompt, over_output = self.prompt_tokens > prompt_limit_tokens, self.output_tokens > output_limit_tokens
+        over = over_prompt | over_output
         count = int(np.count_nonzero(over))
-        if rule == "error":
-            if count:
-                self._refuse_longer(int(np.argmax(over)), prompt_limit_tokens, output_limit_tokens)
-            return self
+        if rule == "error" and count:
+            first = int(np.argmax(over))
+            name, tokens, limit = "output", self.output_tokens, output_limit_tokens
+            if over_prompt[first]:
+                name, tokens, limit = "prompt", self.prompt_tokens, prompt_limit_tokens
+            raise TraceFileError(
+                f"{self.path}:{self.line_numbers[first]}: {tokens[first]} {name} tokens; expected at most "
+                f"workload.{name}_limit_tokens = {limit} (workload.trace.over_limit: cap or reject accepts such rows)"
+            )
         if rule == "reject":
             return replace(self._kept(~over), rejected_rows=self.rejected_rows + count)
         return replace(
@@ -108,23 +110,9 @@ class RecordedRequests:
             capped_rows=self.capped_rows + count,
         )
 
-    def _refuse_longer(self, index: int, prompt_limit_tokens: int, output_limit_tokens: int) -> None:
-        name, tokens, limit = "prompt", self.prompt_tokens[index], prompt_limit_tokens
-        if tokens <= limit:
-            name, tokens, limit = "output", self.output_tokens[index], output_limit_tokens
-        raise TraceFileError(
-            f"{self.path}:{self.line_numbers[index]}: {tokens} {name} tokens; expected at most "
-            f"workload.{name}_limit_tokens = {limit} (workload.trace.over_limit: cap or reject accepts such rows)"
-        )
-
-    def _kept(self, keep: BoolArray) -> Self:
-        return replace(
-            self,
-            arrival_s=self.arrival_s[keep],
-            prompt_tokens=self.prompt_tokens[keep],
-            output_tokens=self.output_tokens[keep],
-            line_numbers=self.line_numbers[keep],
-        )
+    def _kept(self, keep: BoolArray | slice) -> Self:
+        names = ("arrival_s", "prompt_tokens", "output_tokens", "line_numbers")
+        return replace(self, **{name: getattr(self, name)[keep] for name in names})
 
 
 def read_trace_file(
@@ -159,8 +147,8 @@ def read_trace_file(
     for line, time, prompt, output in rows:
         try:
             times.append(layout.parse_time(time))
-            prompts.append(_tokens(layout.prompt, prompt, least_tokens))
-            outputs.append(_tokens(layout.output, output, least_tokens))
+            prompts.append(_tokens(layout.columns[1], prompt, least_tokens))
+            outputs.append(_tokens(layout.columns[2], output, least_tokens))
         except ValueError as error:
             raise TraceFileError(f"{path}:{line}: {error}") from error
         if lines and times[-1] < times[-2]:
@@ -184,18 +172,12 @@ def read_trace_file(
 class _Layout(NamedTuple):
     """Names of the columns that matter, and how a time is written."""
 
-    time: str
-    prompt: str
-    output: str
+    columns: tuple[str, str, str]  # time, prompt tokens, output tokens
     parse_time: Callable[[str], int | Decimal]
     units_per_s: int
 
-    @property
-    def columns(self) -> tuple[str, str, str]:
-        return self.time, self.prompt, self.output
 
-
-_TIMESTAMP = re.compile(r"(\d{4}-\d\d-\d\d)[ T](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(?:Z|\+00:00)?", re.ASCII)
+_TIMESTAMP = re.compile(r"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(?:Z|\+00:00)?", re.ASCII)
 _NUMBER = re.compile(r"\d+(\.\d*)?([eE][-+]?\d{1,3})?", re.ASCII)
 _WHOLE = re.compile(r"\d{1,18}", re.ASCII)
 _MOST_TOKENS = 2**31 - 1
@@ -207,19 +189,13 @@ def _parse_timestamp(text: str) -> int:
     match = _TIMESTAMP.fullmatch(text)
     if match is None:
         raise ValueError(f"{text!r}; expected a time such as 2023-11-16 18:15:46.6805900")
-    day, hours, minutes, seconds, decimals = match.groups()
-    if int(hours) > 23 or int(minutes) > 59 or int(seconds) > 59:
-        raise ValueError(f"{text!r}; expected a time of day from 00:00:00 to 23:59:59")
-    whole = ((_ordinal(day) * 24 + int(hours)) * 60 + int(minutes)) * 60 + int(seconds)
-    return whole * 10**9 + int((decimals or "").ljust(9, "0"))
-
-
-@functools.lru_cache(maxsize=16)
-def _ordinal(day: str) -> int:
+    day, time, decimals = match.groups()
     try:
-        return date.fromisoformat(day).toordinal()
+        since = datetime.fromisoformat(f"{day} {time}") - datetime.min
     except ValueError as error:
-        raise ValueError(f"{day!r}; expected a day of the calendar: {error}") from error
+        expected = "a day of the calendar and a time of day from 00:00:00 to 23:59:59"
+        raise ValueError(f"{text!r}; expected {expected}: {error}") from error
+    return (since.days * 86400 + since.seconds) * 10**9 + int((decimals or "").ljust(9, "0"))
 
 
 def _parse_number(text: str) -> Decimal:
@@ -237,24 +213,22 @@ def _tokens(name: str, text: str, least: int) -> int:
     raise ValueError(f"{name}: {text!r}; expected a whole number from {least} to {_MOST_TOKENS}{hint}")
 
 
-_MOONCAKE: Final = _Layout("timestamp", "input_length", "output_length", _parse_number, 1000)
+_MOONCAKE: Final = _Layout(("timestamp", "input_length", "output_length"), _parse_number, 1000)
 _LAYOUTS: Final[dict[TraceFormat, _Layout]] = {
-    "azure": _Layout("TIMESTAMP", "ContextTokens", "GeneratedTokens", _parse_timestamp, 10**9),
-    "burstgpt": _Layout("Timestamp", "Request tokens", "Response tokens", _parse_number, 1),
-    "splitwise": _Layout("arrived_at", "num_prefill_tokens", "num_decode_tokens", _parse_number, 1),
+    "azure": _Layout(("TIMESTAMP", "ContextTokens", "GeneratedTokens"), _parse_timestamp, 10**9),
+    "burstgpt": _Layout(("Timestamp", "Request tokens", "Response tokens"), _parse_number, 1),
+    "splitwise": _Layout(("arrived_at", "num_prefill_tokens", "num_decode_tokens"), _parse_number, 1),
     "mooncake": _MOONCAKE,
 }
 
 
 def _read_text(path: str | Path) -> str:
     try:
-        data = Path(path).read_bytes()
+        text = Path(path).read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise TraceFileError(f"{path}: can't be read: {error.strerror}") from error
-    try:
-        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
+        line = error.object.count(b"\n", 0, error.start) + 1
         raise TraceFileError(f"{path}:{line}: not UTF-8 text: {error.reason}") from error
     if not text.strip():
         raise TraceFileError(f"{path}:1: the file is empty")

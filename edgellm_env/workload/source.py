@@ -2,18 +2,18 @@
 
 import operator
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import SupportsIndex
+from typing import NamedTuple, SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgellm_env.arrays import FloatArray, IntArray
+from edgellm_env.scenario.parts import TraceFile
 from edgellm_env.scenario.scenario import Scenario
 from edgellm_env.workload import synthetic
 from edgellm_env.workload.files import RecordedRequests, read_trace_file
 from edgellm_env.workload.philox import uniforms
-from edgellm_env.workload.trace import TraceBatch
+from edgellm_env.workload.trace import REQUEST_FIELDS, SLOT_FIELDS, TraceBatch
 
 MAXIMUM_SEED = 2**64 - 1
 
@@ -39,23 +39,7 @@ class TraceSource:
 
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
-        self._recorded: RecordedRequests | None = None
-        settings = scenario.workload.trace
-        if settings is not None:
-            if settings.path is None:
-                raise ValueError(
-                    f"workload.trace.path: missing; scenario {scenario.name!r} replays a trace file that you give, "
-                    "as trace=PATH or --trace PATH"
-                )
-            recorded = read_trace_file(settings.path, settings.format, settings.zero_tokens)
-            recorded = recorded.scaled(settings.time_scale).limited(
-                scenario.workload.prompt_limit_tokens, scenario.workload.output_limit_tokens, settings.over_limit
-            )
-            if not recorded.size:
-                raise ValueError(f"{settings.path}: no requests left within the limits; expected at least one")
-            if settings.window == "random" and recorded.duration_s <= 0:
-                raise ValueError(f"{settings.path}: spans {recorded.duration_s} s; expected more to draw windows from")
-            self._recorded = recorded
+        self._recorded = None if scenario.workload.trace is None else _read(scenario, scenario.workload.trace)
 
     def draw(self, seeds: Sequence[int] | NDArray[np.uint64]) -> TraceBatch:
         """Draw one episode's trace for each seed; equal seeds give bit-identical traces.
@@ -72,42 +56,37 @@ class TraceSource:
             requests = _written_out(scenario, keys.size)
         else:
             requests = _synthetic(scenario, keys)
-        prompt_tokens, output_tokens = requests.tokens
-        latency_s, accuracy, attachment_bits = requests.requirements
-        compute, uplink, downlink = synthetic.draw_availability(scenario, keys)
-        return TraceBatch(
-            count=requests.count,
-            arrival_s=requests.arrival_s,
-            prompt_tokens=prompt_tokens,
-            output_tokens=output_tokens,
-            latency_requirement_s=latency_s,
-            accuracy_requirement=accuracy,
-            attachment_bits=attachment_bits,
-            channel_gain=synthetic.draw_channel_gain(scenario, keys, requests.count, requests.arrival_s.shape[1]),
-            compute_availability=compute,
-            uplink_availability=uplink,
-            downlink_availability=downlink,
-            source_start_s=requests.source_start_s,
+        gain = synthetic.draw_channel_gain(scenario, keys, requests.sizes, requests.arrival_s.shape[1])
+        columns = (requests.arrival_s, *requests.tokens, *requests.requirements, gain)
+        values = dict(zip(REQUEST_FIELDS, columns, strict=True))
+        values |= zip(SLOT_FIELDS, synthetic.draw_availability(scenario, keys), strict=True)
+        return TraceBatch(**values, count=requests.sizes, source_start_s=requests.source_start_s)
+
+
+class _Requests(NamedTuple):
+    """When the requests of E episodes arrive and what they ask for, padded as in :class:`TraceBatch`."""
+
+    sizes: IntArray  # (E,) requests of each episode
+    arrival_s: FloatArray  # (E, M)
+    tokens: IntArray  # (2, E, M) prompt and output tokens
+    requirements: FloatArray  # (3, E, M) latency requirement, accuracy requirement and attachment bits
+    source_start_s: FloatArray  # (E,)
+
+
+def _read(scenario: Scenario, settings: TraceFile) -> RecordedRequests:
+    if settings.path is None:
+        raise ValueError(
+            f"workload.trace.path: missing; scenario {scenario.name!r} replays a trace file that you give, "
+            "as trace=PATH or --trace PATH"
         )
-
-
-@dataclass(frozen=True, eq=False)
-class _Requests:
-    """When the requests of E episodes arrive and what they ask for, padded as in :class:`TraceBatch`.
-
-    Args:
-        count: (E,) requests of each episode.
-        arrival_s: (E, M).
-        tokens: (2, E, M) prompt and output tokens.
-        requirements: (3, E, M) latency requirement, accuracy requirement and attachment bits.
-        source_start_s: (E,).
-    """
-
-    count: IntArray
-    arrival_s: FloatArray
-    tokens: IntArray
-    requirements: FloatArray
-    source_start_s: FloatArray
+    limits = scenario.workload.prompt_limit_tokens, scenario.workload.output_limit_tokens
+    recorded = read_trace_file(settings.path, settings.format, settings.zero_tokens)
+    recorded = recorded.scaled(settings.time_scale).limited(*limits, settings.over_limit)
+    if not recorded.size:
+        raise ValueError(f"{settings.path}: no requests left within the limits; expected at least one")
+    if settings.window == "random" and recorded.duration_s <= 0:
+        raise ValueError(f"{settings.path}: spans {recorded.duration_s} s; expected more to draw windows from")
+    return recorded
 
 
 def _synthetic(scenario: Scenario, keys: NDArray[np.uint64]) -> _Requests:
@@ -142,10 +121,7 @@ def _written_out(scenario: Scenario, episodes: int) -> _Requests:
         table = [[getattr(request, name) for request in requests] for name in names]
         return np.repeat(np.array(table, dtype=np.float64)[:, None], episodes, axis=1)
 
-    return _Requests(
-        count=np.full(episodes, len(requests)),
-        arrival_s=columns("arrival_s")[0],
-        tokens=columns("prompt_tokens", "output_tokens").astype(np.int64),
-        requirements=columns("latency_requirement_s", "accuracy_requirement", "attachment_bits"),
-        source_start_s=np.zeros(episodes),
-    )
+    tokens = columns("prompt_tokens", "output_tokens").astype(np.int64)
+    requirements = columns("latency_requirement_s", "accuracy_requirement", "attachment_bits")
+    count = np.full(episodes, len(requests))
+    return _Requests(count, columns("arrival_s")[0], tokens, requirements, np.zeros(episodes))

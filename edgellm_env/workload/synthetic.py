@@ -70,43 +70,22 @@ def _draw_all_arrivals(
         count[row] = _draw_arrivals(seeds[row], rates_rps, switch_rates_per_s, horizon_s, arrival_s[row])
 
 
-@compiled_parallel(work="tokens")
-def _draw_lengths(
-    seeds: NDArray[np.uint64],
-    count: IntArray,
-    prompt: FloatArray,
-    output: FloatArray,
-    tokens: IntArray,
-    first: int = 0,
-    last: int = 0,
-) -> None:
-    """Fill ``tokens`` (2, E, M) with prompt and output tokens, and with ones behind a row's last request."""
-    for row in range(first, last):
-        for index in range(count[row]):
-            u0, u1, _, _ = uniforms(seeds[row], LENGTHS, index)
-            tokens[0, row, index] = int(quantile(prompt, u0))
-            tokens[1, row, index] = int(quantile(output, u1))
-        tokens[:, row, count[row] :] = 1
-
-
 @compiled_parallel(work="out")
-def _draw_requirements(
+def _draw_columns(
     seeds: NDArray[np.uint64],
     count: IntArray,
-    latency: FloatArray,
-    accuracy: FloatArray,
-    attachment: FloatArray,
+    stream: int,
+    codes: tuple[FloatArray, ...],
     out: FloatArray,
     first: int = 0,
     last: int = 0,
 ) -> None:
-    """Fill ``out`` (3, E, M) with latency requirement, accuracy requirement and attachment bits."""
+    """Fill ``out`` (C, E, M), column c from the distribution ``codes[c]``, with ones behind a row's last request."""
     for row in range(first, last):
         for index in range(count[row]):
-            u0, u1, u2, _ = uniforms(seeds[row], REQUIREMENTS, index)
-            out[0, row, index] = quantile(latency, u0)
-            out[1, row, index] = quantile(accuracy, u1)
-            out[2, row, index] = quantile(attachment, u2)
+            drawn = uniforms(seeds[row], stream, index)
+            for column in range(len(codes)):
+                out[column, row, index] = quantile(codes[column], drawn[column])
         out[:, row, count[row] :] = 1.0
 
 
@@ -114,16 +93,13 @@ def _draw_requirements(
 def _draw_channels(
     seeds: NDArray[np.uint64],
     count: IntArray,
-    inner_m: float,
-    outer_m: float,
-    intercept_db: float,
-    slope_db: float,
-    fading: bool,
+    cell: tuple[float, float, float, float, bool],
     gain: FloatArray,
     first: int = 0,
     last: int = 0,
 ) -> None:
     """Fill ``gain`` (E, M): path gain at a place uniform over the ring's area, times fading (mean 1)."""
+    inner_m, outer_m, intercept_db, slope_db, fading = cell
     for row in range(first, last):
         for index in range(count[row]):
             place, fade, _, _ = uniforms(seeds[row], RADIO, index)
@@ -166,10 +142,6 @@ def _draw_background(
                 out[resource, row, slot] = low[resource] + (high[resource] - low[resource]) * rank
 
 
-def _codes(*distributions: Distribution | None) -> list[FloatArray]:
-    return [(distribution or Constant(value=1.0)).encode() for distribution in distributions]
-
-
 def draw_arrivals(scenario: Scenario, seeds: NDArray[np.uint64]) -> tuple[IntArray, FloatArray]:
     """Draw (count (E,), arrival_s (E, M)) for scenarios with synthetic arrivals."""
     workload, horizon_s = scenario.workload, scenario.timing.episode_s
@@ -193,39 +165,34 @@ def draw_arrivals(scenario: Scenario, seeds: NDArray[np.uint64]) -> tuple[IntArr
         room = int(count.max())
 
 
+def _draw(
+    seeds: NDArray[np.uint64], count: IntArray, room: int, stream: int, *distributions: Distribution | None
+) -> FloatArray:
+    """Draw (C, E, M) from C distributions; 1 where there is none."""
+    codes = tuple((distribution or Constant(value=1.0)).encode() for distribution in distributions)
+    columns = np.empty((len(codes), seeds.size, room))
+    _draw_columns(seeds, count, stream, codes, columns)
+    return columns
+
+
 def draw_lengths(scenario: Scenario, seeds: NDArray[np.uint64], count: IntArray, room: int) -> IntArray:
     """Draw (2, E, M) prompt and output tokens."""
-    lengths = np.empty((2, seeds.size, room), dtype=np.int64)
-    prompt, output = _codes(scenario.workload.prompt_tokens, scenario.workload.output_tokens)
-    _draw_lengths(seeds, count, prompt, output, lengths)
-    return lengths
+    workload = scenario.workload
+    return _draw(seeds, count, room, LENGTHS, workload.prompt_tokens, workload.output_tokens).astype(np.int64)
 
 
 def draw_requirements(scenario: Scenario, seeds: NDArray[np.uint64], count: IntArray, room: int) -> FloatArray:
     """Draw (3, E, M) latency requirement, accuracy requirement and attachment bits."""
     workload = scenario.workload
-    requirements = np.empty((3, seeds.size, room))
-    latency, accuracy, attachment = _codes(
-        workload.latency_requirement_s, workload.accuracy_requirement, workload.attachment_bits
-    )
-    _draw_requirements(seeds, count, latency, accuracy, attachment, requirements)
-    return requirements
+    required = workload.latency_requirement_s, workload.accuracy_requirement, workload.attachment_bits
+    return _draw(seeds, count, room, REQUIREMENTS, *required)
 
 
 def draw_channel_gain(scenario: Scenario, seeds: NDArray[np.uint64], count: IntArray, room: int) -> FloatArray:
     """Draw (E, M) linear channel gains: path gain at a random place in the ring, times fading."""
-    cell = scenario.radio
-    gain = np.empty((seeds.size, room))
-    _draw_channels(
-        seeds,
-        count,
-        cell.ring_inner_m,
-        cell.ring_outer_m,
-        cell.path_loss_intercept_db,
-        cell.path_loss_slope_db,
-        cell.fading == "rayleigh",
-        gain,
-    )
+    cell, gain = scenario.radio, np.empty((seeds.size, room))
+    ring_m, loss_db = (cell.ring_inner_m, cell.ring_outer_m), (cell.path_loss_intercept_db, cell.path_loss_slope_db)
+    _draw_channels(seeds, count, (*ring_m, *loss_db, cell.fading == "rayleigh"), gain)
     return gain
 
 

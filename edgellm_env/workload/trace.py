@@ -1,23 +1,12 @@
 """Everything random in an episode, drawn beforehand: requests with their channels, and the background load."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from edgellm_env.arrays import FloatArray, IntArray
-
-REQUEST_FIELDS = (
-    "arrival_s",
-    "prompt_tokens",
-    "output_tokens",
-    "latency_requirement_s",
-    "accuracy_requirement",
-    "attachment_bits",
-    "channel_gain",
-)
-SLOT_FIELDS = ("compute_availability", "uplink_availability", "downlink_availability")
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +23,10 @@ class _Drawn:
     compute_availability: FloatArray
     uplink_availability: FloatArray
     downlink_availability: FloatArray
+
+
+_FIELDS = tuple(field.name for field in fields(_Drawn))
+REQUEST_FIELDS, SLOT_FIELDS = _FIELDS[:7], _FIELDS[7:]
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,40 +59,15 @@ class RequestTrace(_Drawn):
         for names in (REQUEST_FIELDS, SLOT_FIELDS):
             length = np.shape(getattr(self, names[0]))
             for name in names:
-                array = self._as_array(name, getattr(self, name))
+                array = _as_array(name, getattr(self, name))
                 if array.ndim != 1 or array.shape != length:
                     raise ValueError(f"RequestTrace.{name}: shape {array.shape}; expected {length} as {names[0]}")
-                self._check_values(name, array)
+                _check_values(name, array)
                 array.setflags(write=False)
                 object.__setattr__(self, name, array)
         descents = np.flatnonzero(np.diff(self.arrival_s) < 0)
         if descents.size:
             raise ValueError(f"RequestTrace.arrival_s[{descents[0] + 1}]: earlier than the one before; expected order")
-
-    @staticmethod
-    def _as_array(name: str, values: ArrayLike) -> FloatArray | IntArray:
-        array = np.array(values)
-        if not name.endswith("_tokens"):
-            return array.astype(np.float64)
-        if array.size and not np.issubdtype(array.dtype, np.integer):
-            raise ValueError(f"RequestTrace.{name}: dtype {array.dtype}; expected whole numbers")
-        return array.astype(np.int64)
-
-    @staticmethod
-    def _check_values(name: str, array: FloatArray | IntArray) -> None:
-        if name.endswith("_tokens"):
-            bad, allowed = array < 1, ">= 1"
-        elif name in ("arrival_s", "attachment_bits"):
-            bad, allowed = ~((array >= 0) & np.isfinite(array)), "finite and >= 0"
-        elif name in ("latency_requirement_s", "channel_gain"):
-            bad, allowed = ~((array > 0) & np.isfinite(array)), "finite and > 0"
-        elif name == "accuracy_requirement":
-            bad, allowed = ~((array >= 0) & (array <= 1)), "within [0, 1]"
-        else:
-            bad, allowed = ~((array > 0) & (array <= 1)), "within (0, 1]"
-        if bad.any():
-            index = int(np.argmax(bad))
-            raise ValueError(f"RequestTrace.{name}[{index}]: {array[index]}; expected {allowed}")
 
     @property
     def size(self) -> int:
@@ -114,13 +82,13 @@ class RequestTrace(_Drawn):
     def checksum(self) -> str:
         """Hash of every array: equal if and only if two episodes have the very same input."""
         digest = hashlib.sha256()
-        for name in (*REQUEST_FIELDS, *SLOT_FIELDS):
+        for name in _FIELDS:
             digest.update(np.ascontiguousarray(getattr(self, name)).tobytes())
         return digest.hexdigest()[:16]
 
     def batch(self) -> "TraceBatch":
         """Return the trace as a batch of one episode."""
-        arrays = {name: getattr(self, name)[None] for name in (*REQUEST_FIELDS, *SLOT_FIELDS)}
+        arrays = {name: getattr(self, name)[None] for name in _FIELDS}
         return TraceBatch(**arrays, count=np.array([self.size]), source_start_s=np.array([self.source_start_s]))
 
 
@@ -148,3 +116,27 @@ class TraceBatch(_Drawn):
         values = {name: getattr(self, name)[row, :real] for name in REQUEST_FIELDS}
         values |= {name: getattr(self, name)[row] for name in SLOT_FIELDS}
         return RequestTrace(**values, source_start_s=float(self.source_start_s[row]))
+
+
+def _as_array(name: str, values: ArrayLike) -> FloatArray | IntArray:
+    array = np.array(values)
+    if not name.endswith("_tokens"):
+        return array.astype(np.float64)
+    if array.size and not np.issubdtype(array.dtype, np.integer):
+        raise ValueError(f"RequestTrace.{name}: dtype {array.dtype}; expected whole numbers")
+    return array.astype(np.int64)
+
+
+def _check_values(name: str, array: FloatArray | IntArray) -> None:
+    good, allowed = (array > 0) & (array <= 1), "within (0, 1]"
+    if name.endswith("_tokens"):
+        good, allowed = array >= 1, ">= 1"
+    elif name in ("arrival_s", "attachment_bits"):
+        good, allowed = (array >= 0) & np.isfinite(array), "finite and >= 0"
+    elif name in ("latency_requirement_s", "channel_gain"):
+        good, allowed = (array > 0) & np.isfinite(array), "finite and > 0"
+    elif name == "accuracy_requirement":
+        good, allowed = (array >= 0) & (array <= 1), "within [0, 1]"
+    if not good.all():
+        index = int(np.argmin(good))
+        raise ValueError(f"RequestTrace.{name}[{index}]: {array[index]}; expected {allowed}")

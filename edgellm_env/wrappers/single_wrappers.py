@@ -8,7 +8,8 @@ import numpy as np
 from gymnasium.utils import RecordConstructorArgs
 from numpy.typing import NDArray
 
-from edgellm_env.arrays import BoolArray, IntArray
+from edgellm_env.arrays import BoolArray
+from edgellm_env.env.base import Options, Start
 from edgellm_env.env.observation import Observation
 from edgellm_env.env.single import EdgeLLMEnv
 from edgellm_env.wrappers.expert import expert_labels, no_labels
@@ -24,9 +25,7 @@ class NormalizeReward(gymnasium.wrappers.NormalizeReward[Observation, Any]):
     next episode where episodes end by truncation, unlike its vector wrapper.
     """
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Observation, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: Options = None) -> Start:
         """Begin an episode, and a return of 0; see the wrapped environment."""
         self.discounted_reward[:] = 0.0
         return super().reset(seed=seed, options=options)
@@ -56,17 +55,14 @@ class MostUrgent(gym.Wrapper[Observation, Any, Observation, Any], RecordConstruc
         self._view = UrgentView(env.observation_space, env.action_space, k)
         self.observation_space = self._view.observation_space  # type: ignore[assignment]
         self.action_space = self._view.action_space
-        self._order: IntArray | None = None
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Observation, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: Options = None) -> Start:
         """Begin an episode; see the wrapped environment."""
         return self._shown(*self.env.reset(seed=seed, options=options))
 
     def step(self, action: Any) -> Step:
         """Execute an action on the shown requests; see the wrapped environment."""
-        full = self._view.full_actions(np.asarray(action)[None], self._order_now())
+        full = self._view.full_actions(np.asarray(action)[None])
         observation, reward, terminated, truncated, info = self.env.step(full[0])
         shown, info = self._shown(observation, info)
         return shown, float(reward), terminated, truncated, info
@@ -74,20 +70,13 @@ class MostUrgent(gym.Wrapper[Observation, Any, Observation, Any], RecordConstruc
     def action_masks(self) -> BoolArray:
         """Return which shown requests may be picked, and that committing may be, (k + 1,) bool."""
         masks = self.env.get_wrapper_attr("action_masks")()
-        shown: BoolArray = self._view.shown_masks(masks[None], self._order_now())[0]
+        shown: BoolArray = self._view.shown_masks(masks[None], self._view.order)[0]
         return shown
 
-    def _order_now(self) -> IntArray:
-        if self._order is None:
-            raise gym.error.ResetNeeded("no episode under way; call reset() first")
-        return self._order
-
-    def _shown(self, observation: Observation, info: dict[str, Any]) -> tuple[Observation, dict[str, Any]]:
-        batch = {name: array[None] for name, array in observation.items()}
-        self._order = order = self._view.find_order(batch)
-        places = {name: value[None] for name, value in info.items() if isinstance(value, np.ndarray)}
-        infos = self._view.shown_infos(places, order)
-        return _first(self._view.shown(batch, order)), info | _first(infos)
+    def _shown(self, observation: Observation, info: dict[str, Any]) -> Start:
+        arrays = {name: value for name, value in info.items() if isinstance(value, np.ndarray)}
+        shown, infos = self._view.show(_batch(observation), _batch(arrays))
+        return _first(shown), info | _first(infos)
 
 
 class ExpertSelection(gym.Wrapper[Observation, Any, Observation, Any], RecordConstructorArgs):
@@ -112,9 +101,7 @@ class ExpertSelection(gym.Wrapper[Observation, Any, Observation, Any], RecordCon
             raise TypeError(f"ExpertSelection: {env.unwrapped}; expected one of this package's environments")
         self._engine = env.unwrapped.engine
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Observation, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: Options = None) -> Start:
         """Begin an episode; see the wrapped environment."""
         observation, info = self.env.reset(seed=seed, options=options)
         return observation, info | self._labels()
@@ -127,6 +114,10 @@ class ExpertSelection(gym.Wrapper[Observation, Any, Observation, Any], RecordCon
     def _labels(self, over: bool = False) -> dict[str, Any]:
         labels = _first(no_labels(self._engine) if over else expert_labels(self._engine))
         return {name: value if value.ndim else int(value) for name, value in labels.items()}
+
+
+def _batch(one: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    return {name: array[None] for name, array in one.items()}
 
 
 def _first(batch: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

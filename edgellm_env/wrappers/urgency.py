@@ -7,7 +7,7 @@ each shown place stands for.
 from typing import Any
 
 import numpy as np
-from gymnasium import spaces
+from gymnasium import error, spaces
 from numpy.typing import NDArray
 
 from edgellm_env._compile import compiled_parallel
@@ -51,6 +51,23 @@ class UrgentView:
             {name: self._shown_space(name, space) for name, space in observation_space.spaces.items()}
         )
         self.action_space = self._shown_action_space()
+        self._order: IntArray | None = None
+
+    @property
+    def order(self) -> IntArray:
+        """Places of the queue that the places shown last stand for, (E, k).
+
+        Raises:
+            ResetNeeded: none have been shown.
+        """
+        if self._order is None:
+            raise error.ResetNeeded("no episode under way; call reset() first")
+        return self._order
+
+    def show(self, observation: Observation, infos: dict[str, Any]) -> tuple[Observation, dict[str, Any]]:
+        """Find the :attr:`order` of full observations, and return what it leaves of them and of their infos."""
+        self._order = order = self.find_order(observation)
+        return self.shown(observation, order), self.shown_infos(infos, order)
 
     def _shown_space(self, name: str, space: spaces.Space[Any]) -> spaces.Space[Any]:
         if name not in _PER_PLACE:
@@ -95,13 +112,13 @@ class UrgentView:
         shown |= {name: np.take_along_axis(infos[name], order, axis=1) for name in _INFOS if name in infos}
         return shown
 
-    def full_actions(self, actions: NDArray[Any], order: IntArray) -> NDArray[Any]:
+    def full_actions(self, actions: NDArray[Any]) -> NDArray[Any]:
         """Return actions on the whole queue: requests not shown are not chosen, or get the lowest score.
 
         Raises:
             ValueError: actions of another shape, or an index that is not of the space.
         """
-        space = self.action_space
+        space, order = self.action_space, self.order
         size = order.shape[0]
         expected = (size, *(space.shape or ()))
         if actions.shape != expected:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from gymnasium import error, spaces
+from gymnasium import spaces
 from gymnasium.utils import RecordConstructorArgs
 from gymnasium.vector import VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
@@ -16,6 +16,7 @@ from gymnasium.wrappers.vector import NormalizeReward
 from numpy.typing import NDArray
 
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
+from edgellm_env.env.base import Options
 from edgellm_env.env.observation import Observation
 from edgellm_env.env.vector import EdgeLLMVectorEnv
 from edgellm_env.wrappers.expert import expert_labels, no_labels
@@ -52,11 +53,9 @@ class FlattenObservation(
             raise TypeError(f"FlattenObservation: {flat} once flattened; expected a Box of float32")
         self.single_observation_space = flat
         self.observation_space = batch_space(flat, self.num_envs)
-        self._parts = {name: spaces.flatdim(part) for name, part in space.items()}
+        self._names = tuple(space.spaces)
 
-    def reset(
-        self, *, seed: Seeds = None, options: dict[str, Any] | None = None
-    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
+    def reset(self, *, seed: Seeds = None, options: Options = None) -> tuple[NDArray[np.float32], dict[str, Any]]:
         """Begin episodes; see the wrapped environment."""
         observation, infos = self.env.reset(seed=seed, options=options)  # type: ignore[arg-type] # a list is fine
         return self._flat(observation), infos
@@ -70,26 +69,12 @@ class FlattenObservation(
         return self._flat(observation), rewards, terminated, truncated, infos
 
     def _flat(self, observation: Observation) -> NDArray[np.float32]:
-        size = next(iter(observation.values())).shape[0]
-        flat = np.empty((size, sum(self._parts.values())), dtype=np.float32)
-        first = 0
-        for name, width in self._parts.items():
-            flat[:, first : first + width] = observation[name].reshape(size, width)
-            first += width
-        return flat
+        parts = [observation[name].reshape(len(observation[name]), -1) for name in self._names]
+        return np.concatenate(parts, axis=1, dtype=np.float32)
 
 
 class MostUrgent(VectorWrapper[Observation, Any, Observation, Any, NDArray[Any]], RecordConstructorArgs):
-    """Shows only the k waiting requests with the least slack; see :class:`edgellm_env.wrappers.MostUrgent`.
-
-    Args:
-        env: one of this package's vector environments, observations not flattened yet.
-        k: places to show, 1 to the queue's capacity.
-
-    Raises:
-        ValueError: a ``k`` out of range.
-        TypeError: an environment with other spaces.
-    """
+    """Shows only the k waiting requests with the least slack; see :class:`edgellm_env.wrappers.MostUrgent`."""
 
     def __init__(self, env: VectorEnv[Observation, Any, NDArray[Any]], k: int) -> None:
         RecordConstructorArgs.__init__(self, k=k)
@@ -99,39 +84,30 @@ class MostUrgent(VectorWrapper[Observation, Any, Observation, Any, NDArray[Any]]
         self.single_action_space = self._view.action_space
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
-        self._order: IntArray | None = None
 
-    def reset(self, *, seed: Seeds = None, options: dict[str, Any] | None = None) -> tuple[Observation, dict[str, Any]]:
+    def reset(self, *, seed: Seeds = None, options: Options = None) -> tuple[Observation, dict[str, Any]]:
         """Begin episodes; see the wrapped environment."""
         observation, infos = self.env.reset(seed=seed, options=options)  # type: ignore[arg-type] # a list is fine
-        self._order = order = self._view.find_order(observation)
-        return self._view.shown(observation, order), self._view.shown_infos(infos, order)
+        return self._view.show(observation, infos)
 
     def step(self, actions: Any) -> Step:
         """Execute actions on the shown requests; see the wrapped environment."""
-        full = self._view.full_actions(np.asarray(actions), self._order_now())
+        full = self._view.full_actions(np.asarray(actions))
         observation, rewards, terminated, truncated, infos = self.env.step(full)
-        self._order = order = self._view.find_order(observation)
-        infos = self._view.shown_infos(infos, order)
+        observation, infos = self._view.show(observation, infos)
         if "final_obs" in infos:
             ended, final = _final_observations(infos)
             final_order = self._view.find_order(final)
-            everyone = np.zeros_like(order)
-            everyone[ended] = final_order
-            final_info = self._view.shown_infos(infos["final_info"], everyone)
+            every_order = np.zeros_like(self._view.order)
+            every_order[ended] = final_order
+            infos["final_info"] = self._view.shown_infos(infos["final_info"], every_order)
             infos["final_obs"] = _shared_out(self._view.shown(final, final_order), ended, self.num_envs)
-            infos["final_info"] = final_info
-        return self._view.shown(observation, order), rewards, terminated, truncated, infos
+        return observation, rewards, terminated, truncated, infos
 
     def action_masks(self) -> BoolArray:
         """Return which shown requests may be picked, and that committing may be, (E, k + 1) bool."""
-        masks: BoolArray = self._view.shown_masks(wrapper_attribute(self.env, "action_masks")(), self._order_now())
+        masks: BoolArray = self._view.shown_masks(wrapper_attribute(self.env, "action_masks")(), self._view.order)
         return masks
-
-    def _order_now(self) -> IntArray:
-        if self._order is None:
-            raise error.ResetNeeded("no episode under way; call reset() first")
-        return self._order
 
 
 class ExpertSelection(VectorWrapper[Any, Any, Any, Any, NDArray[Any]], RecordConstructorArgs):
@@ -140,9 +116,6 @@ class ExpertSelection(VectorWrapper[Any, Any, Any, Any, NDArray[Any]], RecordCon
     Args:
         env: one of this package's vector environments, wrapped or not.
         threads: threads to spread the environments over.
-
-    Raises:
-        TypeError: another environment.
     """
 
     def __init__(self, env: VectorEnv[Any, Any, NDArray[Any]], threads: int = 1) -> None:
@@ -153,7 +126,7 @@ class ExpertSelection(VectorWrapper[Any, Any, Any, Any, NDArray[Any]], RecordCon
         self._engine = env.unwrapped.engine
         self._threads = threads
 
-    def reset(self, *, seed: Seeds = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+    def reset(self, *, seed: Seeds = None, options: Options = None) -> tuple[Any, dict[str, Any]]:
         """Begin episodes; see the wrapped environment."""
         observation, infos = self.env.reset(seed=seed, options=options)  # type: ignore[arg-type] # a list is fine
         return observation, infos | self._labels()
@@ -180,12 +153,9 @@ def wrapper_attribute(env: VectorEnv[Any, Any, Any], name: str) -> Any:
     Raises:
         AttributeError: none has.
     """
-    while True:
-        if hasattr(env, name):
-            return getattr(env, name)
-        if not isinstance(env, VectorWrapper):
-            raise AttributeError(f"{env} has no attribute {name!r}")
+    while isinstance(env, VectorWrapper) and not hasattr(env, name):
         env = env.env
+    return getattr(env, name)
 
 
 def _final_observations(infos: dict[str, Any]) -> tuple[IntArray, Observation]:
