@@ -20,9 +20,8 @@ from experiments.grid.parallel import worker_count
 from experiments.grid.points import Point
 from experiments.grid.runner import Plan, play_plans, require_complete
 from experiments.progress import episodes_bar, progress_bar
-from experiments.report.fates import record_first, recordings_of
 from experiments.report.recordings import FILE_NAME as RECORDINGS
-from experiments.report.recordings import write_recordings
+from experiments.report.recordings import record_first, recordings_of, write_recordings
 from experiments.results.figures import plot_throughput
 from experiments.results.provenance import metadata
 from experiments.results.records import write_records, write_results

@@ -12,8 +12,7 @@ from rich.console import Console
 from agents.files import OutputError, write_text
 from experiments.extras import require
 from experiments.grid.evaluation import EpisodeResult
-from experiments.report.document import Document, ReportError, make_document
-from experiments.report.page import render_page
+from experiments.report.document import Document, ReportError, make_document, render_page
 from experiments.report.recordings import FILE_NAME as RECORDINGS
 from experiments.report.recordings import Recordings, read_recordings
 from experiments.results.records import read_results_and_remarks

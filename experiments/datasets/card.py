@@ -1,26 +1,33 @@
-"""What a dataset says of itself: its metadata, and its card, a page and a plot beside the data."""
+"""Puts finished shards together to a Minari dataset, and writes what it says of itself: metadata, and a card.
 
-import copy
-import hashlib
+The card is a page and a plot beside the data. A dataset gets its name in one step, when everything is there.
+"""
+
 import shlex
-from collections.abc import Iterable
+import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import gymnasium as gym
 import numpy as np
 import yaml
-from gymnasium.envs.registration import EnvSpec
 
-from agents.files import write_text
+from agents.files import sync_folder, write_text
 from agents.rollout import make_engine
 from edgellm_env import __version__
-from edgellm_env.scenario import Scenario, load_scenario
-from experiments.datasets.plan import Plan
-from experiments.datasets.policies import NOISY
-from experiments.datasets.recorder import CENSUS_EVERY, UnitTotals, environment_id
-from experiments.datasets.storage import OWN
-from experiments.datasets.work import REFERENCE_EPISODES
+from edgellm_env.scenario import load_scenario
+from experiments.datasets.plan import NOISY, REFERENCE_EPISODES, Plan
+from experiments.datasets.recorder import CENSUS_EVERY, UnitTotals, environment_id, environment_spec, spaces_of
+from experiments.datasets.storage import (
+    DATA_FILE,
+    OWN,
+    CollectionError,
+    DatasetError,
+    content_checksum,
+    group_name,
+    read_about,
+)
+from experiments.extras import require
 from experiments.pages.rendering import render
 from experiments.results.figures import plot_returns
 from experiments.results.provenance import package_versions
@@ -43,46 +50,90 @@ CITATION: Final = f"""@misc{{edgellm_env,
 """
 
 
-def environment_spec(environment: str, scenario: dict[str, Any]) -> EnvSpec:
-    """Return what makes the environment anywhere: the whole scenario is in it, not the name of a shipped one.
+def merge_units(
+    plan: Plan,
+    shards: Sequence[Path],
+    scores: dict[str, float],
+    built: Path,
+    about: dict[str, Any],
+    on_unit: Callable[[int], None],
+) -> dict[str, Any]:
+    """Build the whole dataset in the folder ``built``, in place of what lies there; return its metadata.
 
-    Its entry point is ``edgellm_env``'s, so that nothing must be imported, or registered, beforehand.
+    Compressed data is copied as it is, an episode at a time, so memory does not grow with the dataset.
+
+    Args:
+        plan: the dataset.
+        shards: of all units, in order.
+        scores: of the references, by policy.
+        built: folder for the dataset.
+        about: further metadata: licence and author.
+        on_unit: called with the index of each unit copied.
+
+    Raises:
+        DatasetError: a shard is missing or is none.
     """
-    spec = copy.deepcopy(gym.spec(environment_id(environment)))
-    spec.kwargs = {"scenario": scenario}
-    return spec
+    if built.exists():
+        shutil.rmtree(built)
+    data = built / "data"
+    data.mkdir(parents=True)
+    storage = require("minari.dataset.minari_storage", "datasets").MinariStorage.new(
+        data,
+        **spaces_of(make_engine(plan.playable_scenario(), environment_id(plan.environment), 1)),
+        env_spec=environment_spec(plan.environment, plan.scenario),
+        jpeg_encoding=False,
+    )
+    totals, digests = _copy_episodes(plan, shards, data / DATA_FILE, on_unit)
+    size_bytes = (data / DATA_FILE).stat().st_size
+    metadata = _metadata(plan, totals, scores, content_checksum(digests)) | about
+    identity = {"minari_version": require("minari", "datasets").__version__}
+    storage.update_metadata({**metadata, **identity, "dataset_size": round(size_bytes / 1e6, 1)})
+    _write_card(plan, totals, metadata, size_bytes, built)
+    return metadata
 
 
-def spaces_of(environment: str, scenario: Scenario) -> dict[str, gym.Space[Any]]:
-    """Return observation and action space by their names in a dataset's metadata."""
-    engine = make_engine(scenario, environment_id(environment), 1)
-    return {"observation_space": engine.observation_space(), "action_space": engine.interface.space()}
+def _copy_episodes(
+    plan: Plan, shards: Sequence[Path], target: Path, on_unit: Callable[[int], None]
+) -> tuple[UnitTotals, list[str]]:
+    h5py = require("h5py", "datasets")
+    totals, digests = UnitTotals(), []
+    with h5py.File(target, "w") as merged:
+        for index, path in enumerate(shards):
+            about, own = read_about(path)
+            totals.add(**own)
+            with h5py.File(path, "r") as shard:
+                for number in range(about["first"], about["first"] + about["episodes"]):
+                    shard.copy(group_name(number), merged)
+                    digests.append(str(shard[group_name(number)].attrs["sha256"]))
+            on_unit(index)
+    if len(digests) != plan.episodes:
+        raise DatasetError(f"{shards[0].parent}: {len(digests)} episodes; expected {plan.episodes}")
+    return totals, digests
 
 
-def command_of(plan: Plan, settings: str = "scenario.yaml") -> str:
-    """Return the command that makes the same dataset, from the scenario in the file ``settings``."""
-    words = ["python", "-m", "experiments", "collect", "--scenario", settings, "--env", plan.environment]
-    words += ["--policy", plan.policy]
-    if plan.parts:
-        words += ["--parts", *plan.parts]
-    if plan.epsilon:
-        words += ["--epsilon", f"{plan.epsilon:g}"]
-    words += ["--tier", plan.tier, "--episodes", str(plan.episodes), "--seed", str(plan.seed)]
-    if plan.trace is not None:
-        words += ["--trace", "FILE"]
-    return shlex.join([*words, "--id", plan.dataset_id])
+def publish(built: Path, final: Path) -> None:
+    """Give a built dataset its name: it is there whole, or not at all.
+
+    Raises:
+        CollectionError: something of that name has appeared meanwhile.
+    """
+    for path in built.rglob("*"):
+        sync_folder(path)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        built.rename(final)
+    except OSError as error:
+        raise CollectionError(f"{final}: can't be made: {error.strerror}") from error
+    sync_folder(final.parent)
 
 
-def content_checksum(digests: Iterable[str]) -> str:
-    """Return a hash over all episodes' digests, in order."""
-    return hashlib.sha256("".join(digests).encode()).hexdigest()
-
-
-def describe(plan: Plan, totals: UnitTotals, scores: dict[str, float], digests: Iterable[str]) -> dict[str, Any]:
+def _metadata(plan: Plan, totals: UnitTotals, scores: dict[str, float], content: str) -> dict[str, Any]:
     """Return the metadata beyond spaces, environment, author and licence, as plain values."""
-    seeds = plan.seeds(0)[0], plan.seeds(plan.units - 1)[-1]
     scenario = load_scenario(plan.scenario)
-    policy = command_policy(plan)
+    # Who acted, in words: parts of a mixture and epsilon included, folders of models left out.
+    names = [name.partition("=")[0] for name in plan.players]
+    words = [f"{NOISY}(epsilon={plan.epsilon:g})" if name == NOISY else name for name in names]
+    policy = f"mixed({', '.join(words)})" if plan.parts else words[0]
     return {
         "dataset_id": plan.dataset_id,
         "total_episodes": plan.episodes,
@@ -104,31 +155,39 @@ def describe(plan: Plan, totals: UnitTotals, scores: dict[str, float], digests: 
             "scenario": yaml.safe_dump(plan.scenario, sort_keys=False, width=120),
             "scenario_checksum": scenario.checksum,
             "seed": plan.seed,
-            "episode_seeds": {"split": "train", "first": seeds[0], "last": seeds[1]},
+            "episode_seeds": {"split": "train", "first": plan.seeds(0)[0], "last": plan.seeds(plan.units - 1)[-1]},
             "unit_episodes": plan.unit_episodes,
             "files_sha256": plan.files,
             "plan_checksum": plan.checksum,
-            "content_sha256": content_checksum(digests),
+            "content_sha256": content,
             "solver": {"name": "dftsp", "optimality_share": totals.proven / max(1, totals.slots)},
             "reference_scores": {**scores, "episodes": REFERENCE_EPISODES, "split": "validation"},
             "versions": package_versions(),
-            "command": command_of(plan),
+            "command": _command_of(plan),
             "citation": CITATION,
         },
     }
 
 
-def command_policy(plan: Plan) -> str:
-    """Return who acted, in words: parts of a mixture and epsilon included, folders of models left out."""
-    names = [name.partition("=")[0] for name in plan.actors.names]
-    words = [f"{NOISY}(epsilon={plan.epsilon:g})" if name == NOISY else name for name in names]
-    return f"mixed({', '.join(words)})" if plan.parts else words[0]
+def _command_of(plan: Plan) -> str:
+    """Return the command that makes the same dataset, from the scenario in the file ``scenario.yaml``."""
+    words = ["python", "-m", "experiments", "collect", "--scenario", "scenario.yaml", "--env", plan.environment]
+    words += ["--policy", plan.policy]
+    if plan.parts:
+        words += ["--parts", *plan.parts]
+    if plan.epsilon:
+        words += ["--epsilon", f"{plan.epsilon:g}"]
+    words += ["--tier", plan.tier, "--episodes", str(plan.episodes), "--seed", str(plan.seed)]
+    if plan.trace is not None:
+        words += ["--trace", "FILE"]
+    return shlex.join([*words, "--id", plan.dataset_id])
 
 
-def write_card(plan: Plan, totals: UnitTotals, metadata: dict[str, Any], size_bytes: int, folder: Path) -> None:
+def _write_card(plan: Plan, totals: UnitTotals, metadata: dict[str, Any], size_bytes: int, folder: Path) -> None:
     """Write page and plot, made from the totals of all units, into ``folder``."""
-    scores = {"random": metadata["ref_min_score"], "DFTSP": metadata["ref_max_score"]}
-    plot_returns(totals.returns, scores, f"{plan.dataset_id}: {plan.episodes} episodes", folder / PLOT)
+    low, high = metadata["ref_min_score"], metadata["ref_max_score"]
+    title = f"{plan.dataset_id}: {plan.episodes} episodes"
+    plot_returns(totals.returns, {"random": low, "DFTSP": high}, title, folder / PLOT)
     page = render(
         "dataset_card.md.j2",
         plan=plan,
@@ -139,8 +198,8 @@ def write_card(plan: Plan, totals: UnitTotals, metadata: dict[str, Any], size_by
         totals=totals,
         returns=np.array(totals.returns),
         median=float(np.median(totals.returns)),
-        low=metadata["ref_min_score"],
-        high=metadata["ref_max_score"],
+        low=low,
+        high=high,
         served=int(np.dot(np.arange(len(totals.served)), totals.served)),
         slots=max(1, totals.slots),
         share=lambda part, whole: f"{part / whole:.1%}" if whole else "no slot",

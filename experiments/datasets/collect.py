@@ -11,11 +11,10 @@ from rich.console import Console
 
 from agents.files import PARTIAL, prepare_folder
 from edgellm_env.scenario import load_scenario
-from experiments.datasets.merge import merge_units, publish
+from experiments.datasets.card import merge_units, publish
 from experiments.datasets.plan import Plan, make_plan
-from experiments.datasets.policies import Actors
-from experiments.datasets.storage import OWN, DatasetError, datasets_root, read_about, read_metadata
-from experiments.datasets.work import REFERENCES, CollectionError, Reference, Task, Unit, run_tasks
+from experiments.datasets.storage import OWN, CollectionError, DatasetError, datasets_root, read_about, read_metadata
+from experiments.datasets.work import REFERENCES, Reference, Task, Unit, run_tasks
 from experiments.extras import require
 from experiments.grid.evaluation import require_playable
 from experiments.grid.ledger import hold_run
@@ -77,8 +76,8 @@ class Collect:
         workers = worker_count(self.workers)
         scenario = load_scenario(self.scenario).with_trace(self.trace).with_slots(self.slots)
         require_playable(scenario)
-        actors = Actors(self.policy, tuple(self.parts), self.epsilon)
-        plan = make_plan(scenario, self.env, actors, self.episodes, self.seed, self.tier, self.dataset_id)
+        acting = (self.policy, self.parts, self.epsilon)
+        plan = make_plan(scenario, self.env, acting, self.episodes, self.seed, self.tier, self.dataset_id)
         root = prepare_folder(datasets_root(self.out))
         final, staging = root / plan.dataset_id, root / STAGING / plan.dataset_id
         if final.exists():
@@ -93,8 +92,10 @@ class Collect:
             new_steps = self._record(plan, shards, workers, console)
             with progress_bar(console, plan.units, "merging") as bar:
                 try:
-                    built = staging / "built"
-                    metadata = merge_units(plan, shards, built, self.licence, self.author, lambda unit: bar(1, ""))
+                    built, units = staging / "built", [shards / Unit(unit).file_name() for unit in range(plan.units)]
+                    scores = {policy: Reference(policy).score(shards) for policy in REFERENCES}
+                    about = {"license": self.licence, "author": {self.author}}
+                    metadata = merge_units(plan, units, scores, built, about, lambda unit: bar(1, ""))
                     publish(built, final)
                 except OSError as error:
                     raise CollectionError(

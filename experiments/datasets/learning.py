@@ -1,12 +1,20 @@
-"""``train --agent bc --dataset ID``: behaviour cloning from a dataset alone, then played in its environment."""
+"""``train --agent bc --dataset ID``: behaviour cloning from a dataset alone, then played in its environment.
 
+The dataset's slots are a stream of batches for PyTorch: shuffled, bounded in memory, read as data.
+"""
+
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
+import torch
 import yaml
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from agents.files import OutputError, prepare_folder, write_json, write_text
 from agents.learned import PickingPolicy
@@ -16,31 +24,153 @@ from agents.models.storage import COLUMNS, WEIGHTS
 from agents.optimal import Dftsp
 from agents.rollout import rollout
 from agents.seeds import episode_seeds
-from edgellm_env.node.features import fingerprint
+from edgellm_env.node.features import PER_CAPACITY, fingerprint
 from edgellm_env.scenario import load_scenario
-from experiments.datasets.storage import OWN, datasets_root, read_metadata
-from experiments.datasets.stream import SlotSource, slot_loader
+from experiments.datasets.storage import (
+    DATA_FILE,
+    OWN,
+    DatasetError,
+    Episode,
+    datasets_root,
+    read_episode,
+    read_metadata,
+)
+from experiments.extras import require
 from experiments.results.provenance import metadata
 
-HELD_OUT = 0.1
+HELD_OUT: Final = 0.1
 """Share of the episodes, the last ones, that training doesn't see."""
+
+EPISODES_AT_ONCE = 16
+"""Episodes that are shuffled into each other; what bounds memory."""
+
+Slots = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class SlotSource:
+    """Where a dataset's slots are."""
+
+    path: Path  # the HDF5 file
+    environment: str  # Batch, Select or Rank
+    episodes: int  # how many it holds
+    scenario: str  # its settings as YAML text
+
+    @classmethod
+    def of(cls, dataset: Path) -> "SlotSource":
+        """Return the source of the dataset in the folder ``dataset``.
+
+        Raises:
+            DatasetError: it is none of ours.
+        """
+        about = read_metadata(dataset)
+        try:
+            own, episodes = about[OWN], int(about["total_episodes"])
+            return cls(dataset / "data" / DATA_FILE, str(own["environment"]), episodes, str(own["scenario"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise DatasetError(f"{dataset}: not collected by this project: {error!r}") from error
+
+    def split(self, held_out: float) -> tuple[range, range]:
+        """Return training and held-out episodes; the last ones are held out, at least one."""
+        if self.episodes < 2:
+            raise DatasetError(f"{self.path}: {self.episodes} episode(s); expected at least 2, one is held out")
+        count = min(self.episodes - 1, max(1, round(held_out * self.episodes)))
+        return range(self.episodes - count), range(self.episodes - count, self.episodes)
+
+
+def slots_of(episode: Episode, environment: str) -> Slots:
+    """Return the slots of an episode in which requests wait: what was seen, and which requests were chosen.
+
+    ``requests`` (K, N, F), ``valid`` (K, N), ``node`` (K, G), ``chosen`` (K, N) int8.
+    """
+    actions = episode.arrays["actions"]
+    seen = {name: episode.arrays[f"observations/{name}"][:-1] for name in ("requests", "valid", "node")}
+    if environment == "Select":
+        # A slot's batch is complete when it is committed.
+        commits = actions == seen["valid"].shape[1]
+        seen = {name: array[commits] for name, array in seen.items()}
+        chosen = episode.arrays["observations/batch"][:-1][commits]
+    else:
+        chosen = (actions > 0.0 if environment == "Rank" else actions).astype(np.int8)
+    slots = {**seen, "chosen": chosen & seen["valid"]}
+    waiting = seen["valid"].any(axis=1)
+    return {name: array[waiting] for name, array in slots.items()}
+
+
+class SlotStream(IterableDataset[dict[str, torch.Tensor]]):
+    """Batches of slots from some episodes, a pass over all of them each time it is iterated.
+
+    Args:
+        source: the dataset.
+        episodes: numbers of the episodes to read.
+        batch_size: slots in a batch; the last of a pass may have fewer.
+        seed: of the order; None reads in order.
+    """
+
+    def __init__(self, source: SlotSource, episodes: range, batch_size: int, seed: int | None) -> None:
+        self._source, self._episodes, self._batch_size, self._seed = source, episodes, batch_size, seed
+        self._epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of the next pass: it depends on seed and epoch alone."""
+        self._epoch = epoch
+
+    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+        """Read a group of episodes, shuffle their slots, cut them into batches, and go on."""
+        h5py = require("h5py", "datasets")
+        worker = get_worker_info()
+        part, parts = (0, 1) if worker is None else (worker.id, worker.num_workers)
+        rng = None if self._seed is None else np.random.default_rng([self._seed, self._epoch])
+        numbers = np.array(self._episodes)
+        own = (numbers if rng is None else rng.permutation(numbers))[part::parts].tolist()
+        left: list[Slots] = []
+        with h5py.File(self._source.path, "r") as file:
+            for first in range(0, len(own), EPISODES_AT_ONCE):
+                group = [read_episode(file, number)[0] for number in own[first : first + EPISODES_AT_ONCE]]
+                pool = _joined([slots_of(episode, self._source.environment) for episode in group])
+                if rng is not None:
+                    mixed = rng.permutation(pool["valid"].shape[0])
+                    pool = {name: array[mixed] for name, array in pool.items()}
+                pool = _joined([*left, pool])
+                size = pool["valid"].shape[0]
+                whole = size - size % self._batch_size
+                for start in range(0, whole, self._batch_size):
+                    yield _tensors(pool, slice(start, start + self._batch_size))
+                left = [{name: array[whole:] for name, array in pool.items()}]
+        if left and left[0]["valid"].shape[0]:
+            yield _tensors(left[0], slice(None))
+
+
+def _joined(parts: list[Slots]) -> Slots:
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _tensors(slots: Slots, rows: slice) -> dict[str, torch.Tensor]:
+    """Return some slots as tensors, queues cut to the longest among them."""
+    width = int(slots["valid"][rows].sum(axis=1).max())
+    cut = {name: slots[name][rows, :width] for name in ("requests", "valid", "chosen")}
+    node = slots["node"][rows].copy()
+    # They are shares of the queue's capacity, which is smaller now.
+    node[:, PER_CAPACITY] *= slots["valid"].shape[1] / width
+    return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in {**cut, "node": node}.items()}
+
+
+def slot_loader(
+    source: SlotSource, episodes: range, batch_size: int, seed: int | None, workers: int = 0
+) -> tuple[SlotStream, "DataLoader[dict[str, torch.Tensor]]"]:
+    """Return the stream and a DataLoader over it; batches are made by the stream, so the loader makes none."""
+    stream = SlotStream(source, episodes, batch_size, seed)
+    return stream, DataLoader(stream, batch_size=None, num_workers=workers)
 
 
 @dataclass(frozen=True)
 class Cloned:
-    """What cloning came to.
+    """What cloning came to."""
 
-    Args:
-        model: path of the saved network.
-        agreement: with the held-out slots.
-        throughput_rps: requests served per second in validation episodes.
-        expert_rps: DFTSP's, in the same episodes.
-    """
-
-    model: Path
-    agreement: Agreement
-    throughput_rps: float
-    expert_rps: float
+    model: Path  # the saved network
+    agreement: Agreement  # with the held-out slots
+    throughput_rps: float  # requests served per second in validation episodes
+    expert_rps: float  # DFTSP's, in the same episodes
 
 
 def clone_dataset(
@@ -64,34 +194,22 @@ def clone_dataset(
     stream, loader = slot_loader(source, learned_from, settings.batch_size, seed)
     _, check = slot_loader(source, held_out, settings.batch_size, None)
 
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("epochs"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[agreement]}"),
-        console=console,
-        transient=True,
-    ) as progress:
+    columns = (
+        *(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("epochs")),
+        *(TimeRemainingColumn(), TextColumn("{task.fields[agreement]}")),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(f"bc on {dataset_id}", total=settings.epochs, agreement="")
 
         def report(epoch: Epoch) -> None:
             progress.update(task, advance=1, agreement=f"held out: {epoch.held_out.marked:.1%} marked right")
 
-        def batches(epoch: int) -> object:
+        def batches(epoch: int) -> "DataLoader[dict[str, torch.Tensor]]":
             stream.set_epoch(epoch)
             return loader
 
-        network, agreement = clone(
-            batches,  # type: ignore[arg-type]
-            lambda: check,
-            settings.width,
-            settings.epochs,
-            settings.learning_rate,
-            seed,
-            report,
-        )
+        sizes = settings.width, settings.epochs, settings.learning_rate
+        network, agreement = clone(batches, lambda: check, *sizes, seed, report)
     network.save(run / WEIGHTS)
     served, expert = (
         float(np.mean(rollout(policy, scenario, validation).served)) / scenario.timing.episode_s

@@ -1,4 +1,4 @@
-"""What is to be collected: everything that the content of a dataset depends on, and nothing else."""
+"""What is to be collected, and who acts: everything that the content of a dataset depends on, and nothing else."""
 
 import hashlib
 import json
@@ -6,59 +6,79 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+import numpy as np
 
 from agents.files import file_sha256
+from agents.heuristics import RandomOrder
+from agents.optimal import dftsp_answers
+from agents.policy import STOCHASTIC, CallablePolicy, Decision, Generators, Policy
+from agents.registry import build_policies
 from agents.seeds import EPISODES_PER_SEED, episode_seeds
+from edgellm_env.env.slots import Slots
 from edgellm_env.scenario import Scenario, load_scenario
-from experiments.datasets.policies import MIXED, NOISY, Actors
 from experiments.datasets.recorder import ENVIRONMENTS
 from experiments.datasets.storage import DatasetError
 
-LAYOUT = 1
+LAYOUT: Final = 1
 """Version of how datasets are laid out; part of every plan, so that a resumed collection can't mix two."""
 
-UNIT_BYTES = 96_000_000
+UNIT_BYTES: Final = 96_000_000
 """Roughly what a worker may hold of a unit; long episodes and deep queues make units of fewer episodes."""
 
 UNIT_EPISODES = 50
-_PICKS_PER_SLOT = 10  # how many steps of Select a slot takes, roughly
+_PICKS_PER_SLOT: Final = 10  # how many steps of Select a slot takes, roughly
+
+REFERENCE_EPISODES: Final = 50
+"""Validation episodes that reference scores are means over."""
 
 # Stricter than Minari's own pattern in that a version must be given; a namespace of one letter confuses Minari.
-_ID = re.compile(r"([\w-]{2,}/([\w-]+/)*)?[\w-]+-v\d+", re.ASCII)
+_ID: Final = re.compile(r"([\w-]{2,}/([\w-]+/)*)?[\w-]+-v\d+", re.ASCII)
+
+MIXED: Final = "mixed"
+NOISY: Final = "noisy-expert"
+
+_NOISE_STREAM: Final = 0x6E6F6973  # keeps "whether to deviate" apart from "how": another epsilon deviates the same way
+
+
+class NoisyExpert(Policy):
+    """DFTSP, but in each slot with probability ``epsilon`` a batch packed in random order."""
+
+    modes = STOCHASTIC
+
+    def __init__(self, epsilon: float) -> None:
+        self.name = f"{NOISY}({epsilon:g})"
+        self._epsilon, self._random = epsilon, RandomOrder()
+        self._noise: dict[int, np.random.Generator] = {}
+
+    def decide(self, slots: Slots, rngs: Generators) -> Decision:
+        """Return DFTSP's batches, or random ones where the dice say so."""
+        for row in np.flatnonzero(slots.slot == 0):
+            seed = int(slots.info["episode_seed"][row])
+            self._noise[int(slots.episode[row])] = np.random.default_rng([seed, _NOISE_STREAM])
+        deviates = np.array([self._noise[int(episode)].random() < self._epsilon for episode in slots.episode])
+        # Drawn in every slot, so that later batches do not depend on whether this one deviates.
+        packed = np.asarray(self._random.decide(slots, rngs).batch)
+        return Decision(np.where(deviates[:, None], packed, dftsp_answers(slots).selection))
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One dataset.
+    """One dataset."""
 
-    Args:
-        dataset_id: ``namespace/name-vN``.
-        environment: ``Batch``, ``Select`` or ``Rank``.
-        scenario: all settings as plain values; the trace file, if it replays one, is apart.
-        trace: path of the trace file.
-        policy: who acts: ``dftsp``, ``noisy-expert``, ``random``, ``mixed``, or any policy's name.
-        parts: of ``mixed``: who plays in turn.
-        epsilon: how often ``noisy-expert`` deviates.
-        tier: what the dataset calls its quality.
-        episodes: how many.
-        seed: chooses the episodes.
-        unit_episodes: how many episodes make a unit of work.
-        files: SHA-256 of files that the content depends on (trace, trained models), by their command-line names.
-    """
-
-    dataset_id: str
-    environment: str
-    scenario: dict[str, Any]
-    trace: str | None
-    policy: str
-    parts: tuple[str, ...]
-    epsilon: float
-    tier: str
-    episodes: int
-    seed: int
-    unit_episodes: int
-    files: dict[str, str]
+    dataset_id: str  # namespace/name-vN
+    environment: str  # one of ENVIRONMENTS
+    scenario: dict[str, Any]  # all settings as plain values; the trace file, if it replays one, is apart
+    trace: str | None  # path of the trace file
+    policy: str  # who acts: mixed, noisy-expert, or any policy's name
+    parts: tuple[str, ...]  # of mixed: who plays in turn
+    epsilon: float  # how often noisy-expert deviates
+    tier: str  # what the dataset calls its quality
+    episodes: int  # how many
+    seed: int  # chooses the episodes
+    unit_episodes: int  # how many make a unit of work
+    files: dict[str, str]  # SHA-256 of files that the content depends on (trace, models), by command-line names
 
     @property
     def units(self) -> int:
@@ -72,37 +92,45 @@ class Plan:
         del settings["trace"]
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
-    def seeds(self, unit: int) -> list[int]:
-        """Episode seeds of a unit."""
-        first = self.first_episode(unit)
-        base = episode_seeds("train", self.seed, 1)[0]
-        return list(range(base + first, base + min(self.episodes, first + self.unit_episodes)))
+    @property
+    def players(self) -> tuple[str, ...]:
+        """The policies that play, in turn."""
+        return self.parts if self.policy == MIXED else (self.policy,)
 
-    def first_episode(self, unit: int) -> int:
-        """Number of a unit's first episode."""
-        return unit * self.unit_episodes
+    def numbers(self, unit: int) -> range:
+        """Return the numbers of a unit's episodes."""
+        return range(self.episodes)[unit * self.unit_episodes :][: self.unit_episodes]
+
+    def seeds(self, unit: int) -> list[int]:
+        """Return the seeds of a unit's episodes."""
+        base = episode_seeds("train", self.seed, 1)[0]
+        return [base + number for number in self.numbers(unit)]
 
     def playable_scenario(self) -> Scenario:
         """Return the scenario with its trace file."""
         return load_scenario(self.scenario).with_trace(self.trace)
 
-    @property
-    def actors(self) -> Actors:
-        """Who acts."""
-        return Actors(self.policy, self.parts, self.epsilon)
+    def behaviours(self, scenario: Scenario) -> list[tuple[str, Policy]]:
+        """Return who plays, with recorded names: number i modulo their count plays episode i, all of it.
 
-
-def default_tier(policy: str) -> str:
-    """Return the tier that a policy's data is called unless named otherwise."""
-    if policy == "dftsp":
-        return "expert"
-    return "medium" if policy.startswith("ppo=") else policy.partition("=")[0].replace(":", "-").replace(".", "-")
+        Raises:
+            PolicyError: no such policy, or it does not fit the scenario.
+            DatasetError: it acts in an environment of its own.
+        """
+        behaviours = []
+        for name in self.players:
+            policy = NoisyExpert(self.epsilon) if name == NOISY else build_policies([name], scenario)[0]
+            if isinstance(policy, CallablePolicy):
+                raise DatasetError(f"policy: {name!r} returns actions of {policy.environment_id}; expected batches")
+            # The folder of a trained model is each user's own: it stays out of the dataset.
+            behaviours.append((policy.name if name == NOISY else name.partition("=")[0], policy))
+        return behaviours
 
 
 def make_plan(
     scenario: Scenario,
     environment: str,
-    actors: Actors,
+    acting: tuple[str, Sequence[str], float],
     episodes: int,
     seed: int,
     tier: str | None,
@@ -110,10 +138,19 @@ def make_plan(
 ) -> Plan:
     """Check everything and return the plan; nothing has been played then.
 
+    Args:
+        scenario: with its trace file.
+        environment: see :class:`Plan`, as for all that follows.
+        acting: policy, parts and epsilon.
+        episodes: how many.
+        seed: chooses them.
+        tier: from the policy if None.
+        dataset_id: made of scenario, environment and tier if None.
+
     Raises:
         ValueError: a setting that can't be used.
     """
-    policy, parts, epsilon = actors
+    policy, parts, epsilon = acting
     if environment not in ENVIRONMENTS:
         raise DatasetError(f"env: {environment!r}; expected one of {', '.join(ENVIRONMENTS)}")
     if not 0.0 <= epsilon <= 1.0:
@@ -125,38 +162,43 @@ def make_plan(
     episode_seeds("train", seed, 1)
     if not 1 <= episodes <= EPISODES_PER_SEED:
         raise DatasetError(f"episodes: {episodes}; expected a whole number from 1 to {EPISODES_PER_SEED}")
-    named = tier or default_tier(policy)
+    named = tier or _default_tier(policy)
     chosen = dataset_id or f"edgellm/{scenario.name}/{environment.lower()}-{named}-v0"
     if not _ID.fullmatch(chosen):
         raise DatasetError(
             f"id: {chosen!r}; expected NAMESPACE/NAME-vN of letters, digits, '_' and '-', the namespace (it may have "
             "several parts) at least two characters long, as in edgellm/balanced/dftsp-v0"
         )
-    trace = None if scenario.workload.trace is None else scenario.workload.trace.path
-    files = {} if trace is None else {"trace": Path(trace)}
+    trace = None if scenario.workload.trace is None else str(scenario.workload.trace.path)
     if trace is not None:
         scenario = scenario.without_trace()
-    used = parts if policy == MIXED else ()
-    files |= _model_files((policy, *used))
+    used = tuple(parts) if policy == MIXED else ()
+    files = ({} if trace is None else {"trace": Path(trace)}) | _model_files((policy, *used))
     plan = Plan(
         dataset_id=chosen,
         environment=environment,
         scenario=scenario.model_dump(mode="json"),
-        trace=None if trace is None else str(trace),
+        trace=trace,
         policy=policy,
         parts=used,
         epsilon=epsilon if NOISY in (policy, *used) else 0.0,
         tier=named,
         episodes=episodes,
         seed=seed,
-        unit_episodes=unit_episodes(scenario, environment),
+        unit_episodes=_unit_episodes(scenario, environment),
         files={name: _checksum(path) for name, path in files.items()},
     )
-    plan.actors.build(plan.playable_scenario())
+    plan.behaviours(plan.playable_scenario())
     return plan
 
 
-def unit_episodes(scenario: Scenario, environment: str) -> int:
+def _default_tier(policy: str) -> str:
+    if policy == "dftsp":
+        return "expert"
+    return "medium" if policy.startswith("ppo=") else policy.partition("=")[0].replace(":", "-").replace(".", "-")
+
+
+def _unit_episodes(scenario: Scenario, environment: str) -> int:
     """Return how many episodes make a unit: a number that depends on the dataset alone, never on who works on it."""
     step_bytes = scenario.queue.capacity * (44 if environment != "Select" else 46) + 200
     steps = scenario.timing.episode_slots * (_PICKS_PER_SLOT if environment == "Select" else 1)

@@ -1,22 +1,24 @@
 """Records episodes: an observer that keeps every step of a rollout as a dataset holds it, and sums up for its card."""
 
+import copy
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any, Final
 
+import gymnasium as gym
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 from numpy.typing import NDArray
 
 from agents.optimal import dftsp_answers
-from agents.rollout import Observer, Step, rollout
-from edgellm_env.arrays import BoolArray, FloatArray, IntArray
+from agents.rollout import Observer, Step
+from edgellm_env.arrays import IntArray
 from edgellm_env.env.engine import Engine
 from edgellm_env.env.slots import Slots
-from edgellm_env.scenario import Scenario
-from experiments.datasets.episode import LABELS, MASK, NODE_INFOS, Episode
-from experiments.datasets.policies import Behaviour
-from experiments.grid.binding import CONSTRAINTS, SlotCensus
+from experiments.datasets.storage import Episode
+from experiments.grid.binding import CONSTRAINTS
 
 ENVIRONMENTS: Final = ("Batch", "Select", "Rank")
 """Ways to act that datasets are recorded in."""
@@ -24,66 +26,62 @@ ENVIRONMENTS: Final = ("Batch", "Select", "Rank")
 CENSUS_EVERY: Final = 20
 """The census of constraints looks at one slot in so many: the same of every episode, so that few calls do it."""
 
+NODE_INFOS: Final = ("arrived", "served", "expired", "rejected", "blocked", "waiting", "slot", "infeasible")
+"""Entries of the environment's info that are recorded, after every reset and step (T + 1 of them)."""
+
+LABELS: Final = ("optimal_count", "nodes")
+"""What DFTSP finds for the slot that is to be decided: largest batch, visited nodes; 0 when the episode is over."""
+
+MASK: Final = "action_mask"
+
 
 def environment_id(environment: str) -> str:
     """Return the registered id of one of :data:`ENVIRONMENTS`."""
     return f"EdgeLLM/{environment}-v0"
 
 
+def environment_spec(environment: str, scenario: dict[str, Any]) -> EnvSpec:
+    """Return what makes the environment anywhere: the whole scenario is in it, not the name of a shipped one.
+
+    Its entry point is ``edgellm_env``'s, so that nothing must be imported, or registered, beforehand.
+    """
+    spec = copy.deepcopy(gym.spec(environment_id(environment)))
+    spec.kwargs = {"scenario": scenario}
+    return spec
+
+
+def spaces_of(engine: Engine) -> dict[str, gym.Space[Any]]:
+    """Return observation and action space by their names in a dataset's metadata."""
+    return {"observation_space": engine.observation_space(), "action_space": engine.interface.space()}
+
+
 @dataclass
 class UnitTotals:
-    """Sums over the episodes of a unit, for the dataset's card; they add up, so no data is read twice.
+    """Sums over the episodes of a unit, for the dataset's card; they add up, so no data is read twice."""
 
-    Args:
-        returns: of each episode, in order.
-        steps: of each episode, in order.
-        slots: slots decided.
-        proven: slots whose optimum the solver proved.
-        optimum: sum of the slots' optima.
-        waiting: sum of the requests waiting.
-        served: how many slots served 0, 1, 2, ... requests.
-        infeasible: slots with an infeasible batch, or illegal pick.
-        census_slots: slots that the census looked at.
-        left_behind: of these, slots in which some waiting request could not be served.
-        binding: of these, slots in which each constraint binds.
-    """
-
-    returns: list[float] = field(default_factory=list)
-    steps: list[int] = field(default_factory=list)
-    slots: int = 0
-    proven: int = 0
-    optimum: int = 0
-    waiting: int = 0
-    served: list[int] = field(default_factory=list)
-    infeasible: int = 0
-    census_slots: int = 0
-    left_behind: int = 0
+    returns: list[float] = field(default_factory=list)  # of each episode, in order
+    steps: list[int] = field(default_factory=list)  # of each episode, in order
+    slots: int = 0  # slots decided
+    proven: int = 0  # slots whose optimum the solver proved
+    optimum: int = 0  # sum of the slots' optima
+    waiting: int = 0  # sum of the requests waiting
+    served: list[int] = field(default_factory=list)  # how many slots served 0, 1, 2, ... requests
+    infeasible: int = 0  # slots with an infeasible batch, or illegal pick
+    census_slots: int = 0  # slots that the census looked at
+    left_behind: int = 0  # of these, slots in which some waiting request could not be served
+    # of these, slots in which each constraint binds
     binding: dict[str, int] = field(default_factory=lambda: dict.fromkeys(CONSTRAINTS, 0))
 
-    def count_served(self, times: Sequence[int]) -> None:
-        """Add slots by how many requests they served: ``times[k]`` slots served k."""
-        self.served += [0] * (len(times) - len(self.served))
-        for size, slots in enumerate(times):
-            self.served[size] += slots
-
-    def add(self, other: "UnitTotals") -> None:
-        """Add the totals of the unit that comes next."""
-        for name in ("slots", "proven", "optimum", "waiting", "infeasible", "census_slots", "left_behind"):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.returns += other.returns
-        self.steps += other.steps
-        self.count_served(other.served)
-        self._count_binding(other.binding)
-
-    def add_census(self, census: SlotCensus) -> None:
-        """Add what a census has counted."""
-        self.census_slots += census.slots
-        self.left_behind += census.counts["left_behind"]
-        self._count_binding(census.counts)
-
-    def _count_binding(self, counts: Mapping[str, int]) -> None:
-        for name in self.binding:
-            self.binding[name] += counts[name]
+    def add(self, **more: Any) -> None:
+        """Add what the episodes or slots that come next amount to, by the names of fields."""
+        for name, value in more.items():
+            total = getattr(self, name)
+            if name == "served":
+                setattr(self, name, [sum(times) for times in zip_longest(total, value, fillvalue=0)])
+            elif name == "binding":
+                setattr(self, name, {constraint: times + value[constraint] for constraint, times in total.items()})
+            else:
+                setattr(self, name, total + value)
 
 
 class Recorder(Observer):
@@ -91,24 +89,16 @@ class Recorder(Observer):
 
     def __init__(self, totals: UnitTotals) -> None:
         self._totals = totals
-        self._columns: dict[str, list[NDArray[Any]]] = defaultdict(list)
-        self._rewards: list[FloatArray] = []
-        self._truncations: list[BoolArray] = []
+        self._columns: dict[str, list[NDArray[Any]]] = defaultdict(list)  # arrays of all episodes, by path
+        self.steps = 0  # how many have been played
 
     def begin(self, engine: Engine, seeds: Sequence[int]) -> None:
         """Keep what is seen before the first step."""
-        self._engine, self._seeds = engine, seeds
-        self._action_type = engine.interface.space().dtype
-        self._slots = engine.scenario.timing.episode_slots
+        self._engine, self._seeds, self._action_type = engine, seeds, engine.interface.space().dtype
         self._length: IntArray = np.zeros(len(seeds), dtype=np.int64)
         self._labelled: IntArray = np.full(len(seeds), -1)
         self._labels: dict[str, IntArray] = {name: np.zeros(len(seeds), dtype=np.int64) for name in LABELS}
         self._observe()
-
-    @property
-    def steps(self) -> int:
-        """How many steps have been played."""
-        return len(self._rewards)
 
     def decided(self, step: Step) -> None:
         """Keep labels and actions."""
@@ -120,17 +110,20 @@ class Recorder(Observer):
 
     def played(self, step: Step) -> None:
         """Keep what came of the step, and what is seen then."""
-        node, totals = self._engine.dynamics.node, self._totals
-        over = node["slot"] >= self._slots
-        self._rewards.append(step.rewards)
-        self._truncations.append(over)
+        node = self._engine.dynamics.node
+        over = node["slot"] >= self._engine.scenario.timing.episode_slots
+        self.steps += 1
+        for name, values in {"rewards": step.rewards, "truncations": over, "terminations": np.zeros_like(over)}.items():
+            self._columns[name].append(values)
         closed = step.closed & step.playing
-        totals.count_served(np.bincount(step.rewards[closed].astype(np.int64)).tolist())
-        totals.infeasible += int(node["infeasible"][closed].sum())
+        self._totals.add(
+            served=np.bincount(step.rewards[closed].astype(np.int64)).tolist(),
+            infeasible=int(node["infeasible"][closed].sum()),
+        )
         ended = over & step.playing
         self._length[ended] = self.steps
-        for values in self._labels.values():
-            values[ended] = 0
+        for labels in self._labels.values():
+            labels[ended] = 0
         self._observe()
 
     def _label(self, slots: Slots) -> None:
@@ -140,14 +133,16 @@ class Recorder(Observer):
             slots = slots.rows(fresh)
         if not slots.size:
             return
-        answers, totals = dftsp_answers(slots), self._totals
+        answers = dftsp_answers(slots)
         self._labelled[slots.episode] = slots.slot
         self._labels["optimal_count"][slots.episode] = answers.count
         self._labels["nodes"][slots.episode] = answers.nodes
-        totals.slots += slots.size
-        totals.proven += int(answers.optimal.sum())
-        totals.optimum += int(answers.count.sum())
-        totals.waiting += int(slots.waiting.sum())
+        self._totals.add(
+            slots=slots.size,
+            proven=int(answers.optimal.sum()),
+            optimum=int(answers.count.sum()),
+            waiting=int(slots.waiting.sum()),
+        )
 
     def _observe(self) -> None:
         for name, array in self._engine.observe().items():
@@ -164,61 +159,14 @@ class Recorder(Observer):
         Args:
             behaviour: name of the policy that played.
         """
-        size = len(self._seeds)
-        rewards = np.array(self._rewards, dtype=np.float64).reshape(-1, size)
-        truncations = np.array(self._truncations, dtype=np.bool_).reshape(-1, size)
-        for name in LABELS:  # nothing is left to be decided at the end
-            self._columns[f"infos/{name}"].append(np.zeros(size, dtype=np.int64))
+        # Nothing is left to be decided at the end; the other three are cut off below, and there if no step was played.
+        kinds = {"rewards": np.float64, "terminations": np.bool_, "truncations": np.bool_}
+        for name, kind in (kinds | {f"infos/{label}": np.int64 for label in LABELS}).items():
+            self._columns[name].append(np.zeros(len(self._seeds), dtype=kind))
         # (steps, E, ...) each; popped, so that no more than one of them is held twice.
-        arrays = {name: np.stack(self._columns.pop(name)) for name in list(self._columns)}
+        stacked = {name: np.stack(self._columns.pop(name)) for name in list(self._columns)}
         for lane, seed in enumerate(self._seeds):
             steps = int(self._length[lane]) or self.steps
-            seen: dict[str, dict[str, NDArray[Any]]] = {"observations": {}, "infos": {}}
-            for name, array in arrays.items():
-                kind, _, key = name.rpartition("/")
-                if kind:
-                    seen[kind][key] = array[: steps + 1, lane]
             yield Episode(
-                seed=seed,
-                behaviour=behaviour,
-                actions=arrays["actions"][:steps, lane],
-                rewards=rewards[:steps, lane],
-                terminations=np.zeros(steps, dtype=np.bool_),
-                truncations=truncations[:steps, lane],
-                **seen,
+                seed, behaviour, {name: array[: steps + ("/" in name), lane] for name, array in stacked.items()}
             )
-
-
-def record_episodes(
-    scenario: Scenario,
-    environment: str,
-    behaviours: Sequence[Behaviour],
-    seeds: Sequence[int],
-    first_episode: int,
-    totals: UnitTotals,
-) -> list[Episode]:
-    """Play an episode of each of the seeds and return them as recorded.
-
-    Args:
-        scenario: where to play, with its trace file.
-        environment: one of :data:`ENVIRONMENTS`.
-        behaviours: who acts: number i modulo their count plays episode i of the dataset.
-        seeds: of the episodes.
-        first_episode: number of the first within the dataset.
-        totals: what is summed up along the way.
-    """
-    episodes: dict[int, Episode] = {}
-    looked_at = min(CENSUS_EVERY, scenario.timing.episode_slots) // 2
-    for turn, behaviour in enumerate(behaviours):
-        own = range((turn - first_episode) % len(behaviours), len(seeds), len(behaviours))
-        if own:
-            recorder = Recorder(totals)
-            census = SlotCensus(lambda slots: slots.slot % CENSUS_EVERY == looked_at)
-            theirs = [seeds[place] for place in own]
-            rollout(behaviour.policy, scenario, theirs, [recorder, census], environment_id(environment))
-            totals.add_census(census)
-            episodes.update(zip(own, recorder.episodes(behaviour.name), strict=True))
-    ordered = [episodes[place] for place in range(len(seeds))]
-    totals.returns += [float(episode.rewards.sum()) for episode in ordered]
-    totals.steps += [episode.steps for episode in ordered]
-    return ordered

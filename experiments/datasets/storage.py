@@ -1,24 +1,24 @@
-"""Episodes in HDF5 files, laid out as Minari reads them, and written so that half a file is never taken for a whole.
+"""Recorded episodes, and the HDF5 files that hold them as Minari reads them; half a file is never taken for a whole.
 
 Each episode is a group ``episode_<number>`` with arrays ``actions``, ``observations/...``, ``infos/...`` and so on.
 Arrays with an axis of queue places are cut into tiles of :data:`PLACES` places: tiles beyond the longest queue hold
 nothing but zeros and are not stored at all; the others are compressed with gzip, which every HDF5 library reads.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.datasets.episode import Episode
 from experiments.extras import require
 
 DATA_FILE: Final = "main_data.hdf5"
-METADATA_FILE: Final = "metadata.json"
 
 OWN: Final = "edgellm"
 """Key of everything in a dataset's metadata that Minari has no name for."""
@@ -37,6 +37,72 @@ class DatasetError(ValueError):
     """A dataset, or a request for one, that can't be used; the message names what and what is expected."""
 
 
+class CollectionError(RuntimeError):
+    """Collecting stopped; what is complete is kept, and the same command continues."""
+
+
+@dataclass(frozen=True, eq=False)
+class Episode:
+    """A recorded episode of T steps.
+
+    ``arrays`` are by path: ``actions`` (T, ...), ``rewards``, ``terminations`` and ``truncations`` (T,), and with T + 1
+    entries each ``infos/...`` and ``observations/...``: what is seen before each step, and after the last.
+    """
+
+    seed: int  # what the environment was reset with
+    behaviour: str  # name of the policy that played it
+    arrays: dict[str, NDArray[Any]]
+
+    @property
+    def steps(self) -> int:
+        """Number of steps T."""
+        return int(self.arrays["rewards"].size)
+
+    def digest(self) -> str:
+        """SHA-256 over everything in the episode: names, types, shapes and bytes."""
+        state = hashlib.sha256(f"{self.seed} {self.behaviour}".encode())
+        for name, array in sorted(self.arrays.items()):
+            state.update(f"\n{name} {array.dtype.str} {array.shape}\n".encode())
+            state.update(np.ascontiguousarray(array).data)
+        return state.hexdigest()
+
+    def difference(self, expected: "Episode", begun: bool = False) -> str | None:
+        """Describe the first entry, by step, that is not bit for bit as ``expected``; None if everything is.
+
+        Args:
+            expected: what the episode should be.
+            begun: ``expected`` is only the episode's beginning: compare as far as it goes.
+        """
+        if (self.seed, self.behaviour) != (expected.seed, expected.behaviour):
+            return (
+                f"recorded by {self.behaviour!r} with seed {self.seed}; "
+                f"expected {expected.behaviour!r} with seed {expected.seed}"
+            )
+        if self.arrays.keys() != expected.arrays.keys():
+            return f"arrays {sorted(self.arrays)}; expected {sorted(expected.arrays)}"
+        found: list[tuple[int, str]] = []
+        for name, other in sorted(expected.arrays.items()):
+            array = self.arrays[name][: other.shape[0]] if begun else self.arrays[name]
+            if array.dtype != other.dtype or array.shape != other.shape:
+                return f"{name}: {array.dtype} {array.shape}; expected {other.dtype} {other.shape}"
+            # Bits, not numbers: NaN equals itself, and 0.0 is not -0.0.
+            unequal = np.argwhere(_as_bits(array) != _as_bits(other))
+            if unequal.size:
+                place = tuple(unequal[0].tolist())
+                what = f"{name}{list(place[1:]) or ''}: {array[place]}; expected {other[place]}"
+                found.append((place[0], f"step {place[0]}: {what}"))
+        return min(found, key=lambda one: one[0])[1] if found else None
+
+
+def _as_bits(array: NDArray[Any]) -> NDArray[Any]:
+    return np.ascontiguousarray(array).view(f"u{array.dtype.itemsize}")
+
+
+def content_checksum(digests: Iterable[str]) -> str:
+    """Return a hash over all episodes' digests, in order."""
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
 def datasets_root(out: Path | None) -> Path:
     """Return the folder that datasets lie in, by the rules of Minari, unless it is given."""
     if out is not None:
@@ -51,7 +117,7 @@ def read_metadata(dataset: Path) -> dict[str, Any]:
     Raises:
         DatasetError: there is none, or it is not readable.
     """
-    path = dataset / "data" / METADATA_FILE
+    path = dataset / "data" / "metadata.json"
     try:
         metadata = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -105,7 +171,7 @@ def _write_episode(h5py: Any, file: Any, number: int, episode: Episode) -> None:
         kind = text if isinstance(value, str) else h5py.h5t.py_create(array.dtype, logical=True)
         h5py.h5a.create(group, name.encode(), kind, scalar).write(array)
     folders = {"": group, **{name: h5py.h5g.create(group, name.encode()) for name in ("observations", "infos")}}
-    for path, array in episode.arrays():
+    for path, array in sorted(episode.arrays.items()):
         folder, _, name = path.rpartition("/")
         _write_array(h5py, folders[folder], name, np.ascontiguousarray(array))
 
@@ -121,7 +187,7 @@ def _write_array(h5py: Any, group: Any, name: str, array: NDArray[Any]) -> None:
         settings.set_chunk((*tile, *array.shape[2:]))
         settings.set_deflate(1)
         # As bits, which is faster, and -0.0 counts as something.
-        anything = (array.view(f"u{array.dtype.itemsize}") != 0).any(axis=0)
+        anything = (_as_bits(array) != 0).any(axis=0)
         occupied = np.flatnonzero(anything.reshape(array.shape[1], -1).any(axis=1))
         used = 0 if not occupied.size else min(array.shape[1], -(-(int(occupied[-1]) + 1) // tile[1]) * tile[1])
     dataset = h5py.h5d.create(group, name.encode(), kind, space, dcpl=settings)
@@ -143,16 +209,10 @@ def read_episode(file: Any, number: int) -> tuple[Episode, dict[str, Any]]:
     try:
         group = file[group_name(number)]
         attributes = dict(group.attrs)
-        episode = Episode(
-            seed=int(attributes["seed"]),
-            behaviour=str(attributes["behaviour"]),
-            observations={name: array[()] for name, array in group["observations"].items()},
-            actions=group["actions"][()],
-            rewards=group["rewards"][()],
-            terminations=group["terminations"][()],
-            truncations=group["truncations"][()],
-            infos={name: array[()] for name, array in group["infos"].items()},
-        )
+        arrays = {name: group[name][()] for name in ("actions", "rewards", "terminations", "truncations")}
+        for folder in ("infos", "observations"):
+            arrays |= {f"{folder}/{name}": array[()] for name, array in group[folder].items()}
+        episode = Episode(int(attributes["seed"]), str(attributes["behaviour"]), arrays)
     except (OSError, KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise DatasetError(f"episode {number}: can't be read: {type(error).__name__}: {error}") from error
     return episode, attributes
@@ -163,13 +223,8 @@ def is_intact(path: Path, about: dict[str, Any]) -> bool:
     h5py = require("h5py", "datasets")
     try:
         written, _ = read_about(path)
-        if {name: written.get(name) for name in about} != about:
-            return False
         with h5py.File(path, "r") as file:
-            for number in range(written["first"], written["first"] + written["episodes"]):
-                episode, attributes = read_episode(file, number)
-                if episode.digest() != attributes["sha256"]:
-                    return False
+            own = (read_episode(file, about["first"] + number) for number in range(about["episodes"]))
+            return written | about == written and all(one.digest() == attributes["sha256"] for one, attributes in own)
     except (DatasetError, KeyError, OSError):
         return False
-    return True

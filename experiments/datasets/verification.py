@@ -19,10 +19,25 @@ from edgellm_env.env.slots import Slots
 from edgellm_env.scenario import load_scenario
 from edgellm_env.slot.problem import SlotProblem
 from edgellm_env.solvers import solve_exact_batch
-from experiments.datasets.card import content_checksum, environment_spec, spaces_of
-from experiments.datasets.episode import MASK, Episode
-from experiments.datasets.recorder import ENVIRONMENTS, Recorder, UnitTotals, environment_id
-from experiments.datasets.storage import DATA_FILE, OWN, DatasetError, group_name, read_episode, read_metadata
+from experiments.datasets.recorder import (
+    ENVIRONMENTS,
+    MASK,
+    Recorder,
+    UnitTotals,
+    environment_id,
+    environment_spec,
+    spaces_of,
+)
+from experiments.datasets.storage import (
+    DATA_FILE,
+    OWN,
+    DatasetError,
+    Episode,
+    content_checksum,
+    group_name,
+    read_episode,
+    read_metadata,
+)
 from experiments.extras import require
 
 MASK_EVERY: Final = 10
@@ -38,19 +53,12 @@ class VerificationError(RuntimeError):
 
 @dataclass(frozen=True)
 class Verified:
-    """What a verification looked at.
+    """What a verification looked at."""
 
-    Args:
-        episodes: whose digests were compared: all.
-        steps: in them.
-        replayed: episodes that were played anew.
-        replayed_steps: in them.
-    """
-
-    episodes: int
-    steps: int
-    replayed: int
-    replayed_steps: int
+    episodes: int  # whose digests were compared: all
+    steps: int  # in them
+    replayed: int  # episodes that were played anew
+    replayed_steps: int  # in them
 
 
 class StoredDataset:
@@ -91,12 +99,11 @@ class StoredDataset:
         if not isinstance(seed, int) or not 0 <= seed <= MAXIMUM_SEED:
             raise VerificationError(f"metadata: seed: {seed!r}; expected a whole number from 0 to {MAXIMUM_SEED}")
         self._first_seed = episode_seeds("train", seed, 1)[0]
-        playable = scenario.with_trace(trace)
-        serialize = require("minari.serialization", "datasets").serialize_space
-        for name, space in spaces_of(environment, playable).items():
-            _expect(name, json.loads(metadata[name]), json.loads(serialize(space)))
         self._environment_id = environment_id(environment)
-        self._engine = make_engine(playable, self._environment_id, 1)
+        self._engine = make_engine(scenario.with_trace(trace), self._environment_id, 1)
+        serialize = require("minari.serialization", "datasets").serialize_space
+        for name, space in spaces_of(self._engine).items():
+            _expect(name, json.loads(metadata[name]), json.loads(serialize(space)))
 
     def verify(self, replays: int, on_episode: Callable[[str], object] = lambda doing: None) -> Verified:
         """Check all episodes' digests, and play some anew.
@@ -122,9 +129,9 @@ class StoredDataset:
             raise VerificationError(f"episodes: {odd} is {'missing' if odd in names else 'unexpected'}")
         digests, steps, replayed_steps = [], 0, 0
         for number in range(self.episodes):
-            episode, attributes = self._read(file, number)
-            digests.append(str(attributes["sha256"]))
-            if episode.digest() != digests[-1]:
+            episode, digest = self._read(file, number)
+            digests.append(digest)
+            if episode.digest() != digest:
                 # Which step it is, only playing it anew can tell.
                 self._replay(number, episode)
                 raise VerificationError(f"episode {number}: not what its digest says, but it plays anew as recorded")
@@ -141,7 +148,8 @@ class StoredDataset:
             on_episode("playing anew")
         return Verified(self.episodes, steps, len(chosen), replayed_steps)
 
-    def _read(self, file: Any, number: int) -> tuple[Episode, dict[str, Any]]:
+    def _read(self, file: Any, number: int) -> tuple[Episode, str]:
+        """Return an episode whose attributes and shapes fit, with the digest that it claims."""
         try:
             episode, attributes = read_episode(file, number)
         except DatasetError as error:
@@ -150,58 +158,38 @@ class StoredDataset:
         for name, expected in claimed.items():
             if int(attributes.get(name, -1)) != expected:
                 raise VerificationError(f"episode {number}: {name}: {attributes.get(name)}; expected {expected}")
-        self._check_shapes(number, episode)
-        return episode, attributes
-
-    def _check_shapes(self, number: int, episode: Episode) -> None:
-        for name, array in episode.arrays():
-            longer = name.startswith(("observations/", "infos/"))
-            if array.ndim < 1 or array.shape[0] != episode.steps + longer:
-                raise VerificationError(
-                    f"episode {number}: {name}: shape {array.shape}; expected {episode.steps + longer} entries"
-                )
+        for name, array in episode.arrays.items():
+            entries = episode.steps + ("/" in name)
+            if array.ndim < 1 or array.shape[0] != entries:
+                raise VerificationError(f"episode {number}: {name}: shape {array.shape}; expected {entries} entries")
+        return episode, str(attributes["sha256"])
 
     def _replay(self, number: int, episode: Episode) -> None:
         try:
-            check_episode(episode, self._environment_id, self._engine)
+            _check_episode(episode, self._environment_id, self._engine)
         except VerificationError as error:
             raise VerificationError(f"episode {number}, {error}") from error
 
 
 def _expect(name: str, found: object, expected: object) -> None:
     if found != expected:
-        raise VerificationError(f"metadata: {name}: {_short(found)}; expected {_short(expected)}")
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 120 else f"{text[:117]}..."
+        texts = (text if len(text) <= 120 else f"{text[:117]}..." for text in (repr(found), repr(expected)))
+        raise VerificationError(f"metadata: {name}: {'; expected '.join(texts)}")
 
 
 class _Replay(Policy):
-    """Plays recorded actions again; the rollout ends with the last of them.
-
-    Args:
-        recorded: the episode.
-        environment_id: where it was recorded.
-    """
+    """Plays recorded actions again; the rollout ends with the last of them."""
 
     def __init__(self, recorded: Episode, environment_id: str) -> None:
         self.name, self.environment_id = recorded.behaviour, environment_id
-        self._actions = iter(recorded.actions)
+        self._actions = iter(recorded.arrays["actions"])
 
     def decide(self, slots: Slots, rngs: Generators) -> Decision:
-        """Return the next action."""
         return Decision(actions=np.asarray(next(self._actions))[None])
 
 
 class _Checker(Recorder):
-    """Records an episode that is played again, and checks step by step what its labels and behaviour claim.
-
-    Args:
-        recorded: the episode.
-        environment_id: where it was recorded.
-    """
+    """Records an episode that is played again, and checks step by step what its labels and behaviour claim."""
 
     def __init__(self, recorded: Episode, environment_id: str) -> None:
         super().__init__(UnitTotals())
@@ -210,11 +198,7 @@ class _Checker(Recorder):
         self._slot, self._optimum = -1, 0
 
     def decided(self, step: Step) -> None:
-        """Check the action: whether it is legal, and feasible where the behaviour never asks for anything else.
-
-        Raises:
-            VerificationError: it is not, or solvers do not agree on the optimum of the slot, or a mask is wrong.
-        """
+        """Check the action: whether it is legal, and feasible where the behaviour never asks for anything else."""
         super().decided(step)
         assert step.slots is not None
         slot, problem, (action,) = int(step.slots.slot[0]), step.slots.problem(0), step.actions
@@ -235,12 +219,7 @@ class _Checker(Recorder):
                 raise self.error(f"actions: infeasible batch, {problem.violations(batch[: problem.size])}")
 
     def played(self, step: Step) -> None:
-        """Check that the slot served no more than its optimum, and no less if the expert played.
-
-        Raises:
-            VerificationError: it did.
-            EndRollout: nothing more is recorded.
-        """
+        """Check that the slot served no more than its optimum, and no less if the expert played."""
         reward, closed = step.rewards[0], step.closed[0]
         if reward > self._optimum or (self._behaviour == "dftsp" and closed and reward != self._optimum):
             player = "DFTSP" if self._behaviour == "dftsp" else repr(self._behaviour)
@@ -271,19 +250,14 @@ class _Checker(Recorder):
         return VerificationError(f"step {self.steps}: {what}")
 
 
-def check_episode(recorded: Episode, environment_id: str, engine: Engine) -> None:
-    """Play an episode anew with the recorded seed and actions, and compare every array.
-
-    Args:
-        recorded: the episode.
-        environment_id: where it was recorded.
-        engine: one such environment.
+def _check_episode(recorded: Episode, environment_id: str, engine: Engine) -> None:
+    """Play an episode anew with the recorded seed and actions, in an engine of one, and compare every array.
 
     Raises:
         VerificationError: the first step at which an array differs, the environment refuses an action, a batch or
             mask is not feasible, or the expert was not optimal.
     """
-    space, actions = engine.interface.space(), recorded.actions
+    space, actions = engine.interface.space(), recorded.arrays["actions"]
     if (actions.dtype, actions.shape[1:]) != (space.dtype, space.shape):
         raise VerificationError(f"actions: {actions.dtype} {actions.shape[1:]}; expected {space.dtype} {space.shape}")
     checker, policy = _Checker(recorded, environment_id), _Replay(recorded, environment_id)

@@ -17,21 +17,15 @@ from agents.optimal import Dftsp
 from agents.policy import Policy
 from agents.rollout import rollout
 from agents.seeds import episode_seeds
-from experiments.datasets.plan import Plan
-from experiments.datasets.recorder import UnitTotals, record_episodes
-from experiments.datasets.storage import is_intact, write_shard
+from experiments.datasets.plan import REFERENCE_EPISODES, Plan
+from experiments.datasets.recorder import CENSUS_EVERY, Recorder, UnitTotals, environment_id
+from experiments.datasets.storage import CollectionError, Episode, is_intact, write_shard
+from experiments.grid.binding import SlotCensus
 from experiments.grid.parallel import ParallelError, stream_units
-
-REFERENCE_EPISODES: Final = 50
-"""Validation episodes that reference scores are means over."""
 
 REFERENCES: Final[dict[str, Callable[[], Policy]]] = {"random": RandomOrder, "dftsp": Dftsp}
 
 _AGAIN: Final = "what is complete is kept: run the same command again to continue"
-
-
-class CollectionError(RuntimeError):
-    """Collecting stopped; what is complete is kept, and the same command continues."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +41,25 @@ class Unit:
     def make(self, plan: Plan, path: Path) -> None:
         """Play the episodes and write them to ``path``."""
         totals, scenario = UnitTotals(), plan.playable_scenario()
-        behaviours = plan.actors.build(scenario)
-        first, seeds = plan.first_episode(self.index), plan.seeds(self.index)
-        episodes = record_episodes(scenario, plan.environment, behaviours, seeds, first, totals)
-        write_shard(path, episodes, self._about(plan), asdict(totals))
+        first, seeds, behaviours = plan.numbers(self.index)[0], plan.seeds(self.index), plan.behaviours(scenario)
+        looked_at = min(CENSUS_EVERY, scenario.timing.episode_slots) // 2
+        episodes: dict[int, Episode] = {}
+        for turn, (name, policy) in enumerate(behaviours):
+            own = range((turn - first) % len(behaviours), len(seeds), len(behaviours))
+            if own:
+                recorder = Recorder(totals)
+                census = SlotCensus(lambda slots: slots.slot % CENSUS_EVERY == looked_at)
+                observers = [recorder, census]
+                rollout(policy, scenario, [seeds[place] for place in own], observers, environment_id(plan.environment))
+                counts = census.counts
+                totals.add(census_slots=census.slots, left_behind=counts["left_behind"], binding=counts)
+                episodes |= zip(own, recorder.episodes(name), strict=True)
+        ordered = [episodes[place] for place in range(len(seeds))]
+        totals.add(
+            returns=[float(episode.arrays["rewards"].sum()) for episode in ordered],
+            steps=[episode.steps for episode in ordered],
+        )
+        write_shard(path, ordered, self._about(plan), asdict(totals))
 
     def is_done(self, plan: Plan, folder: Path) -> bool:
         """Whether the shard is there, of this plan, and whole."""
@@ -58,8 +67,8 @@ class Unit:
         return path.is_file() and is_intact(path, self._about(plan))
 
     def _about(self, plan: Plan) -> dict[str, str | int]:
-        first = plan.first_episode(self.index)
-        return {"plan": plan.checksum, "unit": self.index, "first": first, "episodes": len(plan.seeds(self.index))}
+        numbers = plan.numbers(self.index)
+        return {"plan": plan.checksum, "unit": self.index, "first": numbers[0], "episodes": len(numbers)}
 
 
 @dataclass(frozen=True)
@@ -113,17 +122,14 @@ def run_tasks(
     Raises:
         CollectionError: a worker died again and again, the disk is full, or a task failed; files already made stay.
     """
+    make: Callable[[Task], bytes | None] = partial(make_file, plan, folder) if ray is None else partial(_bytes, plan)
     try:
-        if ray is None:
-            with closing(stream_units(partial(make_file, plan, folder), tasks, workers)) as made:
-                for index, _ in made:
-                    on_done(tasks[index])
-        else:
-            with closing(stream_units(partial(make_bytes, plan), tasks, ray=ray)) as contents:
-                for index, content in contents:
+        with closing(stream_units(make, tasks, workers, ray)) as made:
+            for index, content in made:
+                if content is not None:
                     with written_whole(folder / tasks[index].file_name()) as temporary:
                         temporary.write_bytes(content)
-                    on_done(tasks[index])
+                on_done(tasks[index])
     except ParallelError as error:
         raise CollectionError(f"{error}; {_AGAIN}") from error
     except OSError as error:
@@ -136,7 +142,7 @@ def make_file(plan: Plan, folder: Path, task: Task) -> None:
         task.make(plan, temporary)
 
 
-def make_bytes(plan: Plan, task: Task) -> bytes:
+def _bytes(plan: Plan, task: Task) -> bytes:
     """Do a task and return its file's content, for workers that share no disk with the process that collects it."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / task.file_name()

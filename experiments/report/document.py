@@ -1,19 +1,38 @@
-"""Everything that the page shows, as one plain document: no figure is worked out in two places."""
+"""Everything that the page shows, as one plain document, and the page: one HTML file that needs nothing else."""
 
+import html
+import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from edgellm_env.node.transition import OUTCOMES
 from edgellm_env.scenario import Scenario, load_scenario
 from experiments.grid.evaluation import RESOURCES, EpisodeResult
+from experiments.report.findings import (
+    LATENCY_SHARES,
+    WHYS,
+    WINDOW_S,
+    PolicySeries,
+    Story,
+    best_pair,
+    policy_series,
+    tell_stories,
+)
 from experiments.report.recordings import CAUSES, HOPELESS, RecordedEpisode, Recordings
-from experiments.report.series import LATENCY_SHARES, WHYS, WINDOW_S, PolicySeries, policy_series
-from experiments.report.stories import Story, best_pair, tell_stories
 from experiments.results.statistics import REFERENCE
 from experiments.results.summary import PolicySummary, summarise
+
+STATIC: Final = Path(__file__).parent / "static"
+SCRIPTS: Final = (
+    "basics.js", "figures.js", "episode.js", "words.js", "queue.js", "timeline.js", "replay.js", "page.js",
+)  # fmt: skip
+"""In order: each may use what those before it define."""
 
 
 class ReportError(ValueError):
@@ -22,21 +41,13 @@ class ReportError(ValueError):
 
 @dataclass(frozen=True)
 class PolicyFigures:
-    """One policy's figures over all episodes.
-
-    Args:
-        summary: means and intervals.
-        throughput_rps: by episode.
-        difference_rps: to the reference, by episode; empty if there is none or this is it.
-        fates: share of the arrived requests by what became of them.
-        utilisation: mean share of each resource in use.
-    """
+    """One policy's figures over all episodes."""
 
     summary: PolicySummary
-    throughput_rps: list[float]
-    difference_rps: list[float]
-    fates: dict[str, float]
-    utilisation: dict[str, float]
+    throughput_rps: list[float]  # by episode
+    difference_rps: list[float]  # to the reference, by episode; empty if there is none or this is it
+    fates: dict[str, float]  # share of the arrived requests by what became of them
+    utilisation: dict[str, float]  # mean share of each resource in use
 
 
 @dataclass(frozen=True)
@@ -49,62 +60,35 @@ class ReplayEpisode:
 
 @dataclass(frozen=True)
 class Replay:
-    """What the slot replay needs.
+    """What the slot replay needs."""
 
-    Args:
-        slot_s: length of a slot.
-        radio_s: upload and download of a batch together.
-        compute_whole_s: compute that a slot has when nothing runs on from before.
-        scheme_names: of the scenario's quantization schemes, by index.
-        outcomes: names of the codes in recordings.
-        causes: constraint of each bit in recordings.
-        hopeless: the bit of a request that no slot could have served.
-        pair: whom to show first.
-        episodes: at least one.
-    """
-
-    slot_s: float
-    radio_s: float
-    compute_whole_s: float
-    scheme_names: list[str]
-    outcomes: list[str]
-    causes: dict[str, int]
-    hopeless: int
-    pair: tuple[str, str]
-    episodes: list[ReplayEpisode]
+    slot_s: float  # length of a slot
+    radio_s: float  # upload and download of a batch together
+    compute_whole_s: float  # compute that a slot has when nothing runs on from before
+    scheme_names: list[str]  # of the scenario's quantization schemes, by index
+    outcomes: list[str]  # names of the codes in recordings
+    causes: dict[str, int]  # constraint of each bit in recordings
+    hopeless: int  # the bit of a request that no slot could have served
+    pair: tuple[str, str]  # whom to show first
+    episodes: list[ReplayEpisode]  # at least one
 
 
 @dataclass(frozen=True)
 class Document:
-    """The page's content.
+    """The page's content."""
 
-    Args:
-        title: heading.
-        facts: short statements on what was compared, in order.
-        about: how it came about: command, versions, checksum, settings.
-        reference: policy that others are compared with, if it played.
-        policies: best throughput first.
-        series: of the recorded policies, in the same order.
-        recorded_episodes: how many the series are taken from.
-        latency_shares: at which ``PolicySeries.within`` is given.
-        window_s: over which ``PolicySeries.throughput_rps`` is a mean.
-        whys: keys of ``PolicySeries.whys``, in order.
-        replay: None if nothing was recorded, or no two policies.
-        notes: what a reader must know, such as what was left out.
-    """
-
-    title: str
-    facts: list[str]
-    about: dict[str, Any]
-    reference: str | None
-    policies: list[PolicyFigures]
-    series: list[PolicySeries]
-    recorded_episodes: int
-    latency_shares: tuple[float, ...]
-    window_s: float
-    whys: tuple[str, ...]
-    replay: Replay | None
-    notes: list[str]
+    title: str  # heading
+    facts: list[str]  # short statements on what was compared, in order
+    about: dict[str, Any]  # how it came about: command, versions, checksum, settings
+    reference: str | None  # policy that others are compared with, if it played
+    policies: list[PolicyFigures]  # best throughput first
+    series: list[PolicySeries]  # of the recorded policies, in the same order
+    recorded_episodes: int  # how many the series are taken from
+    latency_shares: tuple[float, ...]  # at which PolicySeries.within is given
+    window_s: float  # over which PolicySeries.throughput_rps is a mean
+    whys: tuple[str, ...]  # keys of PolicySeries.whys, in order
+    replay: Replay | None  # None if nothing was recorded, or no two policies
+    notes: list[str]  # what a reader must know, such as what was left out
 
 
 def make_document(
@@ -148,29 +132,23 @@ def make_document(
 
 
 def _policy_figures(summary: PolicySummary, rows: Sequence[EpisodeResult], reference: str | None) -> PolicyFigures:
-    own = {row.episode: row for row in rows if row.policy == summary.policy}
-    against = {row.episode: row for row in rows if row.policy == reference != summary.policy}
-    arrived = max(1, sum(row.arrived for row in own.values()))
+    own = [row for row in rows if row.policy == summary.policy]
+    against = {row.episode: row.throughput_rps for row in rows if row.policy == reference != summary.policy}
+    arrived = max(1, sum(row.arrived for row in own))
     return PolicyFigures(
         summary=summary,
-        throughput_rps=[row.throughput_rps for row in own.values()],
-        difference_rps=[
-            row.throughput_rps - against[episode].throughput_rps for episode, row in own.items() if episode in against
-        ],
-        fates={name: sum(getattr(row, name) for row in own.values()) / arrived for name in OUTCOMES},
-        utilisation={
-            name: float(np.mean([getattr(row, f"{name}_utilisation") for row in own.values()])) for name in RESOURCES
-        },
+        throughput_rps=[row.throughput_rps for row in own],
+        difference_rps=[row.throughput_rps - against[row.episode] for row in own if row.episode in against],
+        fates={name: sum(getattr(row, name) for row in own) / arrived for name in OUTCOMES},
+        utilisation={name: float(np.mean([getattr(row, f"{name}_utilisation") for row in own])) for name in RESOURCES},
     )
 
 
 def _checked(recordings: Recordings, about: dict[str, Any], rows: Sequence[EpisodeResult]) -> list[RecordedEpisode]:
     checksums = {row.episode: row.trace_checksum for row in rows}
     for episode in recordings.episodes:
-        if (
-            recordings.scenario_checksum != about["scenario_checksum"]
-            or checksums.get(episode.episode) != episode.trace_checksum
-        ):
+        ours = recordings.scenario_checksum, episode.trace_checksum
+        if ours != (about["scenario_checksum"], checksums.get(episode.episode)):
             raise ReportError(
                 f"recordings: episode {episode.episode} is not the one of the results beside it; "
                 "expected both from the same compare"
@@ -212,3 +190,31 @@ def _facts(scenario: Scenario, rows: Sequence[EpisodeResult]) -> list[str]:
         f"{arrivals_rps:.1f} requests arrive per second",
         f"room for {scenario.queue.capacity} in the queue",
     ]
+
+
+def render_page(document: Document, plotly_js: str) -> str:
+    """Return the page.
+
+    Args:
+        document: what it shows.
+        plotly_js: the plotting library's source.
+    """
+    parts = {
+        "TITLE": html.escape(document.title),
+        "STYLE": _static("page.css"),
+        "DATA": as_script_data(TypeAdapter(Document).dump_python(document, mode="json")),
+        "PLOTLY": plotly_js,
+        "SCRIPT": "\n".join(_static(name) for name in SCRIPTS),
+    }
+    # One pass: what is put in is never searched for places itself.
+    return re.sub(r"\{\{([A-Z]+)\}\}", lambda place: parts[place[1]], _static("page.html"))
+
+
+def as_script_data(tree: Any) -> str:
+    """Return JSON that can stand inside a script element, whatever texts it holds."""
+    text = json.dumps(tree, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _static(name: str) -> str:
+    return (STATIC / name).read_text(encoding="utf-8")

@@ -1,15 +1,26 @@
 """What is kept of recorded episodes: each request once, and each policy's fate for it; and the file that holds it.
 
-A queue can be put together again from these, for any slot: a request waits from its first slot to its last.
+A queue can be put together again from these, for any slot: a request waits from its first slot to its last. An observer
+writes them down while an episode is evaluated.
 """
 
 import gzip
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Final, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from agents.files import written_whole
+from agents.rollout import Step
+from edgellm_env.arrays import BoolArray, IntArray
+from edgellm_env.env.engine import Engine
+from edgellm_env.node.transition import EXPIRED, SERVED, WAITS
+from edgellm_env.slot.problem import SlotProblem
+from experiments.grid.evaluation import Collect, Collector, EpisodeResult
 
 FILE_NAME: Final = "recordings.json.gz"
 
@@ -28,6 +39,16 @@ out.
 """
 HOPELESS: Final = 64
 """The bit of a request that no slot could have served, not even alone: it never joined the queue that policies see."""
+
+_OF_REQUESTS: Final = (
+    "arrival_s", "prompt_tokens", "output_tokens", "compute_s", "kv_bytes", "uplink_share", "downlink_share",
+)  # fmt: skip
+_WHOLE: Final = (
+    "scheme", "infeasible", "prompt_tokens", "output_tokens", "outcome", "last_slot", "cause", "first_slot",
+)  # fmt: skip
+_SECONDS: Final = ("start_s", "compute_limit_s", "delivered_s", "arrival_s", "latency_requirement_s")
+_DIGITS: Final = 6  # of a cost; more than a screen can show
+_DECIMALS: Final = 5  # of a time in seconds, however late in the episode
 
 Numbers: TypeAlias = list[float]
 Whole: TypeAlias = list[Annotated[int, Field(ge=0)]]
@@ -51,16 +72,14 @@ class Requests(_Part):
     kv_bytes: Numbers
     uplink_share: Numbers
     downlink_share: Numbers
-    first_slot: Whole
-    """First slot at whose start the request is there."""
+    first_slot: Whole  # first slot at whose start the request is there
 
 
 class Slots(_Part):
     """A policy's K slots: what its batches could use, and how costs scale in that slot under the batch's scheme."""
 
     scheme: Whole
-    start_s: Numbers
-    """Compute that still runs at the slot's start, and the time to load another scheme."""
+    start_s: Numbers  # compute that still runs at the slot's start, and the time to load another scheme
     compute_limit_s: Numbers
     free_memory_bytes: Numbers
     capacity_bytes: Numbers
@@ -68,23 +87,18 @@ class Slots(_Part):
     kv_scale: Numbers
     uplink_scale: Numbers
     downlink_scale: Numbers
-    delivered_s: Numbers
-    """When the slot's batch is delivered, from the episode's start."""
+    delivered_s: Numbers  # when the slot's batch is delivered, from the episode's start
     infeasible: list[Literal[0, 1]]
 
 
 class Played(_Part):
-    """What one policy made of an episode.
-
-    ``outcome`` (M,) is an index of :data:`edgellm_env.node.transition.OUTCOMES`, as it is when the episode ends.
-    ``last_slot`` (M,) is the slot that served the request, or the last that it waited in; for one that never waited,
-    the slot at whose start it was turned away. ``cause`` (M,) has bits of :data:`CAUSES` for those that expired.
-    """
+    """What one policy made of an episode's M requests."""
 
     policy: str
-    outcome: Whole
+    outcome: Whole  # (M,) indices of edgellm_env.node.transition.OUTCOMES, as they are when the episode ends
+    # (M,) slot that served the request, or the last that it waited in; that at whose start it was turned away
     last_slot: Whole
-    cause: Whole
+    cause: Whole  # (M,) bits of CAUSES for those that expired
     slots: Slots
 
 
@@ -131,3 +145,110 @@ def read_recordings(path: Path) -> Recordings:
         raise RecordingError(f"{path}: {where}: {first['msg']}; expected what compare --record writes") from error
     except (OSError, EOFError) as error:
         raise RecordingError(f"{path}: can't be read: {error}; expected what compare --record writes") from error
+
+
+class FateRecorder(Collector):
+    """Keeps the node's log of requests, why each was lost, and what each slot's batch could use."""
+
+    def begin(self, engine: Engine, seeds: Sequence[int]) -> None:
+        """Begin with nothing written down."""
+        self._engine = engine
+        room = engine.dynamics.requests.shape[1]
+        self._cause = np.full(room, HOPELESS)  # until it has waited in a queue that policies see
+        self._slots: dict[str, list[float]] = {name: [] for name in Slots.model_fields}
+
+    def decided(self, step: Step) -> None:
+        """Look at the slot before the step."""
+        dynamics = self._engine.dynamics
+        self._node = dynamics.node[0].copy()
+        self._request: IntArray = dynamics.waiting["request"][0, : int(self._node["waiting"])].copy()
+        self._problems = [dynamics.slot_problem(0, scheme) for scheme in range(dynamics.schemes.size)]
+
+    def played(self, step: Step) -> None:
+        """If a slot has ended, write down what its batch could use, and why requests were lost."""
+        if not step.closed[0]:
+            return
+        scheme = int(self._engine.dynamics.node["scheme"][0])
+        problem, request = self._problems[scheme], self._request
+        outcome = self._engine.request_log(0)["outcome"][request]
+        admitted = outcome == SERVED
+        self._write_slot(scheme, problem, admitted)
+        self._cause[request] = 0
+        for place in np.flatnonzero(outcome == EXPIRED):
+            with_it = admitted | (np.arange(request.size) == place)
+            self._cause[request[place]] = sum(CAUSES[name] for name in problem.violations(with_it))
+
+    def _write_slot(self, scheme: int, problem: SlotProblem, admitted: BoolArray) -> None:
+        dynamics, timing, node = self._engine.dynamics, self._engine.scenario.timing, self._node
+        record = dynamics.schemes[scheme]
+        start_s = float(node["backlog_s"]) + (0.0 if scheme == int(node["scheme"]) else float(record["load_s"]))
+        values = {
+            "scheme": scheme,
+            "start_s": start_s,
+            "compute_limit_s": problem.compute_limit_s,
+            "free_memory_bytes": problem.memory_bytes,
+            "capacity_bytes": record["memory_bytes"],
+            "compute_scale": record["compute_factor"] / node["compute_availability"],
+            "kv_scale": record["kv_factor"],
+            "uplink_scale": 1.0 / node["uplink_availability"],
+            "downlink_scale": 1.0 / node["downlink_availability"],
+            "delivered_s": node["slot"] * timing.slot_s + timing.radio_s + start_s + problem.totals(admitted).compute_s,
+            "infeasible": int(dynamics.node["infeasible"][0]),
+        }
+        for name, value in values.items():
+            self._slots[name].append(value)
+
+    def collected(self) -> dict[str, Any]:
+        """Return the requests that arrived, as every policy meets them, and what became of them here."""
+        timing, log = self._engine.scenario.timing, self._engine.request_log(0)
+        outcome, records = log["outcome"], self._engine.dynamics.requests[0, : log.size]
+        starts_s = np.arange(timing.episode_slots + 1) * timing.slot_s
+        first_slot = np.searchsorted(starts_s, records["arrival_s"], side="right")
+        # One that still waits has done so in the last slot, or came after it.
+        last_slot = np.where(outcome == WAITS, np.maximum(first_slot, timing.episode_slots - 1), log["slot"])
+        of_requests = {name: records[name] for name in _OF_REQUESTS}
+        of_requests |= {"latency_requirement_s": records["deadline_s"] - records["arrival_s"], "first_slot": first_slot}
+        cause = np.where(outcome == EXPIRED, self._cause[: log.size], 0)
+        played = _columns({"outcome": outcome, "last_slot": last_slot, "cause": cause})
+        return {"requests": _columns(of_requests), "played": {**played, "slots": _columns(self._slots)}}
+
+
+def _columns(table: Mapping[str, ArrayLike]) -> dict[str, list[int] | list[float]]:
+    return {name: _column(name, np.asarray(values)) for name, values in table.items()}
+
+
+def _column(name: str, values: NDArray[Any]) -> list[int] | list[float]:
+    if name in _WHOLE:
+        return [int(value) for value in values]
+    if name in _SECONDS:
+        return [round(float(value), _DECIMALS) for value in values]
+    return [float(f"{float(value):.{_DIGITS}g}") for value in values]
+
+
+def record_first(episodes: int) -> Collect:
+    """Return what records the first few episodes of each policy."""
+    return partial(_recorder, episodes)
+
+
+def _recorder(episodes: int, episode: int) -> FateRecorder | None:
+    return FateRecorder() if episode < episodes else None
+
+
+def recordings_of(
+    scenario_checksum: str, rows: Sequence[EpisodeResult], notes: Mapping[tuple[str, int], Any]
+) -> Recordings:
+    """Return what was recorded, an entry for each episode.
+
+    Args:
+        scenario_checksum: of the scenario that was played.
+        rows: of the policies, in their order.
+        notes: what :class:`FateRecorder` collected, by policy and episode.
+    """
+    episodes = []
+    for episode in sorted({episode for _, episode in notes}):
+        own = [(row, notes[row.policy, episode]) for row in rows if row.episode == episode]
+        (row, note), *_ = own
+        played = [{"policy": one.policy, **kept["played"]} for one, kept in own]
+        about = {"episode": episode, "seed": row.seed, "trace_checksum": row.trace_checksum}
+        episodes.append({**about, "requests": note["requests"], "played": played})
+    return Recordings.model_validate({"scenario_checksum": scenario_checksum, "episodes": episodes})

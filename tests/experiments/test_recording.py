@@ -14,8 +14,16 @@ from experiments.grid.evaluation import play_episode
 from experiments.grid.ledger import Ledger
 from experiments.grid.points import Point
 from experiments.grid.runner import Plan, play_plans
-from experiments.report.fates import FateRecorder, record_first, recordings_of
-from experiments.report.recordings import CAUSES, HOPELESS, RecordingError, read_recordings, write_recordings
+from experiments.report.recordings import (
+    CAUSES,
+    HOPELESS,
+    FateRecorder,
+    RecordingError,
+    read_recordings,
+    record_first,
+    recordings_of,
+    write_recordings,
+)
 from tests.conftest import arguments_for
 
 SLOTS = 30

@@ -22,8 +22,7 @@ from agents.seeds import episode_seeds
 from edgellm_env.scenario import load_scenario
 from experiments.datasets import plan as plans
 from experiments.datasets.collect import STAGING
-from experiments.datasets.storage import DATA_FILE, DatasetError
-from experiments.datasets.work import CollectionError
+from experiments.datasets.storage import DATA_FILE, CollectionError, DatasetError
 from experiments.grid import parallel
 from experiments.grid.evaluation import evaluate
 from tests.experiments.datasets.conftest import collect, episodes_of, require_equal
@@ -65,18 +64,21 @@ def test_minari_reads_the_dataset_and_its_environment_replays_it(datasets: Path,
 
 def test_the_same_policy_scores_the_same_whatever_the_way_to_act(datasets: Path) -> None:
     returns = [
-        [episode.rewards.sum() for episode, _ in episodes_of(datasets / f"test/{name}-v0")] for name in ENVIRONMENTS
+        [episode.arrays["rewards"].sum() for episode, _ in episodes_of(datasets / f"test/{name}-v0")]
+        for name in ENVIRONMENTS
     ]
     assert returns[0] == returns[1] == returns[2]
 
 
 def test_select_adds_in_queue_order_and_commits(datasets: Path) -> None:
     for episode, _ in episodes_of(datasets / "test/select-v0"):
-        capacity = episode.observations["valid"].shape[1]
-        for batch in np.split(episode.actions, np.flatnonzero(episode.actions == capacity) + 1)[:-1]:
+        capacity = episode.arrays["observations/valid"].shape[1]
+        for batch in np.split(episode.arrays["actions"], np.flatnonzero(episode.arrays["actions"] == capacity) + 1)[
+            :-1
+        ]:
             assert (np.diff(batch) > 0).all()
             assert batch[-1] == capacity
-        assert episode.infos["action_mask"][np.arange(episode.steps), episode.actions].all()
+        assert episode.arrays["infos/action_mask"][np.arange(episode.steps), episode.arrays["actions"]].all()
 
 
 @pytest.mark.parametrize("name", ["dftsp", "random", "edf"])
@@ -85,7 +87,7 @@ def test_recorded_policies_play_as_in_compare(tmp_path: Path, name: str) -> None
     rows = evaluate(scenario, build_policies([name], scenario), episode_seeds("train", 7, 3))
     expected = [row.served for row in rows]
     recorded = episodes_of(collect(tmp_path, "played", policy=name, episodes=3, seed=7))
-    assert [episode.rewards.sum() for episode, _ in recorded] == expected
+    assert [episode.arrays["rewards"].sum() for episode, _ in recorded] == expected
 
 
 def test_a_plain_ppo_model_is_recorded_in_every_environment(tmp_path: Path) -> None:
@@ -97,7 +99,7 @@ def test_a_plain_ppo_model_is_recorded_in_every_environment(tmp_path: Path) -> N
         episodes_of(collect(tmp_path, way.lower(), env=way, policy=f"ppo={tmp_path / 'model.zip'}", episodes=1))
         for way in ("Batch", "Select")
     )
-    assert batch[0][0].rewards.sum() == select[0][0].rewards.sum() > 0
+    assert batch[0][0].arrays["rewards"].sum() == select[0][0].arrays["rewards"].sum() > 0
 
 
 def test_noise_is_as_frequent_as_asked_and_zero_is_the_expert(tmp_path: Path) -> None:
@@ -105,8 +107,8 @@ def test_noise_is_as_frequent_as_asked_and_zero_is_the_expert(tmp_path: Path) ->
     silent = episodes_of(collect(tmp_path, "silent", policy="noisy-expert", epsilon=0.0, episodes=3))
     noisy = episodes_of(collect(tmp_path, "noisy", policy="noisy-expert", epsilon=0.5, episodes=3))
     for (one, _), (other, _), (third, _) in zip(expert, silent, noisy, strict=True):
-        np.testing.assert_array_equal(one.actions, other.actions)
-        short = third.infos["optimal_count"][:-1] > third.rewards
+        np.testing.assert_array_equal(one.arrays["actions"], other.arrays["actions"])
+        short = third.arrays["infos/optimal_count"][:-1] > third.arrays["rewards"]
         assert 0.1 < short.mean() < 0.6
 
 

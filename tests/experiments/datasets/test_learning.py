@@ -11,9 +11,9 @@ import torch
 from agents.registry import build_policies
 from edgellm_env.scenario import load_scenario
 from experiments.__main__ import main
-from experiments.datasets import stream
+from experiments.datasets import learning
+from experiments.datasets.learning import SlotSource, slot_loader, slots_of
 from experiments.datasets.storage import DatasetError
-from experiments.datasets.stream import SlotSource, slot_loader, slots_of
 from tests.experiments.datasets.conftest import collect, episodes_of
 
 SETTINGS = {
@@ -45,7 +45,7 @@ def test_the_way_to_act_changes_nothing_of_the_slots(datasets: Path) -> None:
 
 
 def test_a_pass_streams_every_slot_once_in_an_order_of_seed_and_epoch(datasets: Path, monkeypatch) -> None:
-    monkeypatch.setattr(stream, "EPISODES_AT_ONCE", 2)
+    monkeypatch.setattr(learning, "EPISODES_AT_ONCE", 2)
     source = SlotSource.of(datasets / "test/batch-v0")
     learned_from, held_out = source.split(0.1)
     assert (learned_from, held_out) == (range(4), range(4, 5))

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from experiments.datasets import plan as plans
-from experiments.datasets.work import CollectionError
+from experiments.datasets.storage import CollectionError
 from tests.experiments.datasets.conftest import collect, require_equal
 
 pytest.importorskip("ray", reason="needs the extra 'distributed'")

@@ -10,8 +10,8 @@ import pytest
 
 from edgellm_env.node.transition import EXPIRED, SERVED
 from experiments.__main__ import main
+from experiments.report.findings import tell_stories
 from experiments.report.recordings import FILE_NAME, HOPELESS, read_recordings
-from experiments.report.stories import tell_stories
 from tests.experiments.report.conftest import SLOTS
 from tests.experiments.report.test_command import HOSTILE, rename
 

@@ -11,8 +11,7 @@ import pytest
 from edgellm_env.node.transition import OUTCOMES, SERVED
 from experiments.__main__ import main
 from experiments.commands import report as command
-from experiments.report.document import make_document
-from experiments.report.page import SCRIPTS, STATIC, as_script_data, render_page
+from experiments.report.document import SCRIPTS, STATIC, as_script_data, make_document, render_page
 from experiments.report.recordings import FILE_NAME, read_recordings
 from experiments.results.records import read_results
 

@@ -1,8 +1,8 @@
 import pytest
 
 from edgellm_env.node.transition import BLOCKED, EXPIRED, REJECTED, SERVED, WAITS
+from experiments.report.findings import LATENCY_SHARES, policy_series
 from experiments.report.recordings import CAUSES, HOPELESS
-from experiments.report.series import LATENCY_SHARES, policy_series
 from tests.experiments.report.episodes import episode, played, requests
 
 

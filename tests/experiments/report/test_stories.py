@@ -1,8 +1,8 @@
 import pytest
 
 from edgellm_env.node.transition import BLOCKED, EXPIRED, SERVED, WAITS
+from experiments.report.findings import Exchange, best_pair, tell_stories
 from experiments.report.recordings import HOPELESS
-from experiments.report.stories import Exchange, best_pair, tell_stories
 from tests.experiments.report.episodes import episode, played, requests
 
 # Four slots; requests 0 and 1 are there in slot 1, 2 in slot 2, 3 in slot 3. Request 1 can wait for no other slot.
