@@ -1,15 +1,15 @@
 """``census``, ``scenario-pages``, ``results-page``: the documentation's pages of numbers, none typed by hand."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from rich.console import Console
 
-from agents.files import require_place, write_text
+from agents.files import require_place, write_json, write_text
 from agents.seeds import episode_seeds
 from edgellm_env.scenario import Scenario, load_scenario, scenario_names
-from experiments.grid.binding import Census, census_checksum, read_censuses, take_census, write_censuses
+from experiments.grid.binding import Census, census_checksum, read_censuses, take_census
 from experiments.grid.evaluation import require_playable
 from experiments.grid.study_store import STORE
 from experiments.pages.rendering import render
@@ -56,7 +56,7 @@ class CensusCommand:
         for scenario in scenarios:
             with progress_bar(console, self.slots, scenario.name) as bar:
                 censuses[scenario.name] = take_census(scenario, self.slots, seeds, lambda more: bar(more, ""))
-            write_censuses(self.out, censuses)
+            write_json(self.out, {name: asdict(censuses[name]) for name in sorted(censuses)})
         console.print(f"Census: {self.out}")
         return censuses
 

@@ -1,5 +1,6 @@
 """``study``: the group of commands that measure learned agents and store what the results page is written from."""
 
+import itertools
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -20,8 +21,16 @@ from experiments.grid.evaluation import require_playable
 from experiments.grid.ledger import continuable
 from experiments.grid.study_behaviour import Behaviour, observe_behaviour
 from experiments.grid.study_comparing import TEST_EPISODES, shipped_scenario
-from experiments.grid.study_store import STORE, Comparison, TrainedRun, write_comparison, write_document, write_run
-from experiments.grid.training import finish_run, stored_run, study_run
+from experiments.grid.study_store import (
+    STORE,
+    Comparison,
+    TrainedRun,
+    training_path,
+    write_comparison,
+    write_document,
+    write_run,
+)
+from experiments.grid.training import StudyRun, ablated_learner, finish_run, stored_run
 from experiments.progress import training_bar
 from experiments.results.provenance import package_versions
 from experiments.results.statistics import REFERENCE
@@ -61,13 +70,14 @@ class StudyTrain:
         """Check everything, then train, play and store, run by run."""
         if self.steps is not None and self.steps < 1:
             raise ValueError(f"steps: {self.steps}; expected at least 1")
-        folder = prepare_folder(self.runs)
-        runs = [
-            study_run(agent, name, seed, self.ablation, self.steps, self.slots, folder, self.store)
-            for seed in self.seed
-            for agent in self.agent
-            for name in self.scenario
-        ]
+        folder, runs = prepare_folder(self.runs), []
+        for seed, agent, name in itertools.product(self.seed, self.agent, self.scenario):
+            episode_seeds("train", seed, 1)
+            scenario, learner = shipped_scenario(name).with_slots(self.slots), ablated_learner(agent, self.ablation)
+            steps = learner.default_steps(scenario) if self.steps is None else self.steps
+            stored_at = training_path(self.store, agent, self.ablation, name, seed)
+            own = folder / stored_at.parent.name / stored_at.stem
+            runs.append(StudyRun(agent, learner, self.ablation, scenario, self.slots, steps, seed, own, stored_at))
         known = [None if self.again else stored_run(run, self.episodes) for run in runs]
         finished = []
         for place, (run, stored) in enumerate(zip(runs, known, strict=True), 1):
@@ -78,8 +88,10 @@ class StudyTrain:
                 with training_bar(console, run.label, run.steps) as progress:
                     result = finish_run(run, self.episodes, progress)
                 write_run(result, self.store)
-                own, dftsp = (np.mean([row.throughput_rps for row in rows]) for rows in (result.rows, result.reference))
-                became = f": {own:.2f} requests/s, {REFERENCE} {dftsp:.2f}; trained in {result.training_s:.0f} s"
+                ours, dftsp = (
+                    np.mean([row.throughput_rps for row in rows]) for rows in (result.rows, result.reference)
+                )
+                became = f": {ours:.2f} requests/s, {REFERENCE} {dftsp:.2f}; trained in {result.training_s:.0f} s"
             finished.append(stored or result)
             console.print(f"{place} of {len(runs)}: {run.label}{became}", markup=False)
         return finished

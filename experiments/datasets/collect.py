@@ -17,7 +17,7 @@ from experiments.datasets.storage import OWN, CollectionError, DatasetError, dat
 from experiments.datasets.work import REFERENCES, Reference, Task, Unit, run_tasks
 from experiments.extras import require
 from experiments.grid.evaluation import require_playable
-from experiments.grid.ledger import hold_run
+from experiments.grid.ledger import open_ledger
 from experiments.grid.parallel import worker_count
 from experiments.progress import progress_bar
 
@@ -83,7 +83,7 @@ class Collect:
         if final.exists():
             return _complete_already(plan, final, staging, console)
         settings = {name: value for name, value in asdict(plan).items() if name != "trace"}
-        with hold_run(staging, "collection", settings | {"checksum": plan.checksum}):
+        with open_ledger(staging, "collection", settings | {"checksum": plan.checksum}):
             shards = staging / "units"
             shards.mkdir(exist_ok=True)
             for unfinished in shards.glob(f"*{PARTIAL}"):

@@ -5,14 +5,13 @@ no single constraint binds, several hold them back together.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from agents.files import write_json
 from agents.optimal import Dftsp, dftsp_answers
 from agents.rollout import Observer, Step, rollout
 from edgellm_env.arrays import BoolArray, IntArray
@@ -144,9 +143,3 @@ def read_censuses(path: Path) -> dict[str, Census]:
         return {name: Census(**record) for name, record in records.items()}
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise ValueError(f"census: {path} can't be read: {error}") from error
-
-
-def write_censuses(path: Path, censuses: Mapping[str, Census]) -> None:
-    """Store censuses as JSON, by scenario name."""
-    records = {name: asdict(censuses[name]) for name in sorted(censuses)}
-    write_json(path, records)

@@ -65,8 +65,8 @@ def continuable() -> Iterator[None]:
 
 
 @contextmanager
-def hold_run(folder: Path, what: str, settings: Mapping[str, Any]) -> Iterator[None]:
-    """Hold the folder of a run (``what``: such as "sweep") that can be continued with the same settings alone.
+def open_ledger(folder: Path, what: str, settings: Mapping[str, Any]) -> Iterator[Ledger]:
+    """Hold the folder of a run (``what``: such as "sweep") that only the same settings continue; yield what is finished.
 
     Raises:
         FolderInUseError: another process works there.
@@ -82,13 +82,6 @@ def hold_run(folder: Path, what: str, settings: Mapping[str, Any]) -> Iterator[N
             raise OutputError(f"out: {holds}; expected the same, or another folder")
         if before is plan:
             write_json(path, plan)
-        yield
-
-
-@contextmanager
-def open_ledger(folder: Path, what: str, settings: Mapping[str, Any]) -> Iterator[Ledger]:
-    """As :func:`hold_run`, yielding what the run has finished."""
-    with hold_run(folder, what, settings):
         yield Ledger(folder)
 
 

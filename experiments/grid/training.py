@@ -15,12 +15,11 @@ from agents.learning.runs import ABOUT, SCENARIO, TENSORBOARD, Learner, OnProgre
 from agents.models.ranker_features import CONTEXT_FEATURES
 from agents.models.storage import COLUMNS, MODEL
 from agents.registry import LearnerName, make_learner, settings_path
-from agents.seeds import episode_seeds
 from edgellm_env.node.features import fingerprint
 from edgellm_env.scenario import Scenario, load_scenario
 from experiments.grid.ledger import require_same
-from experiments.grid.study_comparing import play_test_episodes, shipped_scenario
-from experiments.grid.study_store import Curve, TrainedRun, read_document, read_run, training_path, validated
+from experiments.grid.study_comparing import play_test_episodes
+from experiments.grid.study_store import Curve, TrainedRun, read_document, read_run, validated
 from experiments.results.provenance import command_line, machine, metadata, package_versions
 from experiments.results.statistics import REFERENCE
 
@@ -49,13 +48,7 @@ always)."""
 
 
 def train_run(agent: LearnerName, learner: Learner, run: Run, command: str | None = None) -> Path:
-    """Train, or continue what the run's folder holds; return the model's path.
-
-    Args:
-        agent: the learner's name.
-        learner: that one.
-        run: what it is to learn.
-        command: to note as the one that trains this; the one that is running unless given.
+    """Train, or continue what the run's folder holds, noting ``command`` or the one that runs; return the model's path.
 
     Raises:
         OutputError: the folder holds a run already, or to resume none or another one; nothing has been trained then.
@@ -118,29 +111,6 @@ class StudyRun:
         if self.ablation is not None:
             return command_line(["study", "train", *own, "--ablation", self.ablation])
         return command_line(["train", *own, "--out", f"runs/{self.agent}-{self.scenario.name}-{self.seed}"])
-
-
-def study_run(
-    agent: LearnerName,
-    name: str,
-    seed: int,
-    ablation: str | None,
-    steps: int | None,
-    slots: int | None,
-    runs: Path,
-    store: Path,
-) -> StudyRun:
-    """Return a training run in the shipped scenario ``name``, once it is known to be possible.
-
-    Raises:
-        ValueError: a scenario, seed or ablation that can't be used.
-    """
-    episode_seeds("train", seed, 1)
-    scenario, learner = shipped_scenario(name).with_slots(slots), ablated_learner(agent, ablation)
-    steps = learner.default_steps(scenario) if steps is None else steps
-    stored_at = training_path(store, agent, ablation, name, seed)
-    folder = runs / stored_at.parent.name / stored_at.stem
-    return StudyRun(agent, learner, ablation, scenario, slots, steps, seed, folder, stored_at)
 
 
 def ablated_learner(agent: LearnerName, ablation: str | None) -> Learner:
