@@ -25,13 +25,7 @@ from experiments.report.recordings import record_first, recordings_of, write_rec
 from experiments.results.figures import plot_throughput
 from experiments.results.provenance import metadata
 from experiments.results.records import write_records, write_results
-from experiments.results.summary import (
-    PolicySummary,
-    comparison_table,
-    infeasible_texts,
-    statistics_table,
-    summarise,
-)
+from experiments.results.summary import PolicySummary, comparison_table, infeasible_texts, statistics_table, summarise
 
 
 @dataclass(frozen=True)
@@ -41,27 +35,19 @@ class Compare:
     Stopped before its end, the same command continues.
     """
 
-    out: Path
-    """Folder for results.json, summary.csv and throughput.png."""
-    scenario: str = "balanced"
-    """Shipped scenario, or path to a YAML file."""
+    out: Path  # Folder for results.json, summary.csv and throughput.png.
+    scenario: str = "balanced"  # Shipped scenario, or path to a YAML file.
     policies: list[str] = field(default_factory=lambda: names("build"))
     """Each NAME, NAME=PATH for a trained one (ppo=runs/x), MODULE:CLASS of your own, or MODULE:FUNCTION@ENVIRONMENT;
     NAME@stochastic lets one that can do both draw its actions."""
-    episodes: int = 20
-    """How many episodes each policy plays."""
-    seed: int = 0
-    """Chooses the test episodes; never the same requests as in training."""
-    trace: Path | None = None
-    """Trace file, for scenarios that replay one."""
-    slots: int | None = None
-    """Slots per episode, in place of the scenario's."""
+    episodes: int = 20  # How many episodes each policy plays.
+    seed: int = 0  # Chooses the test episodes; never the same requests as in training.
+    trace: Path | None = None  # Trace file, for scenarios that replay one.
+    slots: int | None = None  # Slots per episode, in place of the scenario's.
     record: int = 1
     """How many episodes, from the first, are also kept slot by slot in recordings.json.gz, for the report."""
-    workers: int = 1
-    """Processes. The rows don't depend on it, decision times apart."""
-    ray: str | None = None
-    """Work on Ray in place of processes: local, or the address of a cluster."""
+    workers: int = 1  # Processes. The rows don't depend on it, decision times apart.
+    ray: str | None = None  # Work on Ray in place of processes: local, or the address of a cluster.
     clairvoyant_s: float | None = None
     """Seconds for each episode to bound what could be served with the future known; not computed unless given."""
 

@@ -26,26 +26,17 @@ _NO_LIMIT = 2**31 - 1  # the reader takes no longer request
 class TraceInfo:
     """Describe a trace file: requests, rate, burstiness, lengths. Formats: Azure, BurstGPT, Mooncake, Splitwise."""
 
-    file: Annotated[Path, tyro.conf.Positional]
-    """The trace file."""
-    format: TraceFormat = "auto"
-    """Format of the file; auto tells by its first line."""
-    zero_tokens: ZeroTokensRule = "error"
-    """Rows without prompt or output tokens: error, or drop (they are counted)."""
-    time_scale: float = 1.0
-    """Arrival times are multiplied by it: 0.5 is twice the recorded rate."""
-    prompt_limit_tokens: int | None = None
-    """Most prompt tokens that the service takes."""
-    output_limit_tokens: int | None = None
-    """Most output tokens that the service writes."""
+    file: Annotated[Path, tyro.conf.Positional]  # The trace file.
+    format: TraceFormat = "auto"  # Format of the file; auto tells by its first line.
+    zero_tokens: ZeroTokensRule = "error"  # Rows without prompt or output tokens: error, or drop (they are counted).
+    time_scale: float = 1.0  # Arrival times are multiplied by it: 0.5 is twice the recorded rate.
+    prompt_limit_tokens: int | None = None  # Most prompt tokens that the service takes.
+    output_limit_tokens: int | None = None  # Most output tokens that the service writes.
     over_limit: OverLimitRule = "error"
     """Longer requests: error, cap (shortened) or reject (left out); both are counted."""
-    start_s: float = 0.0
-    """Begin of a window, in scaled seconds since the file's first row."""
-    end_s: float | None = None
-    """End of the window, exclusive; the file's end unless given."""
-    json: bool = False
-    """Print JSON in place of the table."""
+    start_s: float = 0.0  # Begin of a window, in scaled seconds since the file's first row.
+    end_s: float | None = None  # End of the window, exclusive; the file's end unless given.
+    json: bool = False  # Print JSON in place of the table.
 
     def run(self, console: Console) -> TraceStatistics:
         """Read the file, describe it, print."""
@@ -134,14 +125,10 @@ class Verify:
     The dataset is read as data; nothing that it names is imported or run.
     """
 
-    dataset_id: Annotated[str, tyro.conf.Positional]
-    """The dataset's id."""
-    episodes: int = 50
-    """How many episodes to play anew, spread over the dataset; 0 for digests alone."""
-    out: Path | None = None
-    """Root of datasets, as for collect."""
-    trace: Path | None = None
-    """Trace file, for scenarios that replay one."""
+    dataset_id: Annotated[str, tyro.conf.Positional]  # The dataset's id.
+    episodes: int = 50  # How many episodes to play anew, spread over the dataset; 0 for digests alone.
+    out: Path | None = None  # Root of datasets, as for collect.
+    trace: Path | None = None  # Trace file, for scenarios that replay one.
 
     def run(self, console: Console) -> Verified:
         """Check everything and say what was checked."""

@@ -33,14 +33,10 @@ class CensusCommand:
 
     scenario: list[str] = field(default_factory=lambda: list(scenario_names()))
     """Shipped scenarios, or paths to YAML files; all shipped ones unless given."""
-    slots: int = 1000
-    """Slots to look at in each."""
-    seed: int = 0
-    """Chooses the validation episodes that are looked at."""
-    trace: Path | None = None
-    """Trace file, for the scenarios that replay one; they are left out without it."""
-    out: Path = CENSUS_FILE
-    """JSON file; scenarios that it already holds are kept unless they are counted anew."""
+    slots: int = 1000  # Slots to look at in each.
+    seed: int = 0  # Chooses the validation episodes that are looked at.
+    trace: Path | None = None  # Trace file, for the scenarios that replay one; they are left out without it.
+    out: Path = CENSUS_FILE  # JSON file; scenarios that it already holds are kept unless they are counted anew.
 
     def run(self, console: Console) -> dict[str, Census]:
         """Check everything, then count; return what the file then holds."""
@@ -74,10 +70,8 @@ class CensusCommand:
 class ScenarioPages:
     """Write the scenarios' documentation page from the scenarios and the stored census."""
 
-    census: Path = CENSUS_FILE
-    """The census, as the census command stores it."""
-    out: Path = SCENARIOS_PAGE
-    """The page."""
+    census: Path = CENSUS_FILE  # The census, as the census command stores it.
+    out: Path = SCENARIOS_PAGE  # The page.
 
     def run(self, console: Console) -> None:
         """Write the page."""
@@ -93,10 +87,8 @@ class ScenarioPages:
 class ResultsPage:
     """Write the results page and its plots from what the study's commands have stored."""
 
-    store: Path = STORE
-    """Where results are stored."""
-    out: Path = RESULTS_PAGE
-    """The page; its plots go into a folder of its name beside it."""
+    store: Path = STORE  # Where results are stored.
+    out: Path = RESULTS_PAGE  # The page; its plots go into a folder of its name beside it.
 
     def run(self, console: Console) -> None:
         """Read, write the page, draw the plots."""

@@ -25,10 +25,8 @@ MAXIMUM_BYTES: Final = 8_000_000
 class Report:
     """Make one page of a comparison's results: figures, and a replay of slots; it opens without network."""
 
-    results: Annotated[Path, tyro.conf.Positional]
-    """Folder that compare has written."""
-    out: Path
-    """HTML file to write."""
+    results: Annotated[Path, tyro.conf.Positional]  # Folder that compare has written.
+    out: Path  # HTML file to write.
 
     def run(self, console: Console) -> Document:
         """Write the page; return what it shows."""

@@ -40,18 +40,12 @@ class Reproduce:
     Stopped at any moment, the same command continues.
     """
 
-    out: Path = Path("results/reproduce")
-    """Folder for summary.md, summary.json, comparisons.csv and figures/."""
-    quick: bool = False
-    """Fewer points, episodes and slots: minutes in place of half an hour."""
-    figures: list[str] = field(default_factory=list)
-    """Make only these figures, and no summary."""
-    seed: int = 0
-    """Chooses the test episodes, as for compare."""
-    workers: int | None = None
-    """Processes; as many as processors unless given. The results do not depend on it."""
-    ray: str | None = None
-    """Work on Ray in place of processes: local, or the address of a cluster."""
+    out: Path = Path("results/reproduce")  # Folder for summary.md, summary.json, comparisons.csv and figures/.
+    quick: bool = False  # Fewer points, episodes and slots: minutes in place of half an hour.
+    figures: list[str] = field(default_factory=list)  # Make only these figures, and no summary.
+    seed: int = 0  # Chooses the test episodes, as for compare.
+    workers: int | None = None  # Processes; as many as processors unless given. The results do not depend on it.
+    ray: str | None = None  # Work on Ray in place of processes: local, or the address of a cluster.
 
     def run(self, console: Console) -> content.Findings | None:
         """Check everything, then play and count what the figures need, then make them, judge and write."""

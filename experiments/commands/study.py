@@ -44,26 +44,17 @@ class StudyTrain:
     these commands may run side by side as long as they train different runs.
     """
 
-    agent: list[LearnerName]
-    """Which learners."""
-    scenario: list[str]
-    """Shipped scenarios."""
-    seed: list[int] = field(default_factory=lambda: [0, 1, 2])
-    """Training seeds."""
+    agent: list[LearnerName]  # Which learners.
+    scenario: list[str]  # Shipped scenarios.
+    seed: list[int] = field(default_factory=lambda: [0, 1, 2])  # Training seeds.
     ablation: str | None = None
     """Train without something: no-slack, no-context, one-beam, no-masking. The learner as it is, unless given."""
-    steps: int | None = None
-    """Environment steps of each run; each agent's own number unless given."""
-    slots: int | None = None
-    """Slots per episode, in place of the scenario's: for trying things out."""
-    episodes: int = TEST_EPISODES
-    """Test episodes that each trained agent plays."""
-    again: bool = False
-    """Train what is stored again."""
-    runs: Path = Path("runs/study")
-    """Where the training runs' folders go."""
-    store: Path = STORE
-    """Where results are stored."""
+    steps: int | None = None  # Environment steps of each run; each agent's own number unless given.
+    slots: int | None = None  # Slots per episode, in place of the scenario's: for trying things out.
+    episodes: int = TEST_EPISODES  # Test episodes that each trained agent plays.
+    again: bool = False  # Train what is stored again.
+    runs: Path = Path("runs/study")  # Where the training runs' folders go.
+    store: Path = STORE  # Where results are stored.
 
     @continuable()
     def run(self, console: Console) -> list[TrainedRun]:
@@ -101,20 +92,15 @@ class StudyTrain:
 class StudyCompare:
     """Play policies on the study's test episodes and store the rows; those that are stored are not played again."""
 
-    scenario: list[str]
-    """Shipped scenarios."""
+    scenario: list[str]  # Shipped scenarios.
     policies: list[str] = field(default_factory=list)
     """As in compare; unless given, all that need nothing but their name, and the agents shipped for the scenario."""
     rates: list[float] = field(default_factory=list)
     """Arrival rates in requests/s, each in place of the scenario's own."""
-    trace: Path | None = None
-    """Trace file, for scenarios that replay one."""
-    again: bool = False
-    """Play the policies again and replace what is stored of them."""
-    episodes: int = TEST_EPISODES
-    """Test episodes; stored ones must be as many."""
-    store: Path = STORE
-    """Where results are stored."""
+    trace: Path | None = None  # Trace file, for scenarios that replay one.
+    again: bool = False  # Play the policies again and replace what is stored of them.
+    episodes: int = TEST_EPISODES  # Test episodes; stored ones must be as many.
+    store: Path = STORE  # Where results are stored.
 
     @continuable()
     def run(self, console: Console) -> list[Comparison]:
@@ -146,10 +132,8 @@ class StudyCompare:
 class StudyBounds:
     """Store what a scheduler that knew the future could serve at most in the study's test episodes."""
 
-    results: Path
-    """The results.json of a compare that bounded the same episodes: compare --clairvoyant-s SECONDS."""
-    store: Path = STORE
-    """Where results are stored."""
+    results: Path  # The results.json of a compare that bounded the same episodes: compare --clairvoyant-s SECONDS.
+    store: Path = STORE  # Where results are stored.
 
     def run(self, console: Console) -> Comparison:
         """Check that the bounds are of the stored episodes, then store them."""
@@ -163,18 +147,12 @@ class StudyBounds:
 class StudyBehaviour:
     """Count which requests an agent serves and defers in validation episodes, and store it."""
 
-    policy: str
-    """As in compare; one that scores requests, such as es-value:light."""
-    scenario: str
-    """Shipped scenario."""
-    episodes: int = 16
-    """Validation episodes to play."""
-    seed: int = 0
-    """Chooses the episodes."""
-    slots: int | None = None
-    """Slots per episode, in place of the scenario's."""
-    store: Path = STORE
-    """Where results are stored."""
+    policy: str  # As in compare; one that scores requests, such as es-value:light.
+    scenario: str  # Shipped scenario.
+    episodes: int = 16  # Validation episodes to play.
+    seed: int = 0  # Chooses the episodes.
+    slots: int | None = None  # Slots per episode, in place of the scenario's.
+    store: Path = STORE  # Where results are stored.
 
     def run(self, console: Console) -> Behaviour:
         """Check everything, then play, then store."""
@@ -202,8 +180,7 @@ Part: TypeAlias = (
 class Study:
     """Train agents with several seeds, compare policies, see what an agent learned: results that stay stored."""
 
-    part: Annotated[Part, tyro.conf.arg(name="")]
-    """Which part of the study."""
+    part: Annotated[Part, tyro.conf.arg(name="")]  # Which part of the study.
 
     def run(self, console: Console) -> object:
         """Run the part; return its results."""

@@ -25,27 +25,18 @@ from experiments.results.records import SweepResult, sweep_table, sweep_title, w
 class Sweep:
     """Compare policies at every combination of scenario settings. Stopped at any moment, the same command continues."""
 
-    out: Path
-    """Folder for sweep.csv (a row per point, policy and episode), sweep.json (with intervals) and sweep.png."""
+    out: Path  # Folder for sweep.csv (a row per point, policy and episode), sweep.json (with intervals) and sweep.png.
     settings: Annotated[tuple[str, ...], tyro.conf.arg(name="set"), tyro.conf.UseAppendAction]
     """PATH=VALUE,VALUE,... of a scenario's field, values as in YAML. Given several times: every combination, the last
     along the plot's axis."""
-    scenario: str = "balanced"
-    """Shipped scenario, or path to a YAML file."""
-    policies: list[str] = field(default_factory=lambda: ["dftsp", "static-batching", "no-batching"])
-    """As for compare."""
-    episodes: int = 20
-    """How many episodes each policy plays at each point."""
-    seed: int = 0
-    """Chooses the test episodes, as for compare."""
-    trace: Path | None = None
-    """Trace file, for scenarios that replay one."""
-    slots: int | None = None
-    """Slots per episode, in place of the scenario's."""
-    workers: int | None = None
-    """Processes; as many as processors unless given. The results do not depend on it."""
-    ray: str | None = None
-    """Work on Ray in place of processes: local, or the address of a cluster."""
+    scenario: str = "balanced"  # Shipped scenario, or path to a YAML file.
+    policies: list[str] = field(default_factory=lambda: ["dftsp", "static-batching", "no-batching"])  # As for compare.
+    episodes: int = 20  # How many episodes each policy plays at each point.
+    seed: int = 0  # Chooses the test episodes, as for compare.
+    trace: Path | None = None  # Trace file, for scenarios that replay one.
+    slots: int | None = None  # Slots per episode, in place of the scenario's.
+    workers: int | None = None  # Processes; as many as processors unless given. The results do not depend on it.
+    ray: str | None = None  # Work on Ray in place of processes: local, or the address of a cluster.
 
     def run(self, console: Console) -> SweepResult:
         """Check everything, then play what has not been played, then write and print."""

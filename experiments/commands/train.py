@@ -28,28 +28,18 @@ _FROM_RUN: Final = ("agent", "seed", "steps", "training_s", "scenario", "scenari
 class Train:
     """Train an agent; compare it afterwards with --policies AGENT=RUN."""
 
-    out: Path
-    """The run's folder."""
-    scenario: str = "balanced"
-    """Shipped scenario, or path to a YAML file."""
-    agent: LearnerName = "ppo"
-    """Which learner."""
+    out: Path  # The run's folder.
+    scenario: str = "balanced"  # Shipped scenario, or path to a YAML file.
+    agent: LearnerName = "ppo"  # Which learner.
     steps: int | None = None
     """Environment steps (slots) in all, those before a --resume included; the agent's own number unless given."""
-    seed: int = 0
-    """Of networks, actions and training episodes."""
-    config: Path | None = None
-    """YAML with the agent's hyper-parameters, in place of configs/agents/<agent>.yaml."""
-    trace: Path | None = None
-    """Trace file, for scenarios that replay one."""
-    slots: int | None = None
-    """Slots per episode, in place of the scenario's."""
-    resume: bool = False
-    """Continue the run in --out from its newest checkpoint."""
-    dataset: str | None = None
-    """For bc: the id of a dataset to learn from, in its own scenario, in place of playing."""
-    dataset_root: Path | None = None
-    """Where the dataset lies, as --out of collect."""
+    seed: int = 0  # Of networks, actions and training episodes.
+    config: Path | None = None  # YAML with the agent's hyper-parameters, in place of configs/agents/<agent>.yaml.
+    trace: Path | None = None  # Trace file, for scenarios that replay one.
+    slots: int | None = None  # Slots per episode, in place of the scenario's.
+    resume: bool = False  # Continue the run in --out from its newest checkpoint.
+    dataset: str | None = None  # For bc: the id of a dataset to learn from, in its own scenario, in place of playing.
+    dataset_root: Path | None = None  # Where the dataset lies, as --out of collect.
 
     def run(self, console: Console) -> Path:
         """Check everything, then train; return the model's path."""
@@ -84,12 +74,9 @@ class Train:
 class Ship:
     """Ship the agent of a finished training run: weights, and a card that says how they came about."""
 
-    run_folder: Path
-    """The folder of the training run."""
-    episodes: int = 32
-    """Validation episodes whose results go on the card."""
-    to: Path = SHIPPED_FOLDER
-    """Where shipped agents are kept."""
+    run_folder: Path  # The folder of the training run.
+    episodes: int = 32  # Validation episodes whose results go on the card.
+    to: Path = SHIPPED_FOLDER  # Where shipped agents are kept.
 
     def run(self, console: Console) -> Path:
         """Check the run, play validation episodes, write; return the agent's folder."""

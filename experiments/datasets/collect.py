@@ -31,38 +31,26 @@ MIXTURE = ("dftsp", "noisy-expert", "random")
 class Collect:
     """Record episodes as a Minari dataset. Stopped at any moment, the same command continues."""
 
-    scenario: str = "balanced"
-    """Shipped scenario, or path to a YAML file."""
-    env: Literal["Batch", "Select", "Rank"] = "Batch"
-    """Way to act that is recorded."""
+    scenario: str = "balanced"  # Shipped scenario, or path to a YAML file.
+    env: Literal["Batch", "Select", "Rank"] = "Batch"  # Way to act that is recorded.
     policy: str = "dftsp"
     """Who acts: dftsp, noisy-expert, random, mixed, or any policy that compare takes (ppo=runs/x)."""
-    episodes: int = 1000
-    """How many."""
-    seed: int = 0
-    """Chooses the episodes, from the training seeds."""
+    episodes: int = 1000  # How many.
+    seed: int = 0  # Chooses the episodes, from the training seeds.
     dataset_id: Annotated[str | None, tyro.conf.arg(name="id")] = None
     """NAMESPACE/NAME-vN; edgellm/SCENARIO/ENV-TIER-v0 unless given."""
-    out: Path | None = None
-    """Root of datasets; MINARI_DATASETS_PATH, or Minari's own place, unless given."""
-    epsilon: float = 0.2
-    """How often noisy-expert packs a random batch in place of DFTSP's."""
+    out: Path | None = None  # Root of datasets; MINARI_DATASETS_PATH, or Minari's own place, unless given.
+    epsilon: float = 0.2  # How often noisy-expert packs a random batch in place of DFTSP's.
     parts: list[str] = field(default_factory=lambda: list(MIXTURE))
     """Policies that mixed plays in turn, an episode each."""
     tier: str | None = None
     """What to call the data's quality; from the policy unless given (dftsp: expert, ppo: medium)."""
-    workers: int | None = None
-    """Processes; as many as processors unless given. The data does not depend on it."""
-    ray: str | None = None
-    """Work on Ray in place of processes: local, or the address of a cluster."""
-    trace: Path | None = None
-    """Trace file, for scenarios that replay one."""
-    slots: int | None = None
-    """Slots per episode, in place of the scenario's."""
-    licence: str = "MIT"
-    """Licence of the data, as an SPDX name."""
-    author: str = "The edgellm-env maintainers"
-    """Who to name as author."""
+    workers: int | None = None  # Processes; as many as processors unless given. The data does not depend on it.
+    ray: str | None = None  # Work on Ray in place of processes: local, or the address of a cluster.
+    trace: Path | None = None  # Trace file, for scenarios that replay one.
+    slots: int | None = None  # Slots per episode, in place of the scenario's.
+    licence: str = "MIT"  # Licence of the data, as an SPDX name.
+    author: str = "The edgellm-env maintainers"  # Who to name as author.
 
     def run(self, console: Console) -> Path:
         """Check everything, then collect; return the dataset's folder.

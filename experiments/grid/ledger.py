@@ -66,7 +66,7 @@ def continuable() -> Iterator[None]:
 
 @contextmanager
 def open_ledger(folder: Path, what: str, settings: Mapping[str, Any]) -> Iterator[Ledger]:
-    """Hold the folder of a run (``what``: such as "sweep") that only the same settings continue; yield what is finished.
+    """Hold the folder of a run (``what``: such as "sweep") that only the same settings continue; yield what it has.
 
     Raises:
         FolderInUseError: another process works there.
