@@ -11,7 +11,7 @@ import numpy as np
 from edgellm_env.arrays import FloatArray
 from edgellm_env.slot.problem import SlotProblem
 from edgellm_env.solvers import solve_dftsp, solve_exact
-from tests.solvers.milp import solve_cp_sat
+from experiments.benchmarks.milp_reference import solve_cp_sat
 from tests.solvers.slots import fresh_slot, random_problem
 
 VALUE_TOLERANCE = 1e-7

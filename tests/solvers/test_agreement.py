@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from edgellm_env.slot.problem import SlotProblem
 from edgellm_env.solvers import solve_brute_force, solve_dftsp, solve_exact
+from experiments.benchmarks.milp_reference import solve_cp_sat, solve_milp
 from tests.solvers.enumeration import best_value
-from tests.solvers.milp import solve_cp_sat, solve_milp
 from tests.solvers.slots import fresh_slot, permuted, random_problem
 from tests.solvers.sweep import disagreement, random_values
 
