@@ -5,8 +5,7 @@ import numpy as np
 from edgellm_env._compile import compiled
 from edgellm_env.arrays import FloatArray, IntArray
 from edgellm_env.solvers._core import suffix_sums
-from edgellm_env.solvers._prepare import RESOURCES
-from edgellm_env.solvers._sorting import rising_order
+from edgellm_env.solvers._prepare import RESOURCES, rising_order
 
 
 @compiled
@@ -24,7 +23,7 @@ def chains(weights: FloatArray) -> tuple[IntArray, IntArray]:
     order = np.arange(m)
     for r in range(RESOURCES - 1, -1, -1):
         order = order[rising_order(weights[order, r])]
-    chain_of = np.empty(m, dtype=np.int64)
+    chain_of = np.empty(m)  # numbers, as keys to sort by
     last = np.empty(m, dtype=np.int64)
     chain_count = 0
     first_of_class = 0
@@ -43,17 +42,12 @@ def chains(weights: FloatArray) -> tuple[IntArray, IntArray]:
         chain_of[i] = chain
 
     # Chains were numbered in the order of their class, so that sorting by number keeps the classes' order.
+    members = order[rising_order(chain_of[order])]
     starts = np.zeros(chain_count + 1, dtype=np.int64)
-    for i in range(m):
-        starts[chain_of[i] + 1] += 1
-    for chain in range(chain_count):
-        starts[chain + 1] += starts[chain]
-    filled = starts.copy()
-    members = np.empty(m, dtype=np.int64)
-    for k in range(m):
-        i = order[k]
-        members[filled[chain_of[i]]] = i
-        filled[chain_of[i]] += 1
+    for number in chain_of:
+        starts[int(number) + 1] += 1
+    for level in range(chain_count):
+        starts[level + 1] += starts[level]
     return members, starts
 
 

@@ -6,8 +6,7 @@ from edgellm_env._compile import compiled
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
 from edgellm_env.solvers._core import fitting
 from edgellm_env.solvers._dftsp_classes import chains, eligible_levels, smallest_sums
-from edgellm_env.solvers._prepare import RESOURCES
-from edgellm_env.solvers._sorting import copy_into, rising_order
+from edgellm_env.solvers._prepare import RESOURCES, copy_into, rising_order
 from edgellm_env.solvers._surrogate import EXHAUSTED, FOUND, STOPPED, fill
 
 TABLE_ENTRIES = 4_000_000

@@ -1,17 +1,32 @@
 """What every solver does first: drop the requests that cannot be served, and scale every limit to about 1."""
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from edgellm_env._compile import compiled
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
 from edgellm_env.slot.usage import RELATIVE_TOLERANCE
-from edgellm_env.solvers._sorting import rising_order
 
 SOLVER_TOLERANCE = 0.999 * RELATIVE_TOLERANCE
 """Solvers stop a hair short of the check's own tolerance, so that a sum rounded in another order still passes it."""
 
 RESOURCES = 4
 """Columns of a weight table: compute, memory, uplink, downlink. Only compute's limit depends on the deadlines."""
+
+
+@compiled
+def rising_order(keys: FloatArray) -> IntArray:
+    """Return (m,) the positions of ``keys`` (m,) in rising order; equal keys keep their order. No NaN."""
+    return np.argsort(keys, kind="mergesort")
+
+
+@compiled
+def copy_into(target: NDArray[Any], source: NDArray[Any]) -> None:
+    """Copy ``source`` (k,) into ``target`` (k,); unlike a slice assignment this compiles without shape messages."""
+    for k in range(source.shape[0]):
+        target[k] = source[k]
 
 
 @compiled

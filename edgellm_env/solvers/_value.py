@@ -4,8 +4,7 @@ import numpy as np
 
 from edgellm_env._compile import compiled
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
-from edgellm_env.solvers._prepare import RESOURCES
-from edgellm_env.solvers._sorting import copy_into, rising_order
+from edgellm_env.solvers._prepare import RESOURCES, copy_into, rising_order
 from edgellm_env.solvers._surrogate import (
     EXHAUSTED,
     IMPROVED,

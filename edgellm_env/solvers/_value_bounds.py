@@ -5,7 +5,7 @@ import numpy as np
 from edgellm_env._compile import compiled
 from edgellm_env.arrays import FloatArray
 from edgellm_env.solvers._core import fitting
-from edgellm_env.solvers._sorting import rising_order
+from edgellm_env.solvers._prepare import rising_order
 from edgellm_env.solvers._surrogate import MARGIN, Group
 
 VALUE_TOLERANCE = 2e-12

@@ -21,7 +21,7 @@ from edgellm_env.solvers._core import (
     pass_on,
     suffix_sums,
 )
-from edgellm_env.solvers._sorting import copy_into
+from edgellm_env.solvers._prepare import copy_into
 from edgellm_env.solvers._surrogate import EXHAUSTED, MARGIN, STOPPED, Group, Pool
 from edgellm_env.solvers._value_bounds import forced_value, fractional_bound, most_at_once, next_value
 

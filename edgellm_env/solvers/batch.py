@@ -1,14 +1,15 @@
-"""From a search to answers: one slot, or the loop over slots side by side, each answer checked.
+"""From a search to answers: the compiled loops over slots, and how they are called. A single slot is a batch of one.
 
-Each search has a compiled function and a compiled loop of its own, so that the first call compiles no other search. The
-functions for one slot take arrays, not tuples of them, which take microseconds to hand to compiled code.
+Each search has a loop of its own, so that the first call compiles no other search. Loops take arrays, not tuples of
+them, which take microseconds to hand to compiled code.
 """
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgellm_env._compile import compiled
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
@@ -23,23 +24,6 @@ from edgellm_env.solvers.solution import BatchSolution, Solution, checked
 
 CHUNK = 16
 """Slots that a thread takes at a time."""
-
-
-class Answers(NamedTuple):
-    """What the loops fill."""
-
-    selection: BoolArray  # (E, N) each slot's batch
-    nodes: IntArray  # (E,) visited
-    optimal: BoolArray  # (E,) whether the search completed
-
-
-@compiled
-def unload(index: IntArray, chosen: BoolArray, selection: BoolArray) -> None:
-    """Translate ``chosen`` (m,) over the kept requests into ``selection`` (n,) over all."""
-    selection[:] = False
-    for k in range(index.shape[0]):
-        if chosen[k]:
-            selection[index[k]] = True
 
 
 @compiled
@@ -58,87 +42,6 @@ def keep_worthy(values: FloatArray, valid: BoolArray) -> FloatArray:
 
 
 @compiled
-def count_slot(
-    requests: FloatArray, valid: BoolArray, limits: FloatArray, node_limit: int, selection: BoolArray
-) -> tuple[int, bool]:
-    """Find a largest batch of one slot.
-
-    Args:
-        requests: (5, n) and
-        valid: (n,) and
-        limits: (4,) as ``prepare`` takes them.
-        node_limit: most nodes.
-        selection: (n,) filled.
-
-    Returns:
-        The nodes visited, and whether the search completed.
-    """
-    weights, threshold, index = prepare(requests, valid, limits)
-    chosen = np.zeros(index.shape[0], dtype=np.bool_)
-    nodes, optimal = largest_batch(weights, threshold, node_limit, chosen)
-    unload(index, chosen, selection)
-    return nodes, optimal
-
-
-@compiled
-def value_slot(
-    requests: FloatArray,
-    valid: BoolArray,
-    limits: FloatArray,
-    values: FloatArray,
-    node_limit: int,
-    selection: BoolArray,
-) -> tuple[int, bool]:
-    """Find a batch of the highest value; as ``count_slot``, with ``values`` (n,) finite and >= 0 where ``valid``."""
-    worth = keep_worthy(values, valid)
-    weights, threshold, index = prepare(requests, valid, limits)
-    chosen = np.zeros(index.shape[0], dtype=np.bool_)
-    nodes, optimal = most_valuable_batch(weights, threshold, worth[index], node_limit, chosen)
-    unload(index, chosen, selection)
-    return nodes, optimal
-
-
-@compiled
-def dftsp_slot(
-    requests: FloatArray,
-    valid: BoolArray,
-    limits: FloatArray,
-    rules: BoolArray,
-    node_limit: int,
-    selection: BoolArray,
-) -> tuple[int, bool]:
-    """Search DFTSP's tree; as ``count_slot``, with the pruning ``rules`` (7,)."""
-    weights, threshold, index = prepare(requests, valid, limits)
-    chosen = np.zeros(index.shape[0], dtype=np.bool_)
-    nodes, optimal = search(weights, threshold, rules, node_limit, chosen)
-    unload(index, chosen, selection)
-    return nodes, optimal
-
-
-@compiled
-def blank_slot(problems: Problems) -> tuple[FloatArray, BoolArray, FloatArray]:
-    """Return room for one of the slots, as ``prepare`` takes it."""
-    width = problems.valid.shape[1]
-    return np.empty((5, width)), np.empty(width, dtype=np.bool_), np.empty(4)
-
-
-@compiled
-def load(problems: Problems, e: int, requests: FloatArray, valid: BoolArray, limits: FloatArray) -> None:
-    """Copy slot ``e`` into what ``blank_slot`` returned."""
-    for i in range(valid.shape[0]):
-        valid[i] = problems.valid[e, i]
-        requests[0, i] = problems.compute_s[e, i]
-        requests[1, i] = problems.kv_bytes[e, i]
-        requests[2, i] = problems.uplink_share[e, i]
-        requests[3, i] = problems.downlink_share[e, i]
-        requests[4, i] = problems.slack_s[e, i]
-    limits[0] = problems.compute_limit_s[e]
-    limits[1] = problems.memory_bytes[e]
-    limits[2] = problems.uplink_limit_share[e]
-    limits[3] = problems.downlink_limit_share[e]
-
-
-@compiled
 def fits(requests: FloatArray, valid: BoolArray, limits: FloatArray, selection: BoolArray) -> bool:
     """Whether ``selection`` (n,) passes the feasibility check; the other arguments are ``prepare``'s."""
     columns = Requests(requests[0], requests[1], requests[2], requests[3], requests[4], valid)
@@ -146,115 +49,159 @@ def fits(requests: FloatArray, valid: BoolArray, limits: FloatArray, selection: 
 
 
 @compiled
-def count_slots(first: int, last: int, problems: Problems, node_limit: int, answers: Answers) -> int:
-    """Find a largest batch in each of the slots ``first`` to ``last`` - 1.
+def unload(index: IntArray, chosen: BoolArray, selection: BoolArray) -> None:
+    """Translate ``chosen`` (m,) over the kept requests into ``selection`` (n,) over all."""
+    selection[:] = False
+    for k in range(index.shape[0]):
+        if chosen[k]:
+            selection[index[k]] = True
+
+
+@compiled
+def count_slots(
+    requests: FloatArray,
+    valid: BoolArray,
+    limits: FloatArray,
+    node_limit: int,
+    selection: BoolArray,
+    nodes: IntArray,
+    optimal: BoolArray,
+) -> int:
+    """Find a largest batch in each of E slots.
 
     Args:
-        first: first slot.
-        last: one past the last slot.
-        problems: E slots.
+        requests: (E, 5, n) and
+        valid: (E, n) and
+        limits: (E, 4) as ``prepare`` takes them of one slot.
         node_limit: most nodes per slot.
-        answers: filled for these slots.
+        selection: (E, n) filled with the batches.
+        nodes: (E,) filled with the nodes visited.
+        optimal: (E,) filled with whether the search completed.
 
     Returns:
         The first slot whose answer fails the feasibility check, or -1.
     """
-    requests, valid, limits = blank_slot(problems)
-    for e in range(first, last):
-        load(problems, e, requests, valid, limits)
-        selection = answers.selection[e]
-        answers.nodes[e], answers.optimal[e] = count_slot(requests, valid, limits, node_limit, selection)
-        if not fits(requests, valid, limits, selection):
+    for e in range(valid.shape[0]):
+        weights, threshold, index = prepare(requests[e], valid[e], limits[e])
+        chosen = np.zeros(index.shape[0], dtype=np.bool_)
+        nodes[e], optimal[e] = largest_batch(weights, threshold, node_limit, chosen)
+        unload(index, chosen, selection[e])
+        if not fits(requests[e], valid[e], limits[e], selection[e]):
             return e
     return -1
 
 
 @compiled
 def value_slots(
-    first: int, last: int, problems: Problems, values: FloatArray, node_limit: int, answers: Answers
+    requests: FloatArray,
+    valid: BoolArray,
+    limits: FloatArray,
+    values: FloatArray,
+    node_limit: int,
+    selection: BoolArray,
+    nodes: IntArray,
+    optimal: BoolArray,
 ) -> int:
-    """Find a batch of the highest value in each slot; as ``count_slots``, with ``values`` (E, N)."""
-    requests, valid, limits = blank_slot(problems)
-    for e in range(first, last):
-        load(problems, e, requests, valid, limits)
-        selection = answers.selection[e]
-        answers.nodes[e], answers.optimal[e] = value_slot(requests, valid, limits, values[e], node_limit, selection)
-        if not fits(requests, valid, limits, selection):
+    """Find a batch of the highest value in each slot, of requests worth something; clear ``valid`` for the others.
+
+    As ``count_slots``, with ``values`` (E, n) finite and >= 0 where valid.
+    """
+    for e in range(valid.shape[0]):
+        worth = keep_worthy(values[e], valid[e])
+        weights, threshold, index = prepare(requests[e], valid[e], limits[e])
+        chosen = np.zeros(index.shape[0], dtype=np.bool_)
+        nodes[e], optimal[e] = most_valuable_batch(weights, threshold, worth[index], node_limit, chosen)
+        unload(index, chosen, selection[e])
+        if not fits(requests[e], valid[e], limits[e], selection[e]):
             return e
     return -1
 
 
 @compiled
-def dftsp_slots(first: int, last: int, problems: Problems, rules: BoolArray, node_limit: int, answers: Answers) -> int:
+def dftsp_slots(
+    requests: FloatArray,
+    valid: BoolArray,
+    limits: FloatArray,
+    rules: BoolArray,
+    node_limit: int,
+    selection: BoolArray,
+    nodes: IntArray,
+    optimal: BoolArray,
+) -> int:
     """Search DFTSP's tree in each slot; as ``count_slots``, with the pruning ``rules`` (7,)."""
-    requests, valid, limits = blank_slot(problems)
-    for e in range(first, last):
-        load(problems, e, requests, valid, limits)
-        selection = answers.selection[e]
-        answers.nodes[e], answers.optimal[e] = dftsp_slot(requests, valid, limits, rules, node_limit, selection)
-        if not fits(requests, valid, limits, selection):
+    for e in range(valid.shape[0]):
+        weights, threshold, index = prepare(requests[e], valid[e], limits[e])
+        chosen = np.zeros(index.shape[0], dtype=np.bool_)
+        nodes[e], optimal[e] = search(weights, threshold, rules, node_limit, chosen)
+        unload(index, chosen, selection[e])
+        if not fits(requests[e], valid[e], limits[e], selection[e]):
             return e
     return -1
 
 
 def solve_one(
-    search_slot: Callable[..., tuple[int, bool]], problem: SlotProblem, *given: Any, values: FloatArray | None = None
+    search_slots: Callable[..., int], problem: SlotProblem, settings: tuple[Any, ...], values: FloatArray | None = None
 ) -> Solution:
     """Return the answer for one slot, checked.
 
     Args:
-        search_slot: a compiled function for one slot.
+        search_slots: one of the compiled loops.
         problem: the slot.
-        given: what it takes between ``limits`` and ``selection``.
-        values: (n,) weights of the objective; every request counts 1 unless given.
+        settings: what the loop takes between slots and answers.
+        values: (n,) weights of the objective for a loop that takes them.
     """
     # One concatenation costs a third of stacking five arrays, and this is in the way of every single solution.
     requests = np.concatenate(
         (problem.compute_s, problem.kv_bytes, problem.uplink_share, problem.downlink_share, problem.slack_s)
-    ).reshape(5, -1)
+    ).reshape(1, 5, -1)
     limits = np.array(
-        (problem.compute_limit_s, problem.memory_bytes, problem.uplink_limit_share, problem.downlink_limit_share)
+        ((problem.compute_limit_s, problem.memory_bytes, problem.uplink_limit_share, problem.downlink_limit_share),)
     )
-    selection = np.empty(problem.size, dtype=np.bool_)
-    nodes, optimal = search_slot(requests, problem.admissible.copy(), limits, *given, selection)
-    return checked(problem, selection, nodes=nodes, optimal=optimal, values=values)
+    slots = (requests, problem.admissible.copy()[None], limits)
+    answers = _blank_answers(slots[1])
+    search_slots(*slots, *(() if values is None else (values[None],)), *settings, *answers)
+    selection, nodes, optimal = answers
+    return checked(problem, selection[0], nodes=int(nodes[0]), optimal=bool(optimal[0]), values=values)
 
 
 def solve_all(
     search_slots: Callable[..., int],
     problems: Problems,
-    *given: Any,
+    settings: tuple[Any, ...],
     values: FloatArray | None = None,
     threads: int = 1,
 ) -> BatchSolution:
-    """Return the answers for all slots, checked.
-
-    Args:
-        search_slots: a compiled loop over slots.
-        problems: E slots, themselves checked.
-        given: what the loop takes between ``problems`` and ``answers``.
-        values: (E, N) weights of the objective, any numbers where not ``valid``; every request counts 1 unless given.
-        threads: threads to spread the slots over.
+    """Return the answers for all slots; as :func:`solve_one`, for ``problems`` and ``values`` (E, N) that are checked.
 
     Raises:
         RuntimeError: an answer failed the feasibility check, which is a fault of the solver, never of the input.
     """
-    slots, width = problems.valid.shape
-    answers = Answers(
-        np.zeros((slots, width), dtype=np.bool_), np.zeros(slots, dtype=np.int64), np.zeros(slots, dtype=np.bool_)
-    )
-    chunk = slots if threads == 1 else CHUNK
+    slots = [np.stack(problems.columns, axis=1), problems.valid, np.stack(problems.limits, axis=1)]
+    if values is not None:
+        slots.append(values)
+    answers = _blank_answers(problems.valid)
+    size = problems.valid.shape[0]
+    chunk = max(1, size) if threads == 1 else CHUNK
 
     def solve(first: int) -> int:
-        return search_slots(first, min(first + chunk, slots), problems, *given, answers)
+        part = slice(first, first + chunk)
+        failed = search_slots(*(array[part] for array in slots), *settings, *(array[part] for array in answers))
+        return failed if failed < 0 else first + failed
 
-    if slots <= chunk:
-        failed = [solve(0)]
+    if threads == 1 or size <= chunk:
+        failed = [solve(first) for first in range(0, size, chunk)]
     else:
         with ThreadPoolExecutor(threads) as pool:
-            failed = list(pool.map(solve, range(0, slots, chunk)))
-    if max(failed) >= 0:
-        raise RuntimeError(f"the solver returned an infeasible batch for slot {max(failed)}")
-    count = answers.selection.sum(axis=1)
-    value = count.astype(np.float64) if values is None else np.where(answers.selection, values, 0.0).sum(axis=1)
-    return BatchSolution(answers.selection, count, answers.nodes, answers.optimal, value)
+            failed = list(pool.map(solve, range(0, size, chunk)))
+    worst = max(failed, default=-1)
+    if worst >= 0:
+        raise RuntimeError(f"the solver returned an infeasible batch for slot {worst}")
+    selection, nodes, optimal = answers
+    count = selection.sum(axis=1)
+    value = count.astype(np.float64) if values is None else np.where(selection, values, 0.0).sum(axis=1)
+    return BatchSolution(selection, count, nodes, optimal, value)
+
+
+def _blank_answers(valid: BoolArray) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    slots = valid.shape[0]
+    return np.zeros(valid.shape, dtype=np.bool_), np.zeros(slots, dtype=np.int64), np.zeros(slots, dtype=np.bool_)

@@ -17,7 +17,7 @@ import numpy as np
 
 from edgellm_env.arrays import BoolArray
 from edgellm_env.slot.problem import Problems, SlotProblem
-from edgellm_env.solvers.batch import dftsp_slot, dftsp_slots, solve_all, solve_one
+from edgellm_env.solvers.batch import dftsp_slots, solve_all, solve_one
 from edgellm_env.solvers.solution import BatchSolution, Solution, checked_node_limit, require_solved_usage
 
 DEFAULT_NODE_LIMIT = 50_000_000
@@ -96,7 +96,7 @@ def solve_brute_force(problem: SlotProblem, *, node_limit: int | None = None) ->
 def _solve(problem: SlotProblem, node_limit: int | None, pruning: Pruning) -> Solution:
     require_solved_usage(problem.usage)
     limit = checked_node_limit(node_limit, DEFAULT_NODE_LIMIT)
-    return solve_one(dftsp_slot, problem, pruning.as_flags(), limit)
+    return solve_one(dftsp_slots, problem, (pruning.as_flags(), limit))
 
 
 def solve_dftsp_batch(problems: Problems, node_limit: int | None = None) -> BatchSolution:
@@ -111,4 +111,4 @@ def solve_dftsp_batch(problems: Problems, node_limit: int | None = None) -> Batc
         RuntimeError: an answer failed the feasibility check, which is a fault of the solver, never of the input.
     """
     limit = checked_node_limit(node_limit, DEFAULT_NODE_LIMIT)
-    return solve_all(dftsp_slots, Problems.checked(**problems._asdict()), Pruning().as_flags(), limit)
+    return solve_all(dftsp_slots, Problems.checked(**problems._asdict()), (Pruning().as_flags(), limit))

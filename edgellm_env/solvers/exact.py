@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from edgellm_env.slot.problem import Problems, SlotProblem, checked_column
-from edgellm_env.solvers.batch import count_slot, count_slots, solve_all, solve_one, value_slot, value_slots
+from edgellm_env.solvers.batch import count_slots, solve_all, solve_one, value_slots
 from edgellm_env.solvers.solution import BatchSolution, Solution, checked_node_limit, require_solved_usage
 
 DEFAULT_NODE_LIMIT = 20_000_000
@@ -39,9 +39,9 @@ def solve_exact(problem: SlotProblem, values: ArrayLike | None = None, node_limi
     require_solved_usage(problem.usage)
     limit = checked_node_limit(node_limit, DEFAULT_NODE_LIMIT)
     if values is None:
-        return solve_one(count_slot, problem, limit)
+        return solve_one(count_slots, problem, (limit,))
     worth = checked_column("values", values, np.ones(problem.size, dtype=np.bool_), "the problem's requests")
-    return solve_one(value_slot, problem, worth, limit, values=worth)
+    return solve_one(value_slots, problem, (limit,), worth)
 
 
 def solve_exact_batch(
@@ -65,6 +65,6 @@ def solve_exact_batch(
     limit = checked_node_limit(node_limit, DEFAULT_NODE_LIMIT)
     problems = Problems.checked(**problems._asdict())
     if values is None:
-        return solve_all(count_slots, problems, limit, threads=threads)
+        return solve_all(count_slots, problems, (limit,), threads=threads)
     worth = checked_column("values", values, problems.valid, "valid")
-    return solve_all(value_slots, problems, worth, limit, values=worth, threads=threads)
+    return solve_all(value_slots, problems, (limit,), worth, threads)

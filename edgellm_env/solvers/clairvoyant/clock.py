@@ -1,18 +1,15 @@
 """How much of a time budget is left."""
 
 import time
+from dataclasses import dataclass, field
 
 
+@dataclass(frozen=True)
 class Clock:
-    """Counts seconds of real time from its creation against a limit.
+    """Counts seconds of real time from its creation against a limit, which may be infinite."""
 
-    Args:
-        limit_s: seconds in all; may be infinite.
-    """
-
-    def __init__(self, limit_s: float) -> None:
-        self.limit_s = limit_s
-        self._start_s = time.perf_counter()
+    limit_s: float
+    _start_s: float = field(default_factory=time.perf_counter)
 
     @property
     def elapsed_s(self) -> float:

@@ -1,13 +1,13 @@
 """The master problem over generated batches, as a linear programme and as an integer one, through HiGHS."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from itertools import groupby, islice
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from edgellm_env.arrays import FloatArray, IntArray
+from edgellm_env.arrays import FloatArray
 from edgellm_env.solvers.clairvoyant.pricing import Column
 
 PRIMAL_SIMPLEX = 4
@@ -30,21 +30,13 @@ def import_highs() -> ModuleType:
     return module
 
 
-@dataclass(frozen=True, eq=False)
-class MasterSolution:
-    """An optimum of the master's linear relaxation.
+class MasterSolution(NamedTuple):
+    """An optimum of the master's linear relaxation."""
 
-    Args:
-        value: requests served, fractionally.
-        slot_duals: (K,) what one more slot of each kind would serve.
-        duals: (M,) each request's price, in [0, 1].
-        weight: (C,) how much of each column is used.
-    """
-
-    value: float
-    slot_duals: FloatArray
-    duals: FloatArray
-    weight: FloatArray
+    value: float  # requests served, fractionally
+    slot_duals: FloatArray  # (K,) what one more slot of each kind would serve
+    duals: FloatArray  # (M,) each request's price, in [0, 1]
+    weight: FloatArray  # (C,) how much of each column is used
 
 
 class Master:
@@ -151,12 +143,9 @@ def cheapest_columns(columns: Iterable[Column], duals: FloatArray, value: FloatA
         value: (K,) each slot's best value under them.
         keep: most columns per slot.
     """
-    by_slot: dict[int, list[tuple[float, int, IntArray]]] = {}
-    for place, (slot, members) in enumerate(columns):
-        missing = float(value[slot] - (1.0 - duals[members]).sum())
-        by_slot.setdefault(slot, []).append((missing, place, members))
-    return [
-        (slot, members)
-        for slot in sorted(by_slot)
-        for _, _, members in sorted(by_slot[slot], key=lambda entry: entry[:2])[:keep]
-    ]
+    ranked = sorted(
+        (slot, float(value[slot] - (1.0 - duals[members]).sum()), place, members)
+        for place, (slot, members) in enumerate(columns)
+    )
+    by_slot = groupby(ranked, key=lambda entry: entry[0])
+    return [(slot, members) for slot, entries in by_slot for _, _, _, members in islice(entries, keep)]

@@ -1,7 +1,6 @@
 """One episode as the clairvoyant sees it: for each slot, the requests that it could serve, and what they would take."""
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,21 +16,15 @@ LIMIT_PADDING = 0.01 * RELATIVE_TOLERANCE
 bound has to count every batch that the check would pass."""
 
 
-@dataclass(frozen=True, eq=False)
-class EpisodeModel:
+class EpisodeModel(NamedTuple):
     """The time-expanded problem of one episode: K slots of at most W candidates each, M requests in all.
 
     A request is a candidate in every slot in which it could be served alone, so at most one of its places may be used.
-
-    Args:
-        requests: M.
-        member: (K, W) the request at each place, -1 where there is none.
-        problems: of the K slots, under each slot's availability; limits are padded, places without a candidate hold 0.
     """
 
-    requests: int
-    member: IntArray
-    problems: Problems
+    requests: int  # M
+    member: IntArray  # (K, W) the request at each place, -1 where there is none
+    problems: Problems  # of the K slots, under each one's availability; limits are padded, places without candidate 0
 
     @property
     def slots(self) -> int:

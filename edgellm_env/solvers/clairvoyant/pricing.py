@@ -5,7 +5,7 @@ sum of d + sum over slots of (the highest value of a batch whose members are wor
 and each is a weighted knapsack that ``solve_exact_batch`` solves exactly.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,21 +23,13 @@ PROVING_NODES, QUICK_NODES = 200_000, 5_000
 """Node limits per slot where a bound is wanted (tens of milliseconds), and where a good batch will do."""
 
 
-@dataclass(frozen=True, eq=False)
-class Pricing:
-    """Every slot's best batch under some prices.
+class Pricing(NamedTuple):
+    """Every slot's best batch under some prices."""
 
-    Args:
-        columns: the batches, one for each slot that has one.
-        value: (K,) the value of each slot's batch under the prices.
-        bound: valid upper bound on the requests served by any schedule, before rounding.
-        unproven: slots whose search the node limit stopped; the bound counts their relaxed value.
-    """
-
-    columns: list[Column]
-    value: FloatArray
-    bound: float
-    unproven: int
+    columns: list[Column]  # the batches, one for each slot that has one
+    value: FloatArray  # (K,) the value of each slot's batch under the prices
+    bound: float  # valid upper bound on the requests served by any schedule, before rounding
+    unproven: int  # slots whose search the node limit stopped; the bound counts their relaxed value
 
 
 def price(model: EpisodeModel, duals: FloatArray, threads: int, node_limit: int = PROVING_NODES) -> Pricing:

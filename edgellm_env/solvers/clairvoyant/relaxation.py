@@ -5,7 +5,7 @@ only look for better prices. The value they tend to is the linear relaxation ove
 which is tighter than the relaxation over single requests, as each slot's knapsack is solved to integers.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -31,17 +31,11 @@ ROUNDING = 1e-6
 REDUCED_COST = 1e-7
 
 
-@dataclass(frozen=True, eq=False)
-class Prices:
-    """The best prices so far and the bound that they prove.
+class Prices(NamedTuple):
+    """The best prices so far and the bound that they prove."""
 
-    Args:
-        duals: (M,) each request's price, in [0, 1].
-        bound: valid upper bound on the requests served, before rounding.
-    """
-
-    duals: FloatArray
-    bound: float
+    duals: FloatArray  # (M,) each request's price, in [0, 1]
+    bound: float  # valid upper bound on the requests served, before rounding
 
 
 def whole(bound: float) -> int:
