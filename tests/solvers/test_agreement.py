@@ -1,6 +1,7 @@
 """Independent solvers agree; properties that hold for every slot."""
 
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgellm_env.slot.problem import SlotProblem
-from edgellm_env.solvers import solve_brute_force, solve_dftsp, solve_exact
+from edgellm_env.solvers import solve_brute_force, solve_dftsp, solve_exact, solve_joint
 from experiments.benchmarks.milp_reference import solve_cp_sat, solve_milp
 from tests.solvers.enumeration import best_value
 from tests.solvers.slots import fresh_slot, permuted, random_problem
@@ -81,3 +82,18 @@ def test_references_handle_nothing(solve):
     assert solve(late).count == 0
     with pytest.raises(ValueError, match="values"):
         solve(late, values=[1.0])
+
+
+class ContinuousProblem(SlotProblem):
+    """A problem whose batches take another time than the sum over their members."""
+
+    usage: ClassVar[str] = "continuous"
+
+
+@pytest.mark.parametrize(
+    "solve", [solve_exact, solve_dftsp, solve_brute_force, lambda problem: solve_joint([problem], loaded=0)]
+)
+def test_other_usages_are_refused_in_a_line(solve):
+    problem = ContinuousProblem([0.1], [0.0], [0.0], [0.0], [1.0], compute_limit_s=1.0, memory_bytes=1.0)
+    with pytest.raises(ValueError, match=r"^usage: 'continuous' is not solved exactly; expected additive$"):
+        solve(problem)
