@@ -7,8 +7,9 @@ import numpy as np
 
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
 from edgellm_env.slot.problem import SlotProblem
+from edgellm_env.slot.usage import ADDITIVE
 
-SOLVED_USAGES: Final = ("additive",)
+SOLVED_USAGES: Final = (ADDITIVE,)
 """Usages (:attr:`SlotProblem.usage`) that the solvers search and prove optima for."""
 
 
