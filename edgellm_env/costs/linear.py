@@ -2,35 +2,9 @@
 
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from edgellm_env._compile import compiled_parallel
 from edgellm_env.arrays import FloatArray, IntArray
 from edgellm_env.costs import radio, transformer
-from edgellm_env.scenario.scenario import Scenario
-
-
-def rates(scenario: Scenario) -> NDArray[np.void]:
-    """Return what the formulas need to know of the scenario, one record, shape (1,)."""
-    model, cell, workload = scenario.model, scenario.radio, scenario.workload
-    values: dict[str, float] = {
-        "layers": model.layers,
-        "hidden_size": model.hidden_size,
-        "kv_hidden_size": model.kv_hidden_size,
-        "parameters": model.parameters_per_layer,
-        "node_flops": scenario.node.flops,
-        "padded_prompt_tokens": workload.prompt_limit_tokens if workload.prompt_padding == "fixed" else 0,  # 0: as is
-        "bits_per_token": cell.bits_per_token,
-        "noise_w_per_hz": cell.noise_w_per_hz,
-        "uplink_s": scenario.timing.uplink_s,
-        "uplink_hz": cell.uplink_bandwidth_hz,
-        "user_power_w": cell.user_transmit_power_w,
-        "downlink_s": scenario.timing.downlink_s,
-        "downlink_hz": cell.downlink_bandwidth_hz,
-        "node_power_w": cell.node_transmit_power_w,
-    }
-    return np.array([tuple(values.values())], dtype=np.dtype([(name, np.float64) for name in values], align=True))
 
 
 @compiled_parallel(work="arrival_s")

@@ -71,7 +71,7 @@ class ObservationEncoder:
     def encode(self, dynamics: Dynamics) -> Observation:
         """Return fresh arrays ``requests`` (E, N, F) and ``node`` (E, G) float32, ``valid`` (E, N) int8."""
         observation = self.blank(dynamics.num_envs)
-        self.encode_into(observation, dynamics)
+        encode_rows(dynamics.nodes, self.places(observation))
         return observation
 
     def blank(self, size: int) -> Observation:
@@ -80,11 +80,6 @@ class ObservationEncoder:
         valid = np.empty((size, self.capacity), dtype=np.int8)
         node = np.empty((size, self.node_size), dtype=np.float32)
         return {"requests": requests, "valid": valid, "node": node}
-
-    def encode_into(self, observation: Observation, dynamics: Dynamics) -> None:
-        """Write every environment's state into the arrays of :meth:`blank`, unless there are none."""
-        if observation["node"].shape[0]:
-            encode_rows(dynamics.nodes, self.places(observation))
 
     def places(self, observation: Observation) -> Shown:
         """Return where the dynamics are to show each state as they reach it: in the arrays of :meth:`blank`."""

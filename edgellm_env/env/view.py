@@ -43,13 +43,10 @@ def view_slot(dynamics: Dynamics, row: int, observation: Observation) -> SlotVie
     requests = dynamics.waiting_requests(row)
     waiting = dynamics.waiting[row, : requests.size]
     loaded = int(dynamics.node["scheme"][row])
-    problem = dynamics.slot_problem(row)
+    problems = tuple(dynamics.slot_problem(row, scheme) for scheme in range(dynamics.schemes.size))
     return SlotView(
-        problem=problem,
-        problems=tuple(
-            problem if scheme == loaded else dynamics.slot_problem(row, scheme)
-            for scheme in range(dynamics.schemes.size)
-        ),
+        problem=problems[loaded],
+        problems=problems,
         scheme=loaded,
         observation=observation,
         prompt_tokens=requests["prompt_tokens"].astype("int64"),

@@ -126,7 +126,7 @@ def write_request_records(scenario: Scenario, traces: TraceBatch, records: NDArr
     """Apply the scenario's physics to each request of the traces: fill ``records`` (E, M) of :data:`REQUEST`."""
     linear.write_costs(
         traces.count,
-        linear.rates(scenario),
+        rate_record(scenario),
         traces.arrival_s,
         traces.latency_requirement_s,
         traces.accuracy_requirement,
@@ -136,6 +136,28 @@ def write_request_records(scenario: Scenario, traces: TraceBatch, records: NDArr
         traces.channel_gain,
         records,
     )
+
+
+def rate_record(scenario: Scenario) -> NDArray[np.void]:
+    """Return what the formulas need to know of the scenario, one record, shape (1,)."""
+    model, cell, workload = scenario.model, scenario.radio, scenario.workload
+    values: dict[str, float] = {
+        "layers": model.layers,
+        "hidden_size": model.hidden_size,
+        "kv_hidden_size": model.kv_hidden_size,
+        "parameters": model.parameters_per_layer,
+        "node_flops": scenario.node.flops,
+        "padded_prompt_tokens": workload.prompt_limit_tokens if workload.prompt_padding == "fixed" else 0,  # 0: as is
+        "bits_per_token": cell.bits_per_token,
+        "noise_w_per_hz": cell.noise_w_per_hz,
+        "uplink_s": scenario.timing.uplink_s,
+        "uplink_hz": cell.uplink_bandwidth_hz,
+        "user_power_w": cell.user_transmit_power_w,
+        "downlink_s": scenario.timing.downlink_s,
+        "downlink_hz": cell.downlink_bandwidth_hz,
+        "node_power_w": cell.node_transmit_power_w,
+    }
+    return np.array([tuple(values.values())], dtype=np.dtype([(name, np.float64) for name in values], align=True))
 
 
 def scheme_records(scenario: Scenario) -> NDArray[np.void]:

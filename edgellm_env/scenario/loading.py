@@ -118,8 +118,8 @@ def _describe(error: ValidationError) -> list[str]:
     lines = []
     for problem in problems:
         location = problem["loc"]
-        # A tuple with an invalid item is also reported as too short.
-        if problem["type"] == "too_short" and any(_inside(other["loc"], location) for other in problems):
+        inside = [other for other in problems if location == other["loc"][: len(location)] != other["loc"]]
+        if problem["type"] == "too_short" and inside:  # a tuple with an invalid item is also reported as too short
             continue
         path = ".".join(str(part) for part in location if part not in DISTRIBUTION_KINDS)
         message = problem["msg"].removeprefix("Value error, ")
@@ -132,10 +132,6 @@ def _describe(error: ValidationError) -> list[str]:
         else:
             lines.append(f"{path}: {_short(problem['input'])}; {message}")
     return lines
-
-
-def _inside(location: tuple[int | str, ...], outer: tuple[int | str, ...]) -> bool:
-    return len(location) > len(outer) and location[: len(outer)] == outer
 
 
 def _short(value: object) -> str:

@@ -32,28 +32,21 @@ def expert_labels(engine: Engine, threads: int = 1) -> dict[str, NDArray[Any]]:
     """
     dynamics = engine.dynamics
     if isinstance(engine.interface, JointInterface):
-        selection, scheme = _over_schemes(dynamics, threads)
-        labels = {"expert_scheme": scheme}
-    else:
-        selection = _solve(dynamics, threads, engine.interface.partial_batch())
-        labels = {}
-    return {
-        "expert_selection": selection.astype(np.int8),
-        "expert_count": np.count_nonzero(selection, axis=1).astype(np.int64),
-        **labels,
-    }
+        return _labels(*_over_schemes(dynamics, threads))
+    return _labels(_solve(dynamics, threads, engine.interface.partial_batch()))
 
 
 def no_labels(engine: Engine) -> dict[str, NDArray[Any]]:
     """Return what :func:`expert_labels` returns, all 0: for episodes that are over."""
-    size = engine.dynamics.num_envs
-    labels: dict[str, NDArray[Any]] = {
-        "expert_selection": np.zeros((size, engine.dynamics.capacity), dtype=np.int8),
-        "expert_count": np.zeros(size, dtype=np.int64),
-    }
-    if isinstance(engine.interface, JointInterface):
-        labels["expert_scheme"] = np.zeros(size, dtype=np.int64)
-    return labels
+    size, joint = engine.dynamics.num_envs, isinstance(engine.interface, JointInterface)
+    nothing = np.zeros((size, engine.dynamics.capacity), dtype=np.bool_)
+    return _labels(nothing, np.zeros(size, dtype=np.int64) if joint else None)
+
+
+def _labels(selection: BoolArray, scheme: IntArray | None = None) -> dict[str, NDArray[Any]]:
+    count = np.count_nonzero(selection, axis=1).astype(np.int64)
+    labels: dict[str, NDArray[Any]] = {"expert_selection": selection.astype(np.int8), "expert_count": count}
+    return labels if scheme is None else labels | {"expert_scheme": scheme}
 
 
 def _over_schemes(dynamics: Dynamics, threads: int) -> tuple[BoolArray, IntArray]:
