@@ -45,8 +45,7 @@ class SB3VecEnv(VecEnv):
         self.env = env
         self.infos: dict[str, Any] = {}
         self._actions: NDArray[Any] | None = None
-        self._returns = np.zeros(env.num_envs)
-        self._lengths = np.zeros(env.num_envs, dtype=np.int64)
+        self._returns, self._lengths = np.zeros(env.num_envs), np.zeros(env.num_envs, dtype=np.int64)
         self._began_s = time.monotonic()
         super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
 
@@ -60,8 +59,7 @@ class SB3VecEnv(VecEnv):
         observation, infos = self.env.reset(seed=seeds, options=options or None)  # type: ignore[arg-type]
         self.infos = infos
         self.reset_infos = _rows_of(infos, np.arange(self.num_envs))
-        self._returns[:] = 0.0
-        self._lengths[:] = 0
+        self._returns[:], self._lengths[:] = 0.0, 0
         self._reset_seeds()
         self._reset_options()
         return observation
@@ -97,8 +95,7 @@ class SB3VecEnv(VecEnv):
         self.reset_infos = self.reset_infos.copy()
         for row, info in zip(rows.tolist(), _rows_of(self.infos, rows), strict=True):
             self.reset_infos[row] = info
-        self._returns[rows] = 0.0
-        self._lengths[rows] = 0
+        self._returns[rows], self._lengths[rows] = 0.0, 0
 
     def close(self) -> None:
         """Close the environments."""

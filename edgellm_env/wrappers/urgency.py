@@ -20,15 +20,10 @@ _INFOS = ("expert_selection",)  # info entries likewise
 
 
 class UrgentView:
-    """Translates between a queue of N places and its k most urgent.
+    """Translates between a queue of N places and its k most urgent; spaces are those of one environment.
 
     Shown places are sorted by slack as observed (float32), least first, equal slack in queue order; places beyond the
     waiting requests come last, empty.
-
-    Args:
-        observation_space: of one environment, with ``requests`` (N, F) and ``valid`` (N,).
-        action_space: of one environment.
-        k: places to show, 1 to N.
 
     Raises:
         ValueError: a ``k`` out of range.
@@ -36,20 +31,17 @@ class UrgentView:
     """
 
     def __init__(self, observation_space: spaces.Space[Any], action_space: spaces.Space[Any], k: int) -> None:
-        if not isinstance(observation_space, spaces.Dict) or not {"requests", "valid"} <= set(observation_space):
-            raise TypeError(
-                f"MostUrgent: observation space {observation_space}; expected a Dict with requests and valid"
-            )
-        requests = observation_space["requests"]
+        seen = observation_space
+        if not isinstance(seen, spaces.Dict) or not {"requests", "valid"} <= set(seen):
+            raise TypeError(f"MostUrgent: observation space {seen}; expected a Dict with requests and valid")
+        requests = seen["requests"]
         assert requests.shape is not None
         self.capacity = int(requests.shape[0])
         if not 1 <= k <= self.capacity:
             raise ValueError(f"k: {k}; expected 1 to {self.capacity}, the queue's capacity")
         self.k = int(k)
         self._full_action_space = action_space
-        self.observation_space = spaces.Dict(
-            {name: self._shown_space(name, space) for name, space in observation_space.spaces.items()}
-        )
+        self.observation_space = spaces.Dict({name: self._shown_space(name, seen[name]) for name in seen})
         self.action_space = self._shown_action_space()
         self._order: IntArray | None = None
 
