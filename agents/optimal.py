@@ -25,19 +25,12 @@ _LEAST_VALUE: Final = 1e-3  # no request is worthless, or a tie with leaving cap
 
 @dataclass(frozen=True, eq=False)
 class SlotAnswers:
-    """What a solver says about R slots.
+    """What a solver says about R slots."""
 
-    Args:
-        selection: (R, n) bool, its batches.
-        count: (R,) their sizes.
-        nodes: (R,) nodes that its search visited.
-        optimal: (R,) whether the batch is proven best.
-    """
-
-    selection: BoolArray
-    count: IntArray
-    nodes: IntArray
-    optimal: BoolArray
+    selection: BoolArray  # (R, n) bool, its batches
+    count: IntArray  # (R,) their sizes
+    nodes: IntArray  # (R,) nodes that its search visited
+    optimal: BoolArray  # (R,) whether the batch is proven best
 
     def proven(self, slots: Slots) -> BoolArray:
         """Return the batches.
@@ -161,17 +154,12 @@ class DftspUrgent(Policy):
 
 @dataclass(frozen=True)
 class LookaheadSettings:
-    """What a request is worth: 1 + urgency * exp(-slack / decay) + bulk * footprint, at least a thousandth.
+    """What a request is worth: 1 + urgency * exp(-slack / decay) + bulk * footprint, at least a thousandth."""
 
-    Args:
-        urgency: how much more a request at its deadline is worth than one with unlimited slack; >= 0.
-        decay_slots: slack (in slots) over which urgency falls to 1/e; > 0.
-        bulk: weight of the largest share of a limit that the request takes. Positive serves the bulky while it can,
-            since small requests find room in any later slot; negative serves the small first.
-    """
-
-    urgency: float
-    decay_slots: float
+    urgency: float  # how much more a request at its deadline is worth than one with unlimited slack; >= 0
+    decay_slots: float  # slack (in slots) over which urgency falls to 1/e; > 0
+    # weight of the largest share of a limit that the request takes. Positive serves the bulky while it can, since small
+    # requests find room in any later slot; negative serves the small first.
     bulk: float
 
     def __post_init__(self) -> None:

@@ -28,18 +28,15 @@ JOINT: Final = "EdgeLLM/Joint-v0"
 
 @dataclass(frozen=True, eq=False)
 class Decision:
-    """What is to be done in R slots.
+    """What is to be done in R slots."""
 
-    Args:
-        batch: (R, n) or (R, N) bool, the requests to admit. A batch that is not feasible is treated by the scenario's
-            rule (``queue.infeasible``) and recorded as such.
-        scheme: (R,) the quantization scheme to run each batch under, from policies that act in ``EdgeLLM/Joint-v0``;
-            the loaded one unless given.
-        actions: (R, ...) in place of batches: the next action of the environment that the policy names.
-    """
-
+    # (R, n) or (R, N) bool, the requests to admit. A batch that is not feasible is treated by the scenario's rule
+    # (``queue.infeasible``) and recorded as such.
     batch: BoolArray | None = None
+    # (R,) the quantization scheme to run each batch under, from policies that act in ``EdgeLLM/Joint-v0``; the loaded
+    # one unless given
     scheme: IntArray | None = None
+    # (R, ...) in place of batches: the next action of the environment that the policy names.
     actions: NDArray[Any] | None = None
 
 

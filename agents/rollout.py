@@ -49,29 +49,18 @@ class PolicyFailureError(RuntimeError):
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One step of E environments.
+    """One step of E environments."""
 
-    Args:
-        engine: the environments, before the step in ``decided`` and after it in ``played``.
-        playing: (E,) bool, environments whose episodes go on; what happens in the others means nothing.
-        slots: the R slots that were decided before this step; None if none was (a slot that takes several actions).
-        decision: what was decided.
-        decision_s: wall-clock seconds that it took.
-        batch: (E, N) bool, what is asked for in the slots under way, as far as it has not been executed yet.
-        actions: (E, ...) what is executed.
-        rewards: (E,) of the step, 0 before it.
-        closed: (E,) bool, environments whose slot ended with the step, none before it.
-    """
-
-    engine: Engine
-    playing: BoolArray
+    engine: Engine  # the environments, before the step in ``decided`` and after it in ``played``
+    playing: BoolArray  # (E,) bool, environments whose episodes go on; what happens in the others means nothing
+    # the R slots that were decided before this step; None if none was (a slot that takes several actions)
     slots: Slots | None
-    decision: Decision | None
-    decision_s: float
-    batch: BoolArray
-    actions: NDArray[Any]
-    rewards: FloatArray
-    closed: BoolArray
+    decision: Decision | None  # what was decided
+    decision_s: float  # wall-clock seconds that it took
+    batch: BoolArray  # (E, N) bool, what is asked for in the slots under way, as far as it has not been executed yet
+    actions: NDArray[Any]  # (E, ...) what is executed.
+    rewards: FloatArray  # (E,) of the step, 0 before it
+    closed: BoolArray  # (E,) bool, environments whose slot ended with the step, none before it
 
 
 class EndRollout(Exception):  # noqa: N818 - no error: an observer has seen enough

@@ -58,19 +58,12 @@ class PpoLearner(Learner):
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model under training, as a policy.
+    """A model under training, as a policy."""
 
-    Args:
-        policy: returns what the model is now.
-        save: writes that into a file.
-        load: returns the policy of such a file.
-        path: the file of what did best.
-    """
-
-    policy: Callable[[], Policy]
-    save: Callable[[Path], None]
-    load: Callable[[Path], Policy]
-    path: Path
+    policy: Callable[[], Policy]  # returns what the model is now
+    save: Callable[[Path], None]  # writes that into a file
+    load: Callable[[Path], Policy]  # returns the policy of such a file
+    path: Path  # the file of what did best
 
 
 def open_model(

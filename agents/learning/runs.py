@@ -30,15 +30,10 @@ _CHECKPOINT: Final = re.compile(r"step_(\d+)\.zip")
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training run stands.
+    """Where a training run stands."""
 
-    Args:
-        steps: environment steps (slots, over all environments) so far.
-        throughput_rps: the latest mark, on validation episodes; None if there is none yet.
-    """
-
-    steps: int
-    throughput_rps: float | None
+    steps: int  # environment steps (slots, over all environments) so far
+    throughput_rps: float | None  # the latest mark, on validation episodes; None if there is none yet
 
 
 OnProgress = Callable[[Progress], None]
@@ -46,24 +41,16 @@ OnProgress = Callable[[Progress], None]
 
 @dataclass(frozen=True)
 class Run:
-    """A training run.
+    """A training run."""
 
-    Args:
-        scenario: what to learn.
-        steps: environment steps (slots, over all environments) in all, those before a resumption included; rounded up
-            to what the learner does at a time.
-        seed: 0 to 2**30 - 1; the same run of the same learner gives the same agent on the same machine.
-        folder: where everything is kept; it exists.
-        resume: whether to continue what the folder holds.
-        on_progress: called now and then.
-    """
-
-    scenario: Scenario
+    scenario: Scenario  # what to learn
+    # environment steps (slots, over all environments) in all, those before a resumption included; rounded up to what
+    # the learner does at a time
     steps: int
-    seed: int
-    folder: Path
-    resume: bool = False
-    on_progress: OnProgress = lambda progress: None
+    seed: int  # 0 to 2**30 - 1; the same run of the same learner gives the same agent on the same machine
+    folder: Path  # where everything is kept; it exists
+    resume: bool = False  # whether to continue what the folder holds
+    on_progress: OnProgress = lambda progress: None  # called now and then
 
     def checkpoint_path(self, steps: int) -> Path:
         """Return where the checkpoint after ``steps`` environment steps is kept."""

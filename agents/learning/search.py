@@ -119,15 +119,10 @@ def linear_weights(scenario: Scenario, settings: RankerSearch, generations: int,
 
 
 class CrossEntropy(NamedTuple):
-    """A normal distribution over weights, moved towards the best of each generation's candidates.
+    """A normal distribution over weights, moved towards the best of each generation's candidates."""
 
-    Args:
-        mean: (D,).
-        deviation: (D,) standard deviation of each weight.
-    """
-
-    mean: FloatArray
-    deviation: FloatArray
+    mean: FloatArray  # (D,)
+    deviation: FloatArray  # (D,) standard deviation of each weight
 
     def ask(self, noise: FloatArray) -> FloatArray:
         """Return (P, D) candidates from standard normal ``noise``."""
@@ -160,21 +155,13 @@ class CrossEntropy(NamedTuple):
 
 
 class EvolutionStrategy(NamedTuple):
-    """Climbs the gradient of the mean fitness under normal noise on the weights, estimated from pairs, with Adam.
+    """Climbs the gradient of the mean fitness under normal noise on the weights, estimated from pairs, with Adam."""
 
-    Args:
-        weights: (D,) where it stands.
-        average: (D,) running mean of ``weights``, smoother and as a rule better.
-        first: (D,) Adam's mean of the gradients.
-        second: (D,) Adam's mean of their squares.
-        steps: gradient steps taken.
-    """
-
-    weights: FloatArray
-    average: FloatArray
-    first: FloatArray
-    second: FloatArray
-    steps: int
+    weights: FloatArray  # (D,) where it stands
+    average: FloatArray  # (D,) running mean of ``weights``, smoother and as a rule better
+    first: FloatArray  # (D,) Adam's mean of the gradients
+    second: FloatArray  # (D,) Adam's mean of their squares
+    steps: int  # gradient steps taken
 
     @classmethod
     def start(cls, weights: FloatArray) -> "EvolutionStrategy":
@@ -212,23 +199,14 @@ def antithetic_noise(seed: int, generation: int, candidates: int, size: int) -> 
 
 @dataclass(frozen=True, eq=False)
 class SearchState:
-    """Where a search stands.
+    """Where a search stands."""
 
-    Args:
-        generation: generations played.
-        seconds: time taken so far.
-        linear: the cross-entropy method's distribution over linear scorers.
-        network: the evolution strategy's state; None before it has begun.
-        best: (D,) the weights that did best on the validation episodes.
-        best_rps: how they did.
-    """
-
-    generation: int
-    seconds: float
-    linear: CrossEntropy
-    network: EvolutionStrategy | None
-    best: FloatArray
-    best_rps: float
+    generation: int  # generations played
+    seconds: float  # time taken so far
+    linear: CrossEntropy  # the cross-entropy method's distribution over linear scorers
+    network: EvolutionStrategy | None  # the evolution strategy's state; None before it has begun
+    best: FloatArray  # (D,) the weights that did best on the validation episodes
+    best_rps: float  # how they did
 
 
 def first_state(settings: RankerSearch) -> SearchState:

@@ -27,15 +27,11 @@ def linear_scores(weights: NDArray[Any], observation: Observation) -> FloatArray
 
 @dataclass(frozen=True, eq=False)
 class Actor:
-    """Layers of tanh units from a slot's summary to the weights of its request features.
+    """Layers of tanh units from a slot's summary to the weights of its request features."""
 
-    Args:
-        layers: weight (outputs, inputs) and bias (outputs,) of each layer, the last one linear.
-        packing: how scores become batches.
-    """
-
+    # weight (outputs, inputs) and bias (outputs,) of each layer, the last one linear
     layers: tuple[tuple[NDArray[np.float32], NDArray[np.float32]], ...]
-    packing: PackingName
+    packing: PackingName  # how scores become batches
 
     def __post_init__(self) -> None:
         """Check that each layer takes what the one before gives.

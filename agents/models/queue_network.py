@@ -163,21 +163,13 @@ def shortened(observation: Observation, length: int) -> Observation:
 
 @dataclass(frozen=True, eq=False)
 class Remainder:
-    """What batches under way leave of their slots: slots again, smaller ones.
+    """What batches under way leave of their slots: slots again, smaller ones."""
 
-    Args:
-        left: (B, 4) compute time in slots, memory, uplink and downlink that are left, as observed.
-        left_share: (B, 4) the same as shares of the slots' limits.
-        shares: (B, N, 4) what each request would take of ``left``; at most 4.
-        spare: (B, N) compute time in slots that each request can still afford, the batch so far before it.
-        fits: (B, N) bool, requests that wait, are not in the batch and fit beside it; to float32's precision.
-    """
-
-    left: Tensor
-    left_share: Tensor
-    shares: Tensor
-    spare: Tensor
-    fits: Tensor
+    left: Tensor  # (B, 4) compute time in slots, memory, uplink and downlink that are left, as observed
+    left_share: Tensor  # (B, 4) the same as shares of the slots' limits
+    shares: Tensor  # (B, N, 4) what each request would take of ``left``; at most 4
+    spare: Tensor  # (B, N) compute time in slots that each request can still afford, the batch so far before it
+    fits: Tensor  # (B, N) bool, requests that wait, are not in the batch and fit beside it; to float32's precision
 
 
 def remainder(observation: dict[str, Tensor]) -> Remainder:

@@ -40,18 +40,12 @@ class Scorers:
     """P scorers: a weighted sum of the request's features and, if there are any, of hidden units on all features.
 
     A unit is x / (1 + abs(x)) of a weighted sum: shaped as tanh, and several times cheaper.
-
-    Args:
-        linear: (P, R) weights of the request features.
-        hidden: (P, H, F + 1) weights of each unit, its bias last.
-        output: (P, H) weight of each unit in the score.
-        packing: how scores become batches.
     """
 
-    linear: FloatArray
-    hidden: FloatArray
-    output: FloatArray
-    packing: PackingName = "greedy"
+    linear: FloatArray  # (P, R) weights of the request features
+    hidden: FloatArray  # (P, H, F + 1) weights of each unit, its bias last
+    output: FloatArray  # (P, H) weight of each unit in the score
+    packing: PackingName = "greedy"  # how scores become batches
 
     def __post_init__(self) -> None:
         """Check that the shapes belong together.

@@ -10,31 +10,19 @@ from edgellm_env.slot.problem import SlotProblem
 
 @dataclass(frozen=True, eq=False)
 class SlotView:
-    """What a scheduler may know when it decides: this slot, nothing of the future. Requests are oldest first.
+    """What a scheduler may know when it decides: this slot, nothing of the future. Requests are oldest first."""
 
-    Args:
-        problem: the slot's problem over n waiting requests, under the loaded quantization scheme.
-        problems: the same under each of the scenario's schemes, loading time included; ``problem`` is one of them.
-        scheme: index of the loaded scheme.
-        observation: the same as agents see it (arrays of one environment).
-        prompt_tokens: (n,) before padding.
-        output_tokens: (n,).
-        waited_s: (n,) seconds since arrival.
-        last_chance: (n,) bool, requests that can't be served any more if this slot does not.
-        request: (n,) indices of the requests within the episode.
-        slot: index of the slot within the episode.
-    """
-
-    problem: SlotProblem
+    problem: SlotProblem  # the slot's problem over n waiting requests, under the loaded quantization scheme
+    # the same under each of the scenario's schemes, loading time included; ``problem`` is one of them
     problems: tuple[SlotProblem, ...]
-    scheme: int
-    observation: Observation
-    prompt_tokens: IntArray
-    output_tokens: IntArray
-    waited_s: FloatArray
-    last_chance: BoolArray
-    request: IntArray
-    slot: int
+    scheme: int  # index of the loaded scheme
+    observation: Observation  # the same as agents see it (arrays of one environment)
+    prompt_tokens: IntArray  # (n,) before padding
+    output_tokens: IntArray  # (n,)
+    waited_s: FloatArray  # (n,) seconds since arrival
+    last_chance: BoolArray  # (n,) bool, requests that can't be served any more if this slot does not
+    request: IntArray  # (n,) indices of the requests within the episode
+    slot: int  # index of the slot within the episode
 
 
 def view_slot(dynamics: Dynamics, row: int, observation: Observation) -> SlotView:

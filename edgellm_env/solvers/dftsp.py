@@ -26,27 +26,19 @@ DEFAULT_NODE_LIMIT = 50_000_000
 
 @dataclass(frozen=True)
 class Pruning:
-    """Which rules cut the tree. Any choice gives the same batch size; only the number of visited nodes changes.
+    """Which rules cut the tree. Any choice gives the same batch size; only the number of visited nodes changes."""
 
-    Args:
-        stop_at_first: stop at the first batch found; as sizes fall, no later one is larger. Without it the whole tree
-            is visited, and the first of the largest batches is kept.
-        size_bound: start from an upper bound on the batch size (per resource, how many of the smallest requests fit),
-            not from the number of waiting requests.
-        counts: cut where too few requests are left to reach the batch size.
-        compute: cut where even the cheapest completion exceeds the node's time or the deadline threshold.
-        memory: the same for KV-cache bytes.
-        uplink: the same for the uplink share.
-        downlink: the same for the downlink share.
-    """
-
+    # stop at the first batch found; as sizes fall, no later one is larger. Without it the whole tree is visited, and
+    # the first of the largest batches is kept.
     stop_at_first: bool = True
+    # start from an upper bound on the batch size (per resource, how many of the smallest requests fit), not from the
+    # number of waiting requests
     size_bound: bool = True
-    counts: bool = True
-    compute: bool = True
-    memory: bool = True
-    uplink: bool = True
-    downlink: bool = True
+    counts: bool = True  # cut where too few requests are left to reach the batch size
+    compute: bool = True  # cut where even the cheapest completion exceeds the node's time or the deadline threshold
+    memory: bool = True  # the same for KV-cache bytes
+    uplink: bool = True  # the same for the uplink share
+    downlink: bool = True  # the same for the downlink share
 
     def as_flags(self) -> BoolArray:
         """Return the rules as bools in the order of the fields."""

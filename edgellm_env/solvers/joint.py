@@ -10,14 +10,10 @@ from edgellm_env.solvers.solution import Solution
 
 @dataclass(frozen=True, eq=False)
 class JointSolution:
-    """A scheme and the batch to run under it.
+    """A scheme and the batch to run under it."""
 
-    Args:
-        scheme: index of the scheme.
-        solution: an optimum of the slot under that scheme; ``nodes`` and ``optimal`` are of all schemes together.
-    """
-
-    scheme: int
+    scheme: int  # index of the scheme
+    # an optimum of the slot under that scheme; ``nodes`` and ``optimal`` are of all schemes together
     solution: Solution
 
 

@@ -15,40 +15,24 @@ SOLVED_USAGES: Final = (ADDITIVE,)
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """A batch for one slot.
+    """A batch for one slot."""
 
-    Args:
-        selection: (n,) bool mask over the problem's requests.
-        count: number of requests selected.
-        nodes: visited nodes of the search tree (0 where bounds alone decided, or the solver keeps no count).
-        optimal: whether the answer is proven best; False only when a node limit or time limit stopped the search.
-        value: the weighted objective; equals ``count`` for the unweighted problem.
-    """
-
-    selection: BoolArray
-    count: int
-    nodes: int
-    optimal: bool
-    value: float
+    selection: BoolArray  # (n,) bool mask over the problem's requests
+    count: int  # number of requests selected
+    nodes: int  # visited nodes of the search tree (0 where bounds alone decided, or the solver keeps no count)
+    optimal: bool  # whether the answer is proven best; False only when a node limit or time limit stopped the search
+    value: float  # the weighted objective; equals ``count`` for the unweighted problem
 
 
 @dataclass(frozen=True, eq=False)
 class BatchSolution:
-    """Answers for E slots at once.
+    """Answers for E slots at once."""
 
-    Args:
-        selection: (E, N) bool, the batch of each slot.
-        count: (E,) number of requests selected.
-        nodes: (E,) visited nodes, 0 where bounds alone decided.
-        optimal: (E,) whether the answer is proven best; False only where the node limit stopped the search.
-        value: (E,) the objective: the sum of the values, or the count.
-    """
-
-    selection: BoolArray
-    count: IntArray
-    nodes: IntArray
-    optimal: BoolArray
-    value: FloatArray
+    selection: BoolArray  # (E, N) bool, the batch of each slot
+    count: IntArray  # (E,) number of requests selected
+    nodes: IntArray  # (E,) visited nodes, 0 where bounds alone decided
+    optimal: BoolArray  # (E,) whether the answer is proven best; False only where the node limit stopped the search
+    value: FloatArray  # (E,) the objective: the sum of the values, or the count
 
 
 def require_solved_usage(usage: str) -> None:

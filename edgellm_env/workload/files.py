@@ -30,29 +30,17 @@ class TraceFileError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class RecordedRequests:
-    """Requests read from a file, in order of arrival.
+    """Requests read from a file, in order of arrival."""
 
-    Args:
-        path: the file, for messages.
-        arrival_s: (M,) float64 seconds since the file's first row, ascending.
-        prompt_tokens: (M,) int64, >= 1.
-        output_tokens: (M,) int64, >= 1.
-        line_numbers: (M,) int64, where each request stands in the file, from 1.
-        zero_token_rows: rows of the file left out because they have no prompt or no output tokens.
-        capped_rows: rows of the file shortened by :meth:`limited`.
-        rejected_rows: rows of the file left out by :meth:`limited`.
-        format: layout that the file was read in; ``auto`` where no file was read.
-    """
-
-    path: str
-    arrival_s: FloatArray
-    prompt_tokens: IntArray
-    output_tokens: IntArray
-    line_numbers: IntArray
-    zero_token_rows: int = 0
-    capped_rows: int = 0
-    rejected_rows: int = 0
-    format: TraceFormat = "auto"
+    path: str  # the file, for messages
+    arrival_s: FloatArray  # (M,) float64 seconds since the file's first row, ascending
+    prompt_tokens: IntArray  # (M,) int64, >= 1
+    output_tokens: IntArray  # (M,) int64, >= 1
+    line_numbers: IntArray  # (M,) int64, where each request stands in the file, from 1
+    zero_token_rows: int = 0  # rows of the file left out because they have no prompt or no output tokens
+    capped_rows: int = 0  # rows of the file shortened by :meth:`limited`
+    rejected_rows: int = 0  # rows of the file left out by :meth:`limited`
+    format: TraceFormat = "auto"  # layout that the file was read in; ``auto`` where no file was read
 
     def __post_init__(self) -> None:
         """Make every array read-only."""

@@ -94,16 +94,12 @@ class RequestTrace(_Drawn):
 
 @dataclass(frozen=True, eq=False)
 class TraceBatch(_Drawn):
-    """Traces of E episodes: fields as in :class:`RequestTrace` with a leading axis E, M being the longest one's size.
+    """Traces of E episodes: fields as in :class:`RequestTrace` with a leading axis E; M is the longest one's size."""
 
-    Args:
-        count: (E,) how many requests of each row are real. Behind them rows are padded: ``arrival_s`` is infinite, all
-            other fields are 1.
-        source_start_s: (E,) where in the source each episode begins.
-    """
-
+    # (E,) how many requests of each row are real. Behind them rows are padded: ``arrival_s`` is infinite, all other
+    # fields are 1.
     count: IntArray
-    source_start_s: FloatArray
+    source_start_s: FloatArray  # (E,) where in the source each episode begins
 
     @property
     def size(self) -> int:

@@ -30,23 +30,14 @@ RELAXATION_PART, DIVE_PART = 0.5, 0.4
 
 @dataclass(frozen=True, eq=False)
 class ClairvoyantBound:
-    """What a scheduler that knows an episode's future could serve at best: between ``lower`` and ``upper`` requests.
+    """What a scheduler that knows an episode's future could serve at best: between ``lower`` and ``upper`` requests."""
 
-    Args:
-        lower: requests served by ``schedule`` in the real dynamics, its queue included.
-        upper: no scheduler serves more, proven.
-        relaxation: the proven bound before it was rounded down to ``upper``.
-        schedule: (M,) the slot that serves each request of the trace, -1 for none.
-        gap: (upper - lower) / upper, a fraction; 0 when nothing can be served.
-        elapsed_s: real seconds that it took.
-    """
-
-    lower: int
-    upper: int
-    relaxation: float
-    schedule: IntArray
-    gap: float
-    elapsed_s: float
+    lower: int  # requests served by ``schedule`` in the real dynamics, its queue included
+    upper: int  # no scheduler serves more, proven
+    relaxation: float  # the proven bound before it was rounded down to ``upper``
+    schedule: IntArray  # (M,) the slot that serves each request of the trace, -1 for none
+    gap: float  # (upper - lower) / upper, a fraction; 0 when nothing can be served
+    elapsed_s: float  # real seconds that it took
 
 
 def clairvoyant_bound(
