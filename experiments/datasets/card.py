@@ -16,17 +16,9 @@ from agents.files import sync_folder, write_text
 from agents.rollout import make_engine
 from edgellm_env import __version__
 from edgellm_env.scenario import load_scenario
+from experiments.datasets import storage
 from experiments.datasets.plan import NOISY, REFERENCE_EPISODES, Plan
 from experiments.datasets.recorder import CENSUS_EVERY, UnitTotals, environment_id, environment_spec, spaces_of
-from experiments.datasets.storage import (
-    DATA_FILE,
-    OWN,
-    CollectionError,
-    DatasetError,
-    content_checksum,
-    group_name,
-    read_about,
-)
 from experiments.extras import require
 from experiments.pages.rendering import render
 from experiments.results.figures import plot_returns
@@ -60,15 +52,9 @@ def merge_units(
 ) -> dict[str, Any]:
     """Build the whole dataset in the folder ``built``, in place of what lies there; return its metadata.
 
-    Compressed data is copied as it is, an episode at a time, so memory does not grow with the dataset.
-
-    Args:
-        plan: the dataset.
-        shards: of all units, in order.
-        scores: of the references, by policy.
-        built: folder for the dataset.
-        about: further metadata: licence and author.
-        on_unit: called with the index of each unit copied.
+    Compressed data is copied as it is, an episode at a time, so memory does not grow with the dataset. ``shards`` are
+    of all units, in order, ``scores`` of the references, by policy; ``about`` is further metadata: licence and author.
+    ``on_unit`` is called with the index of each unit copied.
 
     Raises:
         DatasetError: a shard is missing or is none.
@@ -77,17 +63,17 @@ def merge_units(
         shutil.rmtree(built)
     data = built / "data"
     data.mkdir(parents=True)
-    storage = require("minari.dataset.minari_storage", "datasets").MinariStorage.new(
+    dataset = require("minari.dataset.minari_storage", "datasets").MinariStorage.new(
         data,
         **spaces_of(make_engine(plan.playable_scenario(), environment_id(plan.environment), 1)),
         env_spec=environment_spec(plan.environment, plan.scenario),
         jpeg_encoding=False,
     )
-    totals, digests = _copy_episodes(plan, shards, data / DATA_FILE, on_unit)
-    size_bytes = (data / DATA_FILE).stat().st_size
-    metadata = _metadata(plan, totals, scores, content_checksum(digests)) | about
+    totals, digests = _copy_episodes(plan, shards, data / storage.DATA_FILE, on_unit)
+    size_bytes = (data / storage.DATA_FILE).stat().st_size
+    metadata = _metadata(plan, totals, scores, storage.content_checksum(digests)) | about
     identity = {"minari_version": require("minari", "datasets").__version__}
-    storage.update_metadata({**metadata, **identity, "dataset_size": round(size_bytes / 1e6, 1)})
+    dataset.update_metadata({**metadata, **identity, "dataset_size": round(size_bytes / 1e6, 1)})
     _write_card(plan, totals, metadata, size_bytes, built)
     return metadata
 
@@ -99,15 +85,15 @@ def _copy_episodes(
     totals, digests = UnitTotals(), []
     with h5py.File(target, "w") as merged:
         for index, path in enumerate(shards):
-            about, own = read_about(path)
+            about, own = storage.read_about(path)
             totals.add(**own)
             with h5py.File(path, "r") as shard:
                 for number in range(about["first"], about["first"] + about["episodes"]):
-                    shard.copy(group_name(number), merged)
-                    digests.append(str(shard[group_name(number)].attrs["sha256"]))
+                    shard.copy(storage.group_name(number), merged)
+                    digests.append(str(shard[storage.group_name(number)].attrs["sha256"]))
             on_unit(index)
     if len(digests) != plan.episodes:
-        raise DatasetError(f"{shards[0].parent}: {len(digests)} episodes; expected {plan.episodes}")
+        raise storage.DatasetError(f"{shards[0].parent}: {len(digests)} episodes; expected {plan.episodes}")
     return totals, digests
 
 
@@ -123,7 +109,7 @@ def publish(built: Path, final: Path) -> None:
     try:
         built.rename(final)
     except OSError as error:
-        raise CollectionError(f"{final}: can't be made: {error.strerror}") from error
+        raise storage.CollectionError(f"{final}: can't be made: {error.strerror}") from error
     sync_folder(final.parent)
 
 
@@ -147,7 +133,7 @@ def _metadata(plan: Plan, totals: UnitTotals, scores: dict[str, float], content:
         "ref_min_score": scores["random"],
         "ref_max_score": scores["dftsp"],
         "num_episodes_average_score": REFERENCE_EPISODES,
-        OWN: {
+        storage.OWN: {
             "environment": plan.environment,
             "tier": plan.tier,
             "policy": policy,
@@ -193,8 +179,8 @@ def _write_card(plan: Plan, totals: UnitTotals, metadata: dict[str, Any], size_b
         plan=plan,
         scenario=load_scenario(plan.scenario),
         metadata=metadata,
-        own=metadata[OWN],
-        key=OWN,
+        own=metadata[storage.OWN],
+        key=storage.OWN,
         totals=totals,
         returns=np.array(totals.returns),
         median=float(np.median(totals.returns)),

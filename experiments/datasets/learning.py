@@ -26,15 +26,7 @@ from agents.rollout import rollout
 from agents.seeds import episode_seeds
 from edgellm_env.node.features import PER_CAPACITY, fingerprint
 from edgellm_env.scenario import load_scenario
-from experiments.datasets.storage import (
-    DATA_FILE,
-    OWN,
-    DatasetError,
-    Episode,
-    datasets_root,
-    read_episode,
-    read_metadata,
-)
+from experiments.datasets import storage
 from experiments.extras import require
 from experiments.results.provenance import metadata
 
@@ -63,22 +55,22 @@ class SlotSource:
         Raises:
             DatasetError: it is none of ours.
         """
-        about = read_metadata(dataset)
+        about = storage.read_metadata(dataset)
         try:
-            own, episodes = about[OWN], int(about["total_episodes"])
-            return cls(dataset / "data" / DATA_FILE, str(own["environment"]), episodes, str(own["scenario"]))
+            own, episodes = about[storage.OWN], int(about["total_episodes"])
+            return cls(dataset / "data" / storage.DATA_FILE, str(own["environment"]), episodes, str(own["scenario"]))
         except (KeyError, TypeError, ValueError) as error:
-            raise DatasetError(f"{dataset}: not collected by this project: {error!r}") from error
+            raise storage.DatasetError(f"{dataset}: not collected by this project: {error!r}") from error
 
     def split(self, held_out: float) -> tuple[range, range]:
         """Return training and held-out episodes; the last ones are held out, at least one."""
         if self.episodes < 2:
-            raise DatasetError(f"{self.path}: {self.episodes} episode(s); expected at least 2, one is held out")
+            raise storage.DatasetError(f"{self.path}: {self.episodes} episode(s); expected at least 2, one is held out")
         count = min(self.episodes - 1, max(1, round(held_out * self.episodes)))
         return range(self.episodes - count), range(self.episodes - count, self.episodes)
 
 
-def slots_of(episode: Episode, environment: str) -> Slots:
+def slots_of(episode: storage.Episode, environment: str) -> Slots:
     """Return the slots of an episode in which requests wait: what was seen, and which requests were chosen.
 
     ``requests`` (K, N, F), ``valid`` (K, N), ``node`` (K, G), ``chosen`` (K, N) int8.
@@ -126,7 +118,7 @@ class SlotStream(IterableDataset[dict[str, torch.Tensor]]):
         left: list[Slots] = []
         with h5py.File(self._source.path, "r") as file:
             for first in range(0, len(own), EPISODES_AT_ONCE):
-                group = [read_episode(file, number)[0] for number in own[first : first + EPISODES_AT_ONCE]]
+                group = [storage.read_episode(file, number)[0] for number in own[first : first + EPISODES_AT_ONCE]]
                 pool = _joined([slots_of(episode, self._source.environment) for episode in group])
                 if rng is not None:
                     mixed = rng.permutation(pool["valid"].shape[0])
@@ -181,7 +173,7 @@ def clone_dataset(
     Raises:
         ValueError: no such dataset, settings that can't be used, or a folder that holds a run.
     """
-    folder = datasets_root(root) / dataset_id
+    folder = storage.datasets_root(root) / dataset_id
     source = SlotSource.of(folder)
     # On beams, search makes up for what a dataset did not teach: one beam shows what it did.
     settings = read_settings(Imitation, config).model_copy(update={"beams": 1})
@@ -221,7 +213,7 @@ def clone_dataset(
         "agent": "bc",
         "seed": seed,
         "dataset": dataset_id,
-        "dataset_content_sha256": read_metadata(folder)[OWN]["content_sha256"],
+        "dataset_content_sha256": storage.read_metadata(folder)[storage.OWN]["content_sha256"],
         "hyper_parameters": settings.model_dump(mode="json"),
         COLUMNS: fingerprint(),
         "result": {name: value for name, value in asdict(result).items() if name != "model"},

@@ -138,14 +138,8 @@ def make_plan(
 ) -> Plan:
     """Check everything and return the plan; nothing has been played then.
 
-    Args:
-        scenario: with its trace file.
-        environment: see :class:`Plan`, as for all that follows.
-        acting: policy, parts and epsilon.
-        episodes: how many.
-        seed: chooses them.
-        tier: from the policy if None.
-        dataset_id: made of scenario, environment and tier if None.
+    ``acting`` is policy, parts and epsilon, as :class:`Plan` says of them and of the other arguments. If None,
+    ``tier`` is made of the policy, ``dataset_id`` of scenario, environment and tier.
 
     Raises:
         ValueError: a setting that can't be used.

@@ -19,25 +19,7 @@ from edgellm_env.env.slots import Slots
 from edgellm_env.scenario import load_scenario
 from edgellm_env.slot.problem import SlotProblem
 from edgellm_env.solvers import solve_exact_batch
-from experiments.datasets.recorder import (
-    ENVIRONMENTS,
-    MASK,
-    Recorder,
-    UnitTotals,
-    environment_id,
-    environment_spec,
-    spaces_of,
-)
-from experiments.datasets.storage import (
-    DATA_FILE,
-    OWN,
-    DatasetError,
-    Episode,
-    content_checksum,
-    group_name,
-    read_episode,
-    read_metadata,
-)
+from experiments.datasets import recorder, storage
 from experiments.extras import require
 
 MASK_EVERY: Final = 10
@@ -75,34 +57,34 @@ class StoredDataset:
     """
 
     def __init__(self, folder: Path, dataset_id: str, trace: Path | None = None) -> None:
-        self._path = folder / "data" / DATA_FILE
-        metadata = read_metadata(folder)
+        self._path = folder / "data" / storage.DATA_FILE
+        metadata = storage.read_metadata(folder)
         try:
             self._check_metadata(metadata, dataset_id, trace)
         except (KeyError, TypeError, AttributeError) as error:
             raise VerificationError(f"metadata: not as collected: {type(error).__name__}: {error}") from error
 
     def _check_metadata(self, metadata: dict[str, Any], dataset_id: str, trace: Path | None) -> None:
-        own = metadata[OWN]
+        own = metadata[storage.OWN]
         self.episodes, self._steps = int(metadata["total_episodes"]), int(metadata["total_steps"])
         self._content = own["content_sha256"]
-        environment = own["environment"]
+        environment, allowed = own["environment"], [*recorder.ENVIRONMENTS]
         _expect("dataset_id", metadata["dataset_id"], dataset_id)
-        if environment not in ENVIRONMENTS:
-            raise VerificationError(f"metadata: environment: {environment!r}; expected one of {[*ENVIRONMENTS]}")
+        if environment not in allowed:
+            raise VerificationError(f"metadata: environment: {environment!r}; expected one of {allowed}")
         scenario = load_scenario(yaml.safe_load(own["scenario"]))
         _expect("scenario_checksum", own["scenario_checksum"], scenario.checksum)
-        spec = environment_spec(environment, scenario.model_dump(mode="json"))
+        spec = recorder.environment_spec(environment, scenario.model_dump(mode="json"))
         # Read by Minari to make the environment: what it names must be ours, with this very scenario.
         _expect("env_spec", json.loads(metadata["env_spec"]), json.loads(spec.to_json()))
         seed = own["seed"]
         if not isinstance(seed, int) or not 0 <= seed <= MAXIMUM_SEED:
             raise VerificationError(f"metadata: seed: {seed!r}; expected a whole number from 0 to {MAXIMUM_SEED}")
         self._first_seed = episode_seeds("train", seed, 1)[0]
-        self._environment_id = environment_id(environment)
+        self._environment_id = recorder.environment_id(environment)
         self._engine = make_engine(scenario.with_trace(trace), self._environment_id, 1)
         serialize = require("minari.serialization", "datasets").serialize_space
-        for name, space in spaces_of(self._engine).items():
+        for name, space in recorder.spaces_of(self._engine).items():
             _expect(name, json.loads(metadata[name]), json.loads(serialize(space)))
 
     def verify(self, replays: int, on_episode: Callable[[str], object] = lambda doing: None) -> Verified:
@@ -123,7 +105,7 @@ class StoredDataset:
             raise VerificationError(f"{self._path}: can't be read: {error}") from error
 
     def _verify(self, file: Any, replays: int, on_episode: Callable[[str], object]) -> Verified:
-        names = {group_name(number) for number in range(self.episodes)}
+        names = {storage.group_name(number) for number in range(self.episodes)}
         if set(file) != names:
             odd = sorted(set(file) ^ names)[0]
             raise VerificationError(f"episodes: {odd} is {'missing' if odd in names else 'unexpected'}")
@@ -137,7 +119,7 @@ class StoredDataset:
                 raise VerificationError(f"episode {number}: not what its digest says, but it plays anew as recorded")
             steps += episode.steps
             on_episode("digests")
-        if content_checksum(digests) != self._content:
+        if storage.content_checksum(digests) != self._content:
             raise VerificationError("episodes: their digests are not those that the metadata was written for")
         _expect("total_steps", self._steps, steps)
         chosen = np.unique(np.linspace(0, self.episodes - 1, min(replays, self.episodes)).astype(int)).tolist()
@@ -148,11 +130,11 @@ class StoredDataset:
             on_episode("playing anew")
         return Verified(self.episodes, steps, len(chosen), replayed_steps)
 
-    def _read(self, file: Any, number: int) -> tuple[Episode, str]:
+    def _read(self, file: Any, number: int) -> tuple[storage.Episode, str]:
         """Return an episode whose attributes and shapes fit, with the digest that it claims."""
         try:
-            episode, attributes = read_episode(file, number)
-        except DatasetError as error:
+            episode, attributes = storage.read_episode(file, number)
+        except storage.DatasetError as error:
             raise VerificationError(str(error)) from error
         claimed = {"id": number, "seed": self._first_seed + number, "total_steps": episode.steps}
         for name, expected in claimed.items():
@@ -164,7 +146,7 @@ class StoredDataset:
                 raise VerificationError(f"episode {number}: {name}: shape {array.shape}; expected {entries} entries")
         return episode, str(attributes["sha256"])
 
-    def _replay(self, number: int, episode: Episode) -> None:
+    def _replay(self, number: int, episode: storage.Episode) -> None:
         try:
             _check_episode(episode, self._environment_id, self._engine)
         except VerificationError as error:
@@ -180,7 +162,7 @@ def _expect(name: str, found: object, expected: object) -> None:
 class _Replay(Policy):
     """Plays recorded actions again; the rollout ends with the last of them."""
 
-    def __init__(self, recorded: Episode, environment_id: str) -> None:
+    def __init__(self, recorded: storage.Episode, environment_id: str) -> None:
         self.name, self.environment_id = recorded.behaviour, environment_id
         self._actions = iter(recorded.arrays["actions"])
 
@@ -188,11 +170,11 @@ class _Replay(Policy):
         return Decision(actions=np.asarray(next(self._actions))[None])
 
 
-class _Checker(Recorder):
+class _Checker(recorder.Recorder):
     """Records an episode that is played again, and checks step by step what its labels and behaviour claim."""
 
-    def __init__(self, recorded: Episode, environment_id: str) -> None:
-        super().__init__(UnitTotals())
+    def __init__(self, recorded: storage.Episode, environment_id: str) -> None:
+        super().__init__(recorder.UnitTotals())
         self._behaviour, self._last = recorded.behaviour, recorded.steps
         self._fits = environment_id == BATCH and recorded.behaviour.partition("(")[0] in ALWAYS_FEASIBLE
         self._slot, self._optimum = -1, 0
@@ -243,14 +225,14 @@ class _Checker(Recorder):
             tried[place] = True
             legal = not chosen[place] and problem.is_feasible(tried)
             if legal != bool(mask[place]):
-                raise self.error(f"infos/{MASK}[{place}]: {int(mask[place])}; expected {int(legal)}")
+                raise self.error(f"infos/{recorder.MASK}[{place}]: {int(mask[place])}; expected {int(legal)}")
 
     def error(self, what: str) -> VerificationError:
         """Return an error that says in which step it is."""
         return VerificationError(f"step {self.steps}: {what}")
 
 
-def _check_episode(recorded: Episode, environment_id: str, engine: Engine) -> None:
+def _check_episode(recorded: storage.Episode, environment_id: str, engine: Engine) -> None:
     """Play an episode anew with the recorded seed and actions, in an engine of one, and compare every array.
 
     Raises:

@@ -109,15 +109,10 @@ Task = Unit | Reference
 def run_tasks(
     plan: Plan, tasks: Sequence[Task], folder: Path, workers: int, ray: str | None, on_done: Callable[[Task], None]
 ) -> None:
-    """Make every task's file in ``folder``.
+    """Make every task's file in ``folder``: each appears there whole or not at all.
 
-    Args:
-        plan: the dataset.
-        tasks: what to do.
-        folder: where the files go; each appears there whole or not at all.
-        workers: processes; 1 works in this one.
-        ray: ``local``, or a Ray cluster's address, in place of processes.
-        on_done: called in this process after each task.
+    ``workers`` are processes (1 works in this one), ``ray`` is ``local``, or a Ray cluster's address, in place of them.
+    ``on_done`` is called in this process after each task.
 
     Raises:
         CollectionError: a worker died again and again, the disk is full, or a task failed; files already made stay.

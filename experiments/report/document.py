@@ -14,16 +14,7 @@ from pydantic import TypeAdapter
 from edgellm_env.node.transition import OUTCOMES
 from edgellm_env.scenario import Scenario, load_scenario
 from experiments.grid.evaluation import RESOURCES, EpisodeResult
-from experiments.report.findings import (
-    LATENCY_SHARES,
-    WHYS,
-    WINDOW_S,
-    PolicySeries,
-    Story,
-    best_pair,
-    policy_series,
-    tell_stories,
-)
+from experiments.report import findings
 from experiments.report.recordings import CAUSES, HOPELESS, RecordedEpisode, Recordings
 from experiments.results.statistics import REFERENCE
 from experiments.results.summary import PolicySummary, summarise
@@ -55,7 +46,7 @@ class ReplayEpisode:
     """One recorded episode and, for every ordered pair of policies, how they differ in it."""
 
     recorded: RecordedEpisode
-    stories: list[Story]
+    stories: list[findings.Story]
 
 
 @dataclass(frozen=True)
@@ -82,7 +73,7 @@ class Document:
     about: dict[str, Any]  # how it came about: command, versions, checksum, settings
     reference: str | None  # policy that others are compared with, if it played
     policies: list[PolicyFigures]  # best throughput first
-    series: list[PolicySeries]  # of the recorded policies, in the same order
+    series: list[findings.PolicySeries]  # of the recorded policies, in the same order
     recorded_episodes: int  # how many the series are taken from
     latency_shares: tuple[float, ...]  # at which PolicySeries.within is given
     window_s: float  # over which PolicySeries.throughput_rps is a mean
@@ -112,7 +103,7 @@ def make_document(
     names = [summary.policy for summary in summaries]
     reference = REFERENCE if REFERENCE in names else None
     recorded = [] if recordings is None else _checked(recordings, about, rows)
-    series = [policy_series(recorded, name, scenario.timing.slot_s) for name in names]
+    series = [findings.policy_series(recorded, name, scenario.timing.slot_s) for name in names]
     replay = _replay(scenario, recorded, {one.policy: one.throughput_rps.mean for one in summaries})
     missing = [] if replay else ["No slot replay: it needs a recorded episode of two policies (compare --record 1)."]
     return Document(
@@ -123,9 +114,9 @@ def make_document(
         policies=[_policy_figures(summary, rows, reference) for summary in summaries],
         series=[one for one in series if one is not None],
         recorded_episodes=len(recorded),
-        latency_shares=LATENCY_SHARES,
-        window_s=WINDOW_S,
-        whys=WHYS,
+        latency_shares=findings.LATENCY_SHARES,
+        window_s=findings.WINDOW_S,
+        whys=findings.WHYS,
         replay=replay,
         notes=[*notes, *missing],
     )
@@ -162,10 +153,11 @@ def _checked(recordings: Recordings, about: dict[str, Any], rows: Sequence[Episo
 
 
 def _replay(scenario: Scenario, recorded: Sequence[RecordedEpisode], throughput_rps: dict[str, float]) -> Replay | None:
-    episodes = [ReplayEpisode(episode, tell_stories(episode)) for episode in recorded if len(episode.played) > 1]
+    several = [episode for episode in recorded if len(episode.played) > 1]
+    episodes = [ReplayEpisode(episode, findings.tell_stories(episode)) for episode in several]
     if not episodes:
         return None
-    pair = best_pair([played.policy for played in episodes[0].recorded.played], throughput_rps, REFERENCE)
+    pair = findings.best_pair([played.policy for played in episodes[0].recorded.played], throughput_rps, REFERENCE)
     assert pair is not None
     timing = scenario.timing
     return Replay(
