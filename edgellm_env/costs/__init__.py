@@ -1,1 +1,49 @@
 """What serving a request costs a node: transformer, quantization and radio formulas, and the cost models."""
+
+import abc
+from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
+
+from pydantic import BaseModel, ConfigDict
+
+from edgellm_env.arrays import FloatArray, IntArray
+
+if TYPE_CHECKING:  # scenarios are made of formulas and cost models, not these of scenarios
+    from edgellm_env.scenario.scenario import Scenario
+
+ADDITIVE: Final = "additive"
+"""The kind of use in which a batch takes the sums of what its members take; :mod:`edgellm_env.slot.usage` adds up."""
+
+
+class RequestCosts(NamedTuple):
+    """What each request takes of a node, arrays of one shape; finite, >= 0."""
+
+    compute_s: FloatArray  # alone, on the whole node at full availability, in FP16
+    kv_bytes: FloatArray  # of memory, in FP16
+
+
+class CostModel(BaseModel, abc.ABC):
+    """Says what requests cost. Its fields are the settings of a scenario's part ``costs``.
+
+    A model of its own kind subclasses it in its own file, and gets a row in :mod:`edgellm_env.costs.models`.
+    Quantization and background load scale what it says; what requests take of the radio link is none of its business.
+
+    Attributes:
+        kind: its name in scenarios and in the table.
+        usage: how the costs of a batch come about from its members'.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    usage: ClassVar[str] = ADDITIVE
+    kind: str
+
+    def check(self, scenario: "Scenario") -> None:
+        """Refuse a scenario with settings that the model does not cover.
+
+        Raises:
+            ValueError: naming the setting by its dotted path, its value and what is allowed.
+        """
+
+    @abc.abstractmethod
+    def request_costs(self, scenario: "Scenario", prompt_tokens: IntArray, output_tokens: IntArray) -> RequestCosts:
+        """Return what requests with these prompts (before padding) and outputs cost, arrays of their shape."""

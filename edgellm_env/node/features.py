@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from edgellm_env._compile import compiled, compiled_parallel
 from edgellm_env.arrays import FloatArray
-from edgellm_env.node.records import scheme_records
-from edgellm_env.node.transition import Nodes
+from edgellm_env.node.records import Nodes, scheme_records
 from edgellm_env.scenario.scenario import Scenario
 
 _FLAG: Final = "0 or 1"

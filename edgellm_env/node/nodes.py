@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgellm_env.arrays import BoolArray, IntArray
+from edgellm_env.costs import ADDITIVE
 from edgellm_env.node import step, transition
 from edgellm_env.node.features import Shown, nothing_shown
 from edgellm_env.node.records import (
@@ -18,12 +19,12 @@ from edgellm_env.node.records import (
     NODE,
     REQUEST,
     WAITING,
+    Nodes,
     rule_record,
     scheme_records,
     write_request_records,
 )
-from edgellm_env.node.transition import Nodes
-from edgellm_env.scenario import Scenario
+from edgellm_env.scenario.scenario import Scenario
 from edgellm_env.slot import packing
 from edgellm_env.slot.picking import Partial
 from edgellm_env.slot.problem import Problems, SlotProblem
@@ -50,6 +51,10 @@ class Dynamics:
     """
 
     def __init__(self, scenario: Scenario, num_envs: int) -> None:
+        if scenario.costs.usage != ADDITIVE:
+            raise ValueError(
+                f"costs.kind: {scenario.costs.kind!r}, whose use is {scenario.costs.usage!r}; expected {ADDITIVE!r}"
+            )
         self.scenario = scenario
         self.num_envs = num_envs
         self.capacity = scenario.queue.capacity

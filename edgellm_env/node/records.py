@@ -1,13 +1,17 @@
-"""The records that the dynamics work on: what a request costs, what a scheme does, what a node is going through.
+"""The state that the dynamics work on: what a request costs, what a scheme does, what a node is going through.
 
 Compiled loops want plain numbers side by side in memory. A structured array keeps one request in one cache line and
 its fields readable by name.
 """
 
+from typing import Any, NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
-from edgellm_env.costs import linear, quantization
+from edgellm_env._compile import compiled_parallel
+from edgellm_env.arrays import FloatArray, IntArray
+from edgellm_env.costs import quantization, radio
 from edgellm_env.scenario.scenario import Scenario
 from edgellm_env.workload.trace import TraceBatch
 
@@ -104,15 +108,48 @@ WAITING = np.dtype(
 """One waiting request under the loaded scheme and this slot's availability: a row of the SlotProblem."""
 
 
+OUTCOMES = ("waiting", "served", "expired", "rejected", "blocked")
+"""What can become of a request, by code; one that has not arrived yet counts as waiting."""
+WAITS, SERVED, EXPIRED, REJECTED, BLOCKED = range(5)
+
 FATE = np.dtype(
     [
-        ("outcome", np.int8),  # an index of edgellm_env.node.transition.OUTCOMES
+        ("outcome", np.int8),  # an index of OUTCOMES
         ("slot", np.int32),  # in which it was served or last waited, or at whose start it was turned away
         ("delivered_s", np.float64),  # since the episode's start, of the served
     ],
     align=True,
 )
 """What has become of one request of an episode: a row of the request log."""
+
+
+class Nodes(NamedTuple):
+    """State of E nodes that share a scenario: queues of N, episodes of at most M requests and K slots, S schemes."""
+
+    node: Any  # (E,) NODE
+    waiting: Any  # (E, N) WAITING, real up to the node's ``waiting``, oldest first
+    held: FloatArray  # (E, B, 2) seconds to go and bytes of each batch that runs on
+    requests: Any  # (E, M) REQUEST
+    log: Any  # (E, M) FATE
+    request_count: IntArray  # (E,) requests of each episode, the real ones of ``requests``
+    availability: FloatArray  # (E, K, 3) of compute, uplink and downlink
+    schemes: Any  # (S,) SCHEME
+    rules: Any  # (1,) RULES
+
+
+class _Drawn(NamedTuple):
+    """What is known of the requests of E episodes."""
+
+    request_count: IntArray  # (E,) how many of each row are real
+    arrival_s: FloatArray  # (E, M), as all that follow: a trace's fields, then what the cost model says
+    latency_requirement_s: FloatArray
+    accuracy_requirement: FloatArray
+    prompt_tokens: IntArray
+    output_tokens: IntArray
+    attachment_bits: FloatArray
+    channel_gain: FloatArray
+    compute_s: FloatArray
+    kv_bytes: FloatArray
 
 
 def request_records(scenario: Scenario, traces: TraceBatch) -> NDArray[np.void]:
@@ -123,41 +160,47 @@ def request_records(scenario: Scenario, traces: TraceBatch) -> NDArray[np.void]:
 
 
 def write_request_records(scenario: Scenario, traces: TraceBatch, records: NDArray[np.void]) -> None:
-    """Apply the scenario's physics to each request of the traces: fill ``records`` (E, M) of :data:`REQUEST`."""
-    linear.write_costs(
-        traces.count,
-        rate_record(scenario),
-        traces.arrival_s,
-        traces.latency_requirement_s,
-        traces.accuracy_requirement,
-        traces.prompt_tokens,
-        traces.output_tokens,
-        traces.attachment_bits,
-        traces.channel_gain,
-        records,
-    )
+    """Fill ``records`` (E, M) of :data:`REQUEST`: what traces say, what the cost model says, and the link's shares."""
+    costs = scenario.costs.request_costs(scenario, traces.prompt_tokens, traces.output_tokens)
+    drawn = _Drawn._make([traces.count, *(getattr(traces, name) for name in _Drawn._fields[1:-2]), *costs])
+    _write_requests(drawn, _cell_record(scenario), records)
 
 
-def rate_record(scenario: Scenario) -> NDArray[np.void]:
-    """Return what the formulas need to know of the scenario, one record, shape (1,)."""
-    model, cell, workload = scenario.model, scenario.radio, scenario.workload
-    values: dict[str, float] = {
-        "layers": model.layers,
-        "hidden_size": model.hidden_size,
-        "kv_hidden_size": model.kv_hidden_size,
-        "parameters": model.parameters_per_layer,
-        "node_flops": scenario.node.flops,
-        "padded_prompt_tokens": workload.prompt_limit_tokens if workload.prompt_padding == "fixed" else 0,  # 0: as is
+def _cell_record(scenario: Scenario) -> NDArray[np.void]:
+    cell, timing = scenario.radio, scenario.timing
+    values = {
         "bits_per_token": cell.bits_per_token,
         "noise_w_per_hz": cell.noise_w_per_hz,
-        "uplink_s": scenario.timing.uplink_s,
+        "uplink_s": timing.uplink_s,
         "uplink_hz": cell.uplink_bandwidth_hz,
         "user_power_w": cell.user_transmit_power_w,
-        "downlink_s": scenario.timing.downlink_s,
+        "downlink_s": timing.downlink_s,
         "downlink_hz": cell.downlink_bandwidth_hz,
         "node_power_w": cell.node_transmit_power_w,
     }
     return np.array([tuple(values.values())], dtype=np.dtype([(name, np.float64) for name in values], align=True))
+
+
+@compiled_parallel(work="drawn.arrival_s")
+def _write_requests(drawn: _Drawn, cells: Any, records: Any, first: int = 0, last: int = 0) -> None:
+    drawn, cell = _Drawn(*drawn), cells[0]
+    for row in range(first, last):
+        for index in range(drawn.request_count[row]):
+            record, gain = records[row, index], drawn.channel_gain[row, index]
+            prompt, output = float(drawn.prompt_tokens[row, index]), float(drawn.output_tokens[row, index])
+            up = radio.spectral_efficiency(cell.user_power_w, gain, cell.noise_w_per_hz, cell.uplink_hz)
+            down = radio.spectral_efficiency(cell.node_power_w, gain, cell.noise_w_per_hz, cell.downlink_hz)
+            sent_bits = prompt * cell.bits_per_token + drawn.attachment_bits[row, index]
+            answer_bits = output * cell.bits_per_token
+            record.arrival_s = drawn.arrival_s[row, index]
+            record.deadline_s = drawn.arrival_s[row, index] + drawn.latency_requirement_s[row, index]
+            record.compute_s = drawn.compute_s[row, index]
+            record.kv_bytes = drawn.kv_bytes[row, index]
+            record.uplink_share = radio.link_share(sent_bits, cell.uplink_s, cell.uplink_hz, up)
+            record.downlink_share = radio.link_share(answer_bits, cell.downlink_s, cell.downlink_hz, down)
+            record.accuracy_requirement = drawn.accuracy_requirement[row, index]
+            record.prompt_tokens = drawn.prompt_tokens[row, index]
+            record.output_tokens = drawn.output_tokens[row, index]
 
 
 def scheme_records(scenario: Scenario) -> NDArray[np.void]:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from edgellm_env._compile import compiled, compiled_parallel
 from edgellm_env.arrays import BoolArray, IntArray
 from edgellm_env.node.features import Shown, encode_row
-from edgellm_env.node.transition import Nodes, close_slot, open_slot, view_under_scheme
+from edgellm_env.node.records import Nodes
+from edgellm_env.node.transition import close_slot, open_slot, view_under_scheme
 from edgellm_env.slot import usage
 from edgellm_env.slot.packing import admit_by_score, admit_marked
 from edgellm_env.slot.picking import Partial, pick, refresh

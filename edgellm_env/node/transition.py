@@ -1,34 +1,17 @@
 """The queue's transition, compiled: a slot closes with a batch, the next one opens.
 
-Each function works on one row of :class:`Nodes`; record types in :mod:`edgellm_env.node.records`.
+Each function works on one row of :class:`~edgellm_env.node.records.Nodes`.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from edgellm_env._compile import compiled, compiled_parallel
-from edgellm_env.arrays import BoolArray, FloatArray, IntArray
+from edgellm_env.arrays import BoolArray, IntArray
+from edgellm_env.node.records import BLOCKED, EXPIRED, REJECTED, SERVED, Nodes
 from edgellm_env.slot import usage
 from edgellm_env.slot.usage import Limits, totals_fit, within
-
-OUTCOMES = ("waiting", "served", "expired", "rejected", "blocked")
-"""What can become of a request, by code; one that has not arrived yet counts as waiting."""
-WAITS, SERVED, EXPIRED, REJECTED, BLOCKED = range(5)
-
-
-class Nodes(NamedTuple):
-    """State of E nodes that share a scenario: queues of N, episodes of at most M requests and K slots, S schemes."""
-
-    node: Any  # (E,) NODE
-    waiting: Any  # (E, N) WAITING, real up to the node's ``waiting``, oldest first
-    held: FloatArray  # (E, B, 2) seconds to go and bytes of each batch that runs on
-    requests: Any  # (E, M) REQUEST
-    log: Any  # (E, M) FATE
-    request_count: IntArray  # (E,) requests of each episode, the real ones of ``requests``
-    availability: FloatArray  # (E, K, 3) of compute, uplink and downlink
-    schemes: Any  # (S,) SCHEME
-    rules: Any  # (1,) RULES
 
 
 @compiled

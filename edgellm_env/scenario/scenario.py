@@ -1,4 +1,4 @@
-"""One frozen, validated description of everything: model, node, radio, timing, queue, workload, availability.
+"""One frozen, validated description of everything: model, node, radio, timing, queue, workload, availability, costs.
 
 A scenario is loaded by shipped name, YAML path, mapping or object (:func:`load_scenario`), checked once, and never
 changes: its ``with_`` methods return changed copies. Fields carry their unit in their name.
@@ -11,12 +11,19 @@ import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self, TypeAlias
+from typing import Annotated, Any, Self, TypeAlias
 
 import yaml
-from pydantic import Field, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SerializeAsAny,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
-from edgellm_env.costs import quantization, transformer
+from edgellm_env.costs import CostModel, models, quantization, transformer
 from edgellm_env.scenario.loading import ScenarioError, checked, read_settings
 from edgellm_env.scenario.parts import (
     MOST_SLOTS,
@@ -47,6 +54,7 @@ class Scenario(Part):
     queue: Queue
     workload: Workload
     availability: Availability = Availability()
+    costs: Annotated[SerializeAsAny[CostModel], BeforeValidator(models.cost_model)] = models.DEFAULT
     provenance: dict[str, str] = Field(default_factory=lambda: {"default": "assumed"})
 
     def weight_bytes(self, scheme: Scheme) -> float:
@@ -77,8 +85,21 @@ class Scenario(Part):
         if len(set(names)) != len(names):
             raise ValueError(f"schemes: names {names}; expected distinct names")
         self._check_sizes()
+        self.costs.check(self)
         self._check_provenance()
         return self
+
+    @model_serializer(mode="wrap")
+    def _leave_out_default_costs(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # What is stored of a scenario, its checksum too, is as it was before there was a choice.
+        settings: dict[str, Any] = serialize(self)
+        if self.costs == models.DEFAULT:
+            settings.pop("costs", None)
+        return settings
+
+    def _settings(self) -> dict[str, Any]:
+        """Return every setting, the default cost model's too."""
+        return {**self.model_dump(mode="json"), "costs": self.costs.model_dump(mode="json")}
 
     def _check_sizes(self) -> None:
         """Refuse what no machine could hold, before anything is allocated."""
@@ -95,7 +116,9 @@ class Scenario(Part):
                 raise ValueError(f"{path}: {value}, which means {size:.3g} {what}; expected at most {10 * MOST_SLOTS}")
 
     def _check_provenance(self) -> None:
-        known = set(_leaves(self.model_dump(exclude={"provenance"})))
+        settings = self._settings()
+        del settings["provenance"]
+        known = set(_leaves(settings))
         for path, tag in self.provenance.items():
             if tag not in ("paper", "assumed") and not re.match(r"source: \S", tag):
                 raise ValueError(f"provenance.{path}: {tag!r}; expected 'paper', 'assumed' or 'source: ...'")
@@ -125,7 +148,7 @@ class Scenario(Part):
         """
         if not values:
             return self
-        tree = self.model_dump(mode="json")
+        tree = self._settings()
         for path, value in values.items():
             _replace(tree, path, value)
             for stale in [key for key in tree["provenance"] if key == path or key.startswith(path + ".")]:

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
-from edgellm_env.slot.usage import ADDITIVE, WIDTH, Limits, Requests, beside, check, within
+from edgellm_env.costs import ADDITIVE
+from edgellm_env.slot.usage import WIDTH, Limits, Requests, beside, check, within
 
 SelectionLike: TypeAlias = NDArray[np.bool_] | NDArray[np.integer[Any]] | Sequence[bool] | Sequence[int]
 

@@ -14,9 +14,6 @@ import numpy as np
 from edgellm_env._compile import compilable, compiled
 from edgellm_env.arrays import BoolArray, FloatArray
 
-ADDITIVE: Final = "additive"
-"""The name of this kind of use, by which cost models, problems and solvers say what they are for."""
-
 RELATIVE_TOLERANCE = 2.0**-30
 """A limit counts as kept when exceeded by at most this fraction of itself (9.3e-10): sums of floats that are equal on
 paper (ten times 0.1 against 1.0) differ in their last bits by the order of summation, and every solver sums in its own.

@@ -6,8 +6,8 @@ from typing import Final
 import numpy as np
 
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
+from edgellm_env.costs import ADDITIVE
 from edgellm_env.slot.problem import SlotProblem
-from edgellm_env.slot.usage import ADDITIVE
 
 SOLVED_USAGES: Final = (ADDITIVE,)
 """Usages (:attr:`SlotProblem.usage`) that the solvers search and prove optima for."""

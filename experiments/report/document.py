@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from pydantic import TypeAdapter
 
-from edgellm_env.node.transition import OUTCOMES
+from edgellm_env.node.records import OUTCOMES
 from edgellm_env.scenario import Scenario, load_scenario
 from experiments.grid.evaluation import RESOURCES, EpisodeResult
 from experiments.report import findings

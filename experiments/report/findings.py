@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
-from edgellm_env.node.transition import BLOCKED, EXPIRED, REJECTED, SERVED, WAITS
+from edgellm_env.node.records import BLOCKED, EXPIRED, REJECTED, SERVED, WAITS
 from experiments.report.recordings import CAUSES, HOPELESS, Played, RecordedEpisode
 
 WINDOW_S: Final = 10.0

@@ -18,7 +18,7 @@ from agents.files import written_whole
 from agents.rollout import Step
 from edgellm_env.arrays import BoolArray, IntArray
 from edgellm_env.env.engine import Engine
-from edgellm_env.node.transition import EXPIRED, SERVED, WAITS
+from edgellm_env.node.records import EXPIRED, SERVED, WAITS
 from edgellm_env.slot.problem import SlotProblem
 from experiments.grid.evaluation import Collect, Collector, EpisodeResult
 
@@ -95,7 +95,7 @@ class Played(_Part):
     """What one policy made of an episode's M requests."""
 
     policy: str
-    outcome: Whole  # (M,) indices of edgellm_env.node.transition.OUTCOMES, as they are when the episode ends
+    outcome: Whole  # (M,) indices of edgellm_env.node.records.OUTCOMES, as they are when the episode ends
     # (M,) slot that served the request, or the last that it waited in; that at whose start it was turned away
     last_slot: Whole
     cause: Whole  # (M,) bits of CAUSES for those that expired

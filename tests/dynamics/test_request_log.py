@@ -6,7 +6,7 @@ import pytest
 from agents.heuristics import RandomOrder
 from agents.rollout import Observer, Step, rollout
 from edgellm_env import load_scenario
-from edgellm_env.node.transition import BLOCKED, EXPIRED, OUTCOMES, REJECTED, SERVED, WAITS
+from edgellm_env.node.records import BLOCKED, EXPIRED, OUTCOMES, REJECTED, SERVED, WAITS
 from tests.conftest import SAMPLE_TRACE
 
 

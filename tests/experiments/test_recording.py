@@ -8,7 +8,7 @@ from agents.policy import Decision, Policy
 from agents.registry import build_policies
 from agents.rollout import make_engine
 from agents.seeds import episode_seeds
-from edgellm_env.node.transition import BLOCKED, EXPIRED, OUTCOMES, REJECTED, SERVED
+from edgellm_env.node.records import BLOCKED, EXPIRED, OUTCOMES, REJECTED, SERVED
 from edgellm_env.scenario import load_scenario
 from experiments.grid.evaluation import play_episode
 from experiments.grid.ledger import Ledger

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edgellm_env.node.transition import EXPIRED, SERVED
+from edgellm_env.node.records import EXPIRED, SERVED
 from experiments.__main__ import main
 from experiments.report.findings import tell_stories
 from experiments.report.recordings import FILE_NAME, HOPELESS, read_recordings

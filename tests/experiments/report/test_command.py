@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edgellm_env.node.transition import OUTCOMES, SERVED
+from edgellm_env.node.records import OUTCOMES, SERVED
 from experiments.__main__ import main
 from experiments.commands import report as command
 from experiments.report.document import SCRIPTS, STATIC, as_script_data, make_document, render_page

@@ -1,6 +1,6 @@
 import pytest
 
-from edgellm_env.node.transition import BLOCKED, EXPIRED, REJECTED, SERVED, WAITS
+from edgellm_env.node.records import BLOCKED, EXPIRED, REJECTED, SERVED, WAITS
 from experiments.report.findings import LATENCY_SHARES, policy_series
 from experiments.report.recordings import CAUSES, HOPELESS
 from tests.experiments.report.episodes import episode, played, requests

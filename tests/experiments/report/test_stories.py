@@ -1,6 +1,6 @@
 import pytest
 
-from edgellm_env.node.transition import BLOCKED, EXPIRED, SERVED, WAITS
+from edgellm_env.node.records import BLOCKED, EXPIRED, SERVED, WAITS
 from experiments.report.findings import Exchange, best_pair, tell_stories
 from experiments.report.recordings import HOPELESS
 from tests.experiments.report.episodes import episode, played, requests
