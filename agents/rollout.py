@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from agents.policy import JOINT, Decision, Policy
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
 from edgellm_env.env.engine import UTILISATIONS, Engine
+from edgellm_env.env.observation import Observation
 from edgellm_env.env.single import EdgeLLMEnv
 from edgellm_env.env.slots import Slots
 from edgellm_env.node.nodes import COUNTERS
@@ -102,13 +103,13 @@ class Tally(Observer):
         self.decision_s = np.zeros(timing.episode_slots)
         self.episode_s = timing.episode_s
         self._engine = engine
-        self._used = np.zeros((size, len(UTILISATIONS)))
+        self._used = np.zeros((len(UTILISATIONS), size))
         self._slots = timing.episode_slots
 
     @property
     def utilisation(self) -> FloatArray:
         """(E, 4) means over the slots, of compute, memory, uplink and downlink, each 0 to 1."""
-        return np.asarray(self._used / self._slots)
+        return np.asarray(self._used.T / self._slots)
 
     @property
     def served(self) -> IntArray:
@@ -135,17 +136,18 @@ class Tally(Observer):
         slot: IntArray = node["slot"]
         if step.playing[0]:
             self.decision_s[slot[0] - step.closed[0]] += step.decision_s
-        closed = np.flatnonzero(step.closed & step.playing)
-        for column, name in enumerate(UTILISATIONS):
-            self._used[closed, column] += node[name][closed]
-        self.latency_s[closed] += node["slot_latency_s"][closed]
-        infeasible = closed[node["infeasible"][closed]]
-        first = infeasible[self.infeasible_slots[infeasible] == 0]
+        closed = step.closed & step.playing
+        for place, name in enumerate(UTILISATIONS):
+            self._used[place] += np.where(closed, node[name], 0.0)
+        self.latency_s += np.where(closed, node["slot_latency_s"], 0.0)
+        infeasible = closed & node["infeasible"]
+        first = infeasible & (self.infeasible_slots == 0)
         self.first_infeasible_slot[first] = slot[first] - 1
-        self.infeasible_slots[infeasible] += 1
-        ended = closed[slot[closed] == self._slots]
-        for name, counts in self.totals.items():
-            counts[ended] = node[name][ended]
+        self.infeasible_slots += infeasible
+        ended = closed & (slot == self._slots)
+        if ended.any():
+            for name, counts in self.totals.items():
+                counts[ended] = node[name][ended]
 
 
 def rollout(
@@ -190,13 +192,15 @@ def _play(policy: Policy, engine: Engine, rngs: Sequence[np.random.Generator], w
     playing, fresh = np.ones(size, dtype=np.bool_), np.ones(size, dtype=np.bool_)
     batch = np.zeros((size, engine.dynamics.capacity), dtype=np.bool_)
     nothing, none_closed = np.zeros(size), np.zeros(size, dtype=np.bool_)
+    observation: Observation | None = None
     while playing.any():
         slot: IntArray = node["slot"].copy()
         scheme: IntArray = node["scheme"].copy()
         slots, decision, spent_s = None, None, 0.0
         if fresh.any():
-            slots = Slots(engine, None if fresh.all() else np.flatnonzero(fresh))
-            decision, spent_s = _decide(policy, slots, [rngs[row] for row in slots.episode])
+            slots = Slots(engine, None if fresh.all() else np.flatnonzero(fresh), observation)
+            own_rngs = rngs if slots.size == size else [rngs[row] for row in slots.episode]
+            decision, spent_s = _decide(policy, slots, own_rngs)
             _take_over(policy, decision, slots, batch, scheme)
         asked = batch.copy()
         actions = engine.interface.toward(batch, scheme)
@@ -207,7 +211,10 @@ def _play(policy: Policy, engine: Engine, rngs: Sequence[np.random.Generator], w
         for observer in watching:
             observer.decided(step)
         try:
-            rewards, _ = engine.execute(actions)
+            if slots is not None and slots.observed:  # and will be again: encoded while the step is played, in one pass
+                observation, rewards, _ = engine.step(actions)
+            else:
+                observation, (rewards, _) = None, engine.execute(actions)
         except Exception as error:
             reason = f"decide returned what can't be executed: {_named(error)}"
             raise PolicyFailureError(policy.name, int(slot[playing][0]), reason) from error

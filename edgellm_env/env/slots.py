@@ -28,6 +28,7 @@ class Slots:
     Args:
         engine: E environments.
         rows: (R,) indices of the environments; all unless given.
+        observation: of all E environments, where it is at hand already.
 
     Attributes:
         episode: (R,) which of the episodes played side by side each slot belongs to.
@@ -36,14 +37,14 @@ class Slots:
         scheme: (R,) index of the loaded quantization scheme.
     """
 
-    def __init__(self, engine: Engine, rows: IntArray | None = None) -> None:
+    def __init__(self, engine: Engine, rows: IntArray | None = None, observation: Observation | None = None) -> None:
         self._engine, self._dynamics = engine, engine.dynamics
-        self._all = rows is None
+        self._all, self._at_hand = rows is None, observation
         self.episode: IntArray = np.arange(engine.dynamics.num_envs) if rows is None else rows
-        node = engine.dynamics.node[self.episode]
-        self.waiting: IntArray = node["waiting"]
-        self.slot: IntArray = node["slot"]
-        self.scheme: IntArray = node["scheme"]
+        node = engine.dynamics.node
+        self.waiting: IntArray = node["waiting"][self.episode]
+        self.slot: IntArray = node["slot"][self.episode]
+        self.scheme: IntArray = node["scheme"][self.episode]
         self._answers: dict[Hashable, Any] = {}
 
     @property
@@ -64,12 +65,19 @@ class Slots:
     @cached_property
     def problems(self) -> Problems:
         """The slots' problems under the loaded schemes, as batched solvers take them; copies: policies may write."""
-        return self._dynamics.problem_arrays(self.episode)
+        if not self._all:
+            return self._dynamics.problem_arrays(self.episode)
+        return Problems._make([array.copy() for array in self._dynamics.problem_arrays()])
 
     @cached_property
     def observation(self) -> Observation:
         """The same as agents see it, (R, ...) arrays."""
-        return self._own(self._engine.observe())
+        return self._own(self._at_hand or self._engine.observe())
+
+    @property
+    def observed(self) -> bool:
+        """Whether the observation has been asked for."""
+        return "observation" in vars(self)
 
     @cached_property
     def info(self) -> dict[str, NDArray[Any]]:
@@ -156,8 +164,11 @@ class Slots:
 
         Requests that no longer fit are skipped. No key may be NaN.
         """
-        admitted = np.zeros(self.queues.shape, dtype=np.bool_)
-        pack_by_score(self.nodes, self.queues, -np.asarray(keys, dtype=np.float64), admitted)
+        node, queues = self._dynamics.node, self._dynamics.waiting[:, : self.waits.shape[1]]
+        if not self._all:
+            node, queues = node[self.episode], queues[self.episode]
+        admitted = np.zeros(queues.shape, dtype=np.bool_)
+        pack_by_score(node, queues, -np.asarray(keys, dtype=np.float64), admitted)
         return admitted
 
     def remember(self, key: Hashable, compute: Callable[["Slots"], Answer]) -> Answer:

@@ -289,9 +289,9 @@ def _checked_limits(name: str, given: ArrayLike, slots: int) -> FloatArray:
     limits = _numbers(name, given)
     if limits.shape not in {(), (slots,)}:
         raise ValueError(f"{name}: shape {limits.shape}; expected a number or ({slots},)")
-    if not np.all(limits >= 0.0):
+    if not (limits >= 0.0).all():
         raise ValueError(f"{name}: {limits.min()}; expected numbers >= 0")
-    return np.array(np.broadcast_to(limits, (slots,)))
+    return limits if limits.shape else np.full(slots, limits)
 
 
 def _numbers(name: str, given: ArrayLike) -> FloatArray:

@@ -26,7 +26,7 @@ def tally_of(served: list[int], utilisation: list[list[float]]) -> Tally:
     scenario = load_scenario("tiny").with_values({"timing.episode_slots": 10, "timing.slot_s": 1.0})
     tally = rollout(Dftsp(), scenario, [0, 1])
     tally.totals["served"][:], tally.totals["arrived"][:] = served, 40
-    tally._used[:] = 10 * np.array(utilisation)
+    tally._used[:] = 10 * np.array(utilisation).T
     return tally
 
 
