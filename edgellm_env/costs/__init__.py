@@ -1,14 +1,11 @@
 """What serving a request costs a node: transformer, quantization and radio formulas, and the cost models."""
 
 import abc
-from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
 from edgellm_env.arrays import FloatArray, IntArray
-
-if TYPE_CHECKING:  # scenarios are made of formulas and cost models, not these of scenarios
-    from edgellm_env.scenario.scenario import Scenario
 
 ADDITIVE: Final = "additive"
 """The kind of use in which a batch takes the sums of what its members take; :mod:`edgellm_env.slot.usage` adds up."""
@@ -25,6 +22,7 @@ class CostModel(BaseModel, abc.ABC):
     """Says what requests cost. Its fields are the settings of a scenario's part ``costs``.
 
     A model of its own kind subclasses it in its own file, and gets a row in :mod:`edgellm_env.costs.models`.
+    Scenarios are made of cost models, not these of scenarios: a model reads the settings that it needs, by name.
     Quantization and background load scale what it says; what requests take of the radio link is none of its business.
 
     Attributes:
@@ -37,7 +35,7 @@ class CostModel(BaseModel, abc.ABC):
     usage: ClassVar[str] = ADDITIVE
     kind: str
 
-    def check(self, scenario: "Scenario") -> None:
+    def check(self, scenario: Any) -> None:
         """Refuse a scenario with settings that the model does not cover.
 
         Raises:
@@ -45,5 +43,5 @@ class CostModel(BaseModel, abc.ABC):
         """
 
     @abc.abstractmethod
-    def request_costs(self, scenario: "Scenario", prompt_tokens: IntArray, output_tokens: IntArray) -> RequestCosts:
+    def request_costs(self, scenario: Any, prompt_tokens: IntArray, output_tokens: IntArray) -> RequestCosts:
         """Return what requests with these prompts (before padding) and outputs cost, arrays of their shape."""

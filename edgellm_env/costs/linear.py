@@ -1,14 +1,11 @@
 """The slot-batch cost model: operations and bytes of a transformer, which add up over a batch."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from edgellm_env.arrays import IntArray
 from edgellm_env.costs import CostModel, RequestCosts, transformer
-
-if TYPE_CHECKING:
-    from edgellm_env.scenario.scenario import Scenario
 
 
 class LinearCosts(CostModel):
@@ -19,7 +16,7 @@ class LinearCosts(CostModel):
 
     kind: Literal["linear"] = "linear"
 
-    def request_costs(self, scenario: "Scenario", prompt_tokens: IntArray, output_tokens: IntArray) -> RequestCosts:
+    def request_costs(self, scenario: Any, prompt_tokens: IntArray, output_tokens: IntArray) -> RequestCosts:
         """Return compute seconds and KV bytes by :mod:`edgellm_env.costs.transformer`, prompts padded."""
         model, workload = scenario.model, scenario.workload
         output = output_tokens.astype(np.float64)

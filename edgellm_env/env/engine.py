@@ -76,7 +76,7 @@ class Engine:
 
     def observe(self) -> Observation:
         """Encode every environment's state, (E, ...) arrays."""
-        observation = self.encoder.encode(self.dynamics)
+        observation = self.encoder.encode(self.dynamics.nodes)
         self.interface.observe(observation)
         return observation
 

@@ -18,8 +18,7 @@ from edgellm_env.node.features import (
     Shown,
     encode_rows,
 )
-from edgellm_env.node.nodes import Dynamics
-from edgellm_env.node.records import scheme_records
+from edgellm_env.node.records import Nodes, scheme_records
 from edgellm_env.scenario.scenario import Scenario
 
 Observation = dict[str, NDArray[Any]]
@@ -31,7 +30,7 @@ def flags(size: int) -> spaces.Box:
 
 
 class ObservationEncoder:
-    """Encodes the state of a :class:`~edgellm_env.node.nodes.Dynamics` as arrays for agents."""
+    """Encodes the state of many nodes as arrays for agents."""
 
     def __init__(self, scenario: Scenario) -> None:
         self._scenario = scenario
@@ -68,10 +67,10 @@ class ObservationEncoder:
         bounds = np.array([feature.bound(self._scenario) for feature in features]) * (1.0 + 1e-6)
         return np.minimum(bounds, np.finfo(np.float32).max).astype(np.float32)
 
-    def encode(self, dynamics: Dynamics) -> Observation:
+    def encode(self, nodes: Nodes) -> Observation:
         """Return fresh arrays ``requests`` (E, N, F) and ``node`` (E, G) float32, ``valid`` (E, N) int8."""
-        observation = self.blank(dynamics.num_envs)
-        encode_rows(dynamics.nodes, self.places(observation))
+        observation = self.blank(nodes.node.size)
+        encode_rows(nodes, self.places(observation))
         return observation
 
     def blank(self, size: int) -> Observation:

@@ -13,8 +13,8 @@ from agents.registry import build_policies, names
 from agents.seeds import episode_seeds
 from edgellm_env.scenario import Scenario, load_scenario
 from experiments.extras import require
-from experiments.grid.bounds import EpisodeBound, bound_episodes, require_bounds
-from experiments.grid.evaluation import EpisodeResult, require_playable
+from experiments.grid.bounds import bound_episodes, require_bounds
+from experiments.grid.evaluation import EpisodeBound, EpisodeResult, require_playable
 from experiments.grid.ledger import open_ledger
 from experiments.grid.parallel import worker_count
 from experiments.grid.points import Point
@@ -116,7 +116,8 @@ class Compare:
             f"{scenario.name}: {self.episodes} episodes of {scenario.timing.episode_slots} slots "
             f"({scenario.timing.episode_s:g} s), seed {self.seed}"
         )
-        plot_throughput(summaries, title, out / "throughput.png")
+        rates_rps = {summary.policy: summary.throughput_rps for summary in summaries}
+        plot_throughput(rates_rps, title, out / "throughput.png")
         console.print(comparison_table(summaries, title))
         console.print(statistics_table(summaries))
         if self.workers > 1 or self.ray is not None:

@@ -1,7 +1,7 @@
 """How many requests a scheduler that knew the future could serve in each episode of a comparison, at most."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 
 from agents.policy import BATCH
@@ -11,19 +11,9 @@ from edgellm_env.solvers.clairvoyant import clairvoyant_bound
 from edgellm_env.solvers.clairvoyant.model import check_supported
 from edgellm_env.workload.trace import RequestTrace
 from experiments.extras import require
+from experiments.grid.evaluation import EpisodeBound
 from experiments.grid.ledger import Ledger
 from experiments.grid.parallel import run_units
-
-
-@dataclass(frozen=True)
-class EpisodeBound:
-    """Between ``lower`` and ``upper`` requests could be served in an episode, the future known."""
-
-    episode: int  # index of the episode, from 0
-    seed: int  # the episode's seed
-    lower: int  # requests that a schedule that was found serves
-    upper: int  # proven: no scheduler serves more
-    elapsed_s: float  # real seconds that it took
 
 
 def require_bounds(scenario: Scenario, seed: int, time_limit_s: float) -> None:

@@ -63,6 +63,17 @@ class EpisodeResult:
         return self.arrived == self.served + self.expired + self.rejected + self.blocked + self.waiting
 
 
+@dataclass(frozen=True)
+class EpisodeBound:
+    """Between ``lower`` and ``upper`` requests could be served in an episode, the future known."""
+
+    episode: int  # index of the episode, from 0
+    seed: int  # the episode's seed
+    lower: int  # requests that a schedule that was found serves
+    upper: int  # proven: no scheduler serves more
+    elapsed_s: float  # real seconds that it took
+
+
 def require_playable(scenario: Scenario, policies: Iterable[Policy] = ()) -> None:
     """Raise ValueError for a trace file that is missing or malformed, or a policy's environment that does not fit."""
     for environment_id in sorted({BATCH, *(policy.environment_id for policy in policies)}):

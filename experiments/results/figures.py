@@ -16,7 +16,6 @@ from matplotlib.figure import Figure
 from agents.files import written_whole
 from experiments.grid.points import Label, label_text
 from experiments.results.statistics import REFERENCE, Estimate
-from experiments.results.summary import PolicySummary
 
 COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito's palette, without its yellow, which is too light for a line."""
@@ -102,15 +101,13 @@ def plot_panels(
     save_figure(figure, path, title)
 
 
-def plot_throughput(summaries: Sequence[PolicySummary], title: str, path: Path) -> None:
+def plot_throughput(rates_rps: Mapping[str, Estimate], title: str, path: Path) -> None:
     """Draw throughput by policy with its intervals, best on top, to ``path`` (PNG)."""
-    ordered = sorted(summaries, key=lambda one: one.throughput_rps.mean)
+    ordered = sorted(rates_rps.items(), key=lambda one: one[1].mean)
     figure = new_figure(8.0, 1.4 + 0.42 * len(ordered))
     axes = figure.add_subplot()
-    for place, summary in enumerate(ordered):
-        estimate = summary.throughput_rps
-        learned = "=" in summary.policy
-        colour = COLOURS[0] if summary.policy == REFERENCE else COLOURS[1] if learned else "#8A8A8A"
+    for place, (policy, estimate) in enumerate(ordered):
+        colour = COLOURS[0] if policy == REFERENCE else COLOURS[1] if "=" in policy else "#8A8A8A"
         axes.barh(place, estimate.mean, height=0.66, color=colour)
         end = estimate.mean
         if estimate.low is not None and estimate.high is not None:
@@ -119,8 +116,8 @@ def plot_throughput(summaries: Sequence[PolicySummary], title: str, path: Path) 
         axes.annotate(
             f"{estimate.mean:.2f}", (end, place), xytext=(5, 0), textcoords="offset points", va="center", fontsize=9
         )
-    axes.set_yticks(range(len(ordered)), [summary.policy for summary in ordered])
-    axes.set_xlim(0.0, max(0.1, 1.1 * max(summary.throughput_rps.mean for summary in ordered)))
+    axes.set_yticks(range(len(ordered)), [policy for policy, _ in ordered])
+    axes.set_xlim(0.0, max(0.1, 1.1 * max(estimate.mean for _, estimate in ordered)))
     axes.tick_params(axis="y", length=0)
     finish(axes, title, "throughput (requests served per second); line: 95 % bootstrap interval over episodes")
     save_figure(figure, path)

@@ -11,8 +11,7 @@ from rich.table import Table
 
 from agents.files import write_csv, write_json
 from edgellm_env.scenario import load_scenario
-from experiments.grid.bounds import EpisodeBound
-from experiments.grid.evaluation import EpisodeResult, PolicyFailure
+from experiments.grid.evaluation import EpisodeBound, EpisodeResult, PolicyFailure
 from experiments.grid.points import label_text
 from experiments.grid.runner import Contest, Plan, failure_texts
 from experiments.results.figures import Curve, Panel, plot_panels

@@ -7,8 +7,7 @@ import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from experiments.grid.bounds import EpisodeBound
-from experiments.grid.evaluation import EpisodeResult
+from experiments.grid.evaluation import EpisodeBound, EpisodeResult
 from experiments.results.statistics import (
     REFERENCE,
     ZERO,
