@@ -25,6 +25,8 @@ class SlowNode:
         default_factory=lambda: dict.fromkeys(("arrived", "served", "expired", "rejected", "blocked"), 0)
     )
 
+    fates: dict[int, tuple[str, int, float]] = field(default_factory=dict)  # outcome, slot, seconds of delivery
+
     def __post_init__(self):
         self._open()
 
@@ -106,6 +108,12 @@ class SlowNode:
         if batch.any():
             self.running.append((self.slot * slot_s + end_s, problem.kv_bytes[batch].sum()))
         self.counts["served"] += int(batch.sum())
+        delivered_s = self.slot * slot_s + self.scenario.timing.radio_s + end_s
+        for request, served in zip(self.queue, batch, strict=True):
+            if served:
+                self.fates[request] = ("served", self.slot, delivered_s)
+            elif not self.scenario.queue.carry_over:
+                self.fates[request] = ("expired", self.slot, 0.0)
         self.queue = [request for request, served in zip(self.queue, batch, strict=True) if not served]
         if not self.scenario.queue.carry_over:
             self.counts["expired"] += len(self.queue)
@@ -121,6 +129,7 @@ class SlowNode:
     def _open(self):
         slot_s = self.scenario.timing.slot_s
         schemes = self.scenario.schemes
+        waited = set(self.queue)
         while self.counts["arrived"] < self.trace.size:
             request = self.counts["arrived"]
             if self.trace.arrival_s[request] >= self.slot * slot_s:
@@ -128,12 +137,16 @@ class SlowNode:
             self.counts["arrived"] += 1
             if all(scheme.quality < self.trace.accuracy_requirement[request] for scheme in schemes):
                 self.counts["rejected"] += 1
+                self.fates[request] = ("rejected", self.slot, 0.0)
             elif len(self.queue) == self.scenario.queue.capacity:
                 self.counts["blocked"] += 1
+                self.fates[request] = ("blocked", self.slot, 0.0)
             else:
                 self.queue.append(request)
         alive = [request for request in self.queue if self._servable(request)]
         self.counts["expired"] += len(self.queue) - len(alive)
+        for request in set(self.queue) - set(alive):
+            self.fates[request] = ("expired", self.slot - (request in waited), 0.0)
         self.queue = alive
 
     def _servable(self, request):

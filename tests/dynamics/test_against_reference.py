@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from edgellm_env.node.features import BACKLOG
+from edgellm_env.node.records import OUTCOMES
 from tests.conftest import arguments_for
 from tests.dynamics.reference import SlowNode
 
@@ -21,6 +22,15 @@ def assert_same_slot(fast, slow):
     assert np.array_equal(problem.admissible, expected.admissible)
 
 
+def assert_same_log(fast, slow):
+    log = fast.engine.request_log(0)
+    assert log.size == slow.counts["arrived"]
+    for request, fate in enumerate(log):
+        outcome, slot, delivered_s = slow.fates.get(request, ("waiting", 0, 0.0))
+        assert (OUTCOMES[fate["outcome"]], fate["slot"]) == (outcome, slot), request
+        assert fate["delivered_s"] == pytest.approx(delivered_s, rel=1e-12)
+
+
 @pytest.mark.parametrize("likelihood", [0.02, 0.3])
 def test_batch_env(scenario_name, likelihood):
     env = gym.make("EdgeLLM/Batch-v0", **arguments_for(scenario_name)).unwrapped
@@ -35,6 +45,7 @@ def test_batch_env(scenario_name, likelihood):
         _, reward, _, _, info = env.step(action)
         assert reward == slow.step(action.astype(bool))
     assert info["served"] > 0
+    assert_same_log(env, slow)
 
 
 def test_joint_env_switches_and_loads():
@@ -59,6 +70,7 @@ def test_joint_env_switches_and_loads():
         for name, count in slow.counts.items():
             assert info[name] == count, name
     assert switches > 20
+    assert_same_log(env, slow)
 
 
 def test_slow_loading_leaves_a_backlog():
