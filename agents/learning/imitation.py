@@ -229,34 +229,21 @@ def _random_part(chosen: Tensor, generator: torch.Generator) -> Tensor:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far a network agrees with the recorded batches of slots that it was not trained on.
+    """How far a network agrees with the recorded batches of slots that it was not trained on."""
 
-    Args:
-        slots: looked at.
-        marked: share of the waiting requests that it marks (probability above one half) as they were recorded.
-        picked: share of the recorded batches' requests that are among as many of its highest scores.
-        loss: mean cross-entropy per waiting request, in nats.
-    """
-
-    slots: int
-    marked: float
-    picked: float
-    loss: float
+    slots: int  # looked at
+    marked: float  # share of the waiting requests that it marks (probability above one half) as they were recorded
+    picked: float  # share of the recorded batches' requests that are among as many of its highest scores
+    loss: float  # mean cross-entropy per waiting request, in nats
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """A pass over the data.
+    """A pass over the data."""
 
-    Args:
-        index: from 0.
-        loss: mean over its gradient steps.
-        held_out: agreement after it.
-    """
-
-    index: int
-    loss: float
-    held_out: Agreement
+    index: int  # from 0
+    loss: float  # mean over its gradient steps
+    held_out: Agreement  # agreement after it
 
 
 def clone(

@@ -22,19 +22,12 @@ _SHARE_OF_MEMORY: Final = "share of the memory that the lightest scheme's weight
 
 
 class Feature(NamedTuple):
-    """A column of an observation.
+    """A column of an observation."""
 
-    Args:
-        name: as :data:`REQUEST_FEATURES` and :data:`NODE_FEATURES` list it.
-        unit: of its values.
-        bound: from the scenario to the largest value that is ever observed; the least is 0.
-        doc: what it says.
-    """
-
-    name: str
-    unit: str
-    bound: Callable[[Scenario], float]
-    doc: str
+    name: str  # as :data:`REQUEST_FEATURES` and :data:`NODE_FEATURES` list it
+    unit: str  # of its values
+    bound: Callable[[Scenario], float]  # from the scenario to the largest value that is ever observed; the least is 0
+    doc: str  # what it says
 
 
 def _one(scenario: Scenario) -> float:

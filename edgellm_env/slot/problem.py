@@ -48,18 +48,6 @@ class BatchTotals:
 class SlotProblem:
     """One slot's problem over n waiting requests.
 
-    Args:
-        compute_s: (n,) seconds of the whole node that each request takes; finite, >= 0.
-        kv_bytes: (n,) KV-cache bytes; finite, >= 0.
-        uplink_share: (n,) share of the uplink's time-frequency budget; finite, >= 0 (above 1: can't be sent at all).
-        downlink_share: (n,) the same for the downlink.
-        slack_s: (n,) compute time that each request can still afford; may be negative (too late) or infinite.
-        compute_limit_s: compute seconds that the node has for this batch; >= 0, may be infinite.
-        memory_bytes: bytes free for KV caches; >= 0, may be infinite.
-        uplink_limit_share: total uplink share, 1 unless stated.
-        downlink_limit_share: total downlink share, 1 unless stated.
-        admissible: (n,) bool, whether the model is accurate enough for each request; all true unless given.
-
     Raises:
         ValueError: naming the field, the offending value and what is allowed.
     """
@@ -67,15 +55,17 @@ class SlotProblem:
     usage: ClassVar[str] = ADDITIVE
     """What a batch takes of the node's time: the sum of its members' ``compute_s``."""
 
-    compute_s: FloatArray
-    kv_bytes: FloatArray
+    compute_s: FloatArray  # (n,) seconds of the whole node that each request takes; finite, >= 0
+    kv_bytes: FloatArray  # (n,) KV-cache bytes; finite, >= 0
+    # (n,) share of the uplink's time-frequency budget; finite, >= 0 (above 1: can't be sent at all)
     uplink_share: FloatArray
-    downlink_share: FloatArray
-    slack_s: FloatArray
-    compute_limit_s: float
-    memory_bytes: float
-    uplink_limit_share: float = 1.0
-    downlink_limit_share: float = 1.0
+    downlink_share: FloatArray  # (n,) the same for the downlink
+    slack_s: FloatArray  # (n,) compute time that each request can still afford; may be negative (too late) or infinite
+    compute_limit_s: float  # compute seconds that the node has for this batch; >= 0, may be infinite
+    memory_bytes: float  # bytes free for KV caches; >= 0, may be infinite
+    uplink_limit_share: float = 1.0  # total uplink share, 1 unless stated
+    downlink_limit_share: float = 1.0  # total downlink share, 1 unless stated
+    # (n,) bool, whether the model is accurate enough for each request; all true unless given
     admissible: BoolArray = field(default_factory=lambda: _EVERYONE)
 
     def __post_init__(self) -> None:
