@@ -20,7 +20,7 @@ from edgellm_env.solvers._count import largest_batch
 from edgellm_env.solvers._dftsp_tree import search
 from edgellm_env.solvers._prepare import prepare
 from edgellm_env.solvers._value import most_valuable_batch
-from edgellm_env.solvers.solution import BatchSolution, Solution, checked
+from edgellm_env.solvers.solution import BatchSolution, Solution, solution_of
 
 CHUNK = 16
 """Slots that a thread takes at a time."""
@@ -149,6 +149,9 @@ def solve_one(
         problem: the slot.
         settings: what the loop takes between slots and answers.
         values: (n,) weights of the objective for a loop that takes them.
+
+    Raises:
+        RuntimeError: the answer failed the feasibility check, which is a fault of the solver, never of the input.
     """
     # One concatenation costs a third of stacking five arrays, and this is in the way of every single solution.
     requests = np.concatenate(
@@ -159,9 +162,11 @@ def solve_one(
     )
     slots = (requests, problem.admissible.copy()[None], limits)
     answers = _blank_answers(slots[1])
-    search_slots(*slots, *(() if values is None else (values[None],)), *settings, *answers)
+    failed = search_slots(*slots, *(() if values is None else (values[None],)), *settings, *answers)
     selection, nodes, optimal = answers
-    return checked(problem, selection[0], nodes=int(nodes[0]), optimal=bool(optimal[0]), values=values)
+    if failed >= 0:
+        raise RuntimeError(f"the solver returned an infeasible batch: {problem.violations(selection[0])}")
+    return solution_of(selection[0], nodes=int(nodes[0]), optimal=bool(optimal[0]), values=values)
 
 
 def solve_all(

@@ -1,4 +1,4 @@
-"""What every solver returns, and what every solver checks: its arguments first, its answer last."""
+"""What every solver returns, and what every solver checks of its arguments."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -7,7 +7,6 @@ import numpy as np
 
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
 from edgellm_env.costs import ADDITIVE
-from edgellm_env.slot.problem import SlotProblem
 
 SOLVED_USAGES: Final = (ADDITIVE,)
 """Usages (:attr:`SlotProblem.usage`) that the solvers search and prove optima for."""
@@ -58,23 +57,15 @@ def checked_node_limit(node_limit: int | None, default: int) -> int:
     return int(node_limit)
 
 
-def checked(
-    problem: SlotProblem, selection: BoolArray, *, nodes: int, optimal: bool, values: FloatArray | None = None
-) -> Solution:
-    """Return ``selection`` (n,) as a Solution after it passed ``problem.is_feasible``.
+def solution_of(selection: BoolArray, *, nodes: int, optimal: bool, values: FloatArray | None = None) -> Solution:
+    """Return a feasible ``selection`` (n,) as a Solution.
 
     Args:
-        problem: the problem that was solved.
         selection: (n,) bool, the solver's answer; it is kept and made read-only.
         nodes: visited nodes.
         optimal: whether the answer is proven best.
         values: (n,) weights of the objective; every request counts 1 unless given.
-
-    Raises:
-        RuntimeError: the selection is infeasible, which is a fault of the solver, never of the input.
     """
-    if not problem.is_feasible(selection):
-        raise RuntimeError(f"a solver returned an infeasible batch: {problem.violations(selection)}")
     selection.setflags(write=False)
     count = int(np.count_nonzero(selection))
     value = float(count) if values is None else float(values[selection].sum())

@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
 from edgellm_env.slot.problem import SlotProblem, checked_column
 from edgellm_env.slot.usage import RELATIVE_TOLERANCE
-from edgellm_env.solvers.solution import Solution, checked
+from edgellm_env.solvers.solution import Solution, solution_of
 
 CP_SAT_SCALE = 10**6
 """CP-SAT's integers per limit. At 10**9 the presolve of ortools 9.15 returned batches as optimal that were not."""
@@ -94,7 +94,7 @@ def solve_milp(problem: SlotProblem, *, values: ArrayLike | None = None, time_li
         model.addRow(-np.inf, cut.size - 1.0, cut.size, cut, np.ones(cut.size))
     if not problem.is_feasible(selection):
         selection[:] = False
-    return checked(problem, selection, nodes=0, optimal=optimal, values=None if values is None else worth)
+    return solution_of(selection, nodes=0, optimal=optimal, values=None if values is None else worth)
 
 
 def solve_cp_sat(
@@ -146,9 +146,7 @@ def solve_cp_sat(
         if problem.is_feasible(selection):
             break
         model.add(_dot(x, taken.astype(np.int64)) <= int(taken.sum()) - 1)
-    return checked(
-        problem, selection, nodes=0, optimal=status == cp_model.OPTIMAL, values=None if values is None else worth
-    )
+    return solution_of(selection, nodes=0, optimal=status == cp_model.OPTIMAL, values=None if values is None else worth)
 
 
 def _need(module: str) -> Any:
