@@ -118,8 +118,10 @@ def _describe(error: ValidationError) -> list[str]:
     lines = []
     for problem in problems:
         location = problem["loc"]
-        inside = [other for other in problems if location == other["loc"][: len(location)] != other["loc"]]
-        if problem["type"] == "too_short" and inside:  # a tuple with an invalid item is also reported as too short
+        # A tuple with an invalid item is also reported as too short.
+        if problem["type"] == "too_short" and any(
+            location == other["loc"][: len(location)] != other["loc"] for other in problems
+        ):
             continue
         path = ".".join(str(part) for part in location if part not in DISTRIBUTION_KINDS)
         message = problem["msg"].removeprefix("Value error, ")
