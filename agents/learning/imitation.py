@@ -66,6 +66,7 @@ class Imitation(Learner):
         """Return how many labelled slots it learns from unless told."""
         return self.rounds * self.slots_per_round(scenario)
 
+    @one_torch_thread()
     def train(self, run: Run) -> Path:
         """Train, and save the network that did best on validation episodes; see :meth:`Learner.train`.
 
@@ -189,13 +190,12 @@ def one_epoch(
 ) -> float:
     """Take a gradient step on each batch; return the mean of their losses."""
     total, steps = 0.0, 0
-    with one_torch_thread():
-        for slots in batches:
-            loss = completion_loss(network, slots, generator)
-            optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-            total, steps = total + float(loss.detach()), steps + 1
+    for slots in batches:
+        loss = completion_loss(network, slots, generator)
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        total, steps = total + float(loss.detach()), steps + 1
     return total / max(1, steps)
 
 
@@ -246,6 +246,7 @@ class Epoch:
     held_out: Agreement  # agreement after it
 
 
+@one_torch_thread()
 def clone(
     training: Callable[[int], Iterable[LabelledSlots]],
     held_out: Callable[[], Iterable[LabelledSlots]],
@@ -285,7 +286,7 @@ def clone(
 def agreement_on(network: RequestScorer, batches: Iterable[LabelledSlots]) -> Agreement:
     """Return how far ``network`` agrees with recorded slots."""
     slots_seen, requests, marked, chosen, picked, loss = 0, 0, 0, 0, 0, 0.0
-    with one_torch_thread(), torch.no_grad():
+    with torch.no_grad():
         for slots in batches:
             valid, target = slots["valid"].bool(), slots["chosen"].bool()
             scores = network(slots)

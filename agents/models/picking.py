@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from agents.models.queue_network import RequestScorer, shortened
+from agents.models.queue_network import RequestScorer, one_torch_thread, shortened
 from edgellm_env._compile import compiled
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
 from edgellm_env.env.observation import Observation
@@ -36,6 +36,7 @@ def next_picks(network: RequestScorer, observation: Observation, legal: BoolArra
     return np.asarray(pick_numbers(network, observation, legal).argmax(axis=1))
 
 
+@one_torch_thread()
 def picked_batches(network: RequestScorer, slots: Slots) -> BoolArray:
     """Return (R, N) the batches that the network picks under the masks of ``EdgeLLM/Select-v0``.
 
