@@ -41,11 +41,11 @@ class PolicyFailureError(RuntimeError):
     def __init__(self, policy: str, slot: int | None, reason: str, episode: int | None = None) -> None:
         where = "".join(f", {name} {at}" for name, at in (("episode", episode), ("slot", slot)) if at is not None)
         super().__init__(f"policy {policy!r}{where}: {reason}")
-        self.policy, self.slot, self.reason = policy, slot, reason
+        self.policy, self.slot, self.reason, self.episode = policy, slot, reason, episode
 
-    def __reduce__(self) -> tuple[type["PolicyFailureError"], tuple[str, int | None, str]]:
+    def __reduce__(self) -> tuple[type["PolicyFailureError"], tuple[str, int | None, str, int | None]]:
         """Be what unpickling makes: worker processes raise it too."""
-        return type(self), (self.policy, self.slot, self.reason)
+        return type(self), (self.policy, self.slot, self.reason, self.episode)
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +59,7 @@ class Step:
     decision: Decision | None  # what was decided
     decision_s: float  # wall-clock seconds that it took
     batch: BoolArray  # (E, N) bool, what is asked for in the slots under way, as far as it has not been executed yet
-    actions: NDArray[Any]  # (E, ...) what is executed.
+    actions: NDArray[Any]  # (E, ...) what is executed
     rewards: FloatArray  # (E,) of the step, 0 before it
     closed: BoolArray  # (E,) bool, environments whose slot ended with the step, none before it
 
@@ -164,7 +164,7 @@ def rollout(
         policy: decides each slot once; if it answers with actions, every step.
         scenario: what is played.
         seeds: of the episodes.
-        observers: look on.
+        observers: are told of every step, in this order.
         environment_id: whose way to act executes the batches; the policy's own unless given.
         engine: E environments of ``scenario`` to play in, from :func:`make_engine`; new ones unless given.
 

@@ -1,5 +1,6 @@
 """The one episode loop: what it plays, what it says of it, and what policies may not do."""
 
+import pickle
 import re
 from typing import Any
 
@@ -248,6 +249,13 @@ def test_a_policy_that_fails_before_the_first_slot() -> None:
     with pytest.raises(PolicyFailureError, match="policy 'dftsp': begin raised SystemExit: 2") as failure:
         rollout(Unwilling(), light(), SEEDS)
     assert failure.value.slot is None
+
+
+def test_a_failure_crosses_processes_whole() -> None:
+    failure = PolicyFailureError("mine", 3, "decide raised KeyError: 'x'", episode=7)
+    again = pickle.loads(pickle.dumps(failure))
+    assert str(again) == str(failure) == "policy 'mine', episode 7, slot 3: decide raised KeyError: 'x'"
+    assert (again.policy, again.slot, again.reason, again.episode) == ("mine", 3, "decide raised KeyError: 'x'", 7)
 
 
 def test_traces_are_those_of_the_episodes() -> None:
