@@ -13,40 +13,17 @@ import numpy as np
 import yaml
 
 from agents.policy import DETERMINISTIC, JOINT, Decision, Generators, Policy, PolicyError
-from edgellm_env.arrays import BoolArray, FloatArray, IntArray
+from edgellm_env.arrays import BoolArray, FloatArray
 from edgellm_env.env.slots import Slots
 from edgellm_env.scenario import Scenario
 from edgellm_env.slot.problem import Problems
-from edgellm_env.solvers import solve_dftsp_batch, solve_exact_batch, solve_joint
+from edgellm_env.solvers import BatchSolution, solve_dftsp_batch, solve_exact_batch, solve_joint
 
 LOOKAHEAD_FILE: Final = Path(__file__).parent.parent / "configs" / "agents" / "lookahead.yaml"
 _LEAST_VALUE: Final = 1e-3  # no request is worthless, or a tie with leaving capacity unused would decide
 
 
-@dataclass(frozen=True, eq=False)
-class SlotAnswers:
-    """What a solver says about R slots."""
-
-    selection: BoolArray  # (R, n) bool, its batches
-    count: IntArray  # (R,) their sizes
-    nodes: IntArray  # (R,) nodes that its search visited
-    optimal: BoolArray  # (R,) whether the batch is proven best
-
-    def proven(self, slots: Slots) -> BoolArray:
-        """Return the batches.
-
-        Raises:
-            RuntimeError: the node limit stopped a search before its optimum was proven.
-        """
-        if not self.optimal.all():
-            row = int(np.argmin(self.optimal))
-            raise RuntimeError(
-                f"slot {slots.slot[row]}: {slots.waiting[row]} requests; no optimum proven in the node limit"
-            )
-        return self.selection
-
-
-def dftsp_answers(slots: Slots) -> SlotAnswers:
+def dftsp_answers(slots: Slots) -> BatchSolution:
     """Return what DFTSP says about these slots, solved once however many ask.
 
     Where its search exceeds the node limit, the exact solver answers.
@@ -54,27 +31,37 @@ def dftsp_answers(slots: Slots) -> SlotAnswers:
     return slots.remember("dftsp", lambda own: _dftsp(own.problems))
 
 
-def complete_batches(slots: Slots) -> SlotAnswers:
+def complete_batches(slots: Slots) -> BatchSolution:
     """Return what DFTSP would add to the feasible batches under way, ``slots.begun``, without those."""
     assert slots.begun is not None
     width = slots.problems.valid.shape[1]
     return _dftsp(slots.problems.beside(slots.begun[:, :width]))
 
 
-def _dftsp(problems: Problems) -> SlotAnswers:
+def _dftsp(problems: Problems) -> BatchSolution:
     answer = solve_dftsp_batch(problems)
-    selection, count, optimal = answer.selection, answer.count, answer.optimal
-    if not optimal.all():
-        again = np.flatnonzero(~optimal)
+    if not answer.optimal.all():
+        again = np.flatnonzero(~answer.optimal)
         exact = solve_exact_batch(problems.rows(again))
-        selection[again], count[again], optimal[again] = exact.selection, exact.count, exact.optimal
-    return SlotAnswers(selection, count, answer.nodes, optimal)
+        for name in ("selection", "count", "optimal", "value"):
+            getattr(answer, name)[again] = getattr(exact, name)
+    return answer
 
 
 def _exact(slots: Slots, values: FloatArray | None = None) -> BoolArray:
     """Return a proven optimum of every slot, by values (R, n) if given; no value counts where no request waits."""
-    answer = solve_exact_batch(slots.problems, None if values is None else np.where(slots.waits, values, 0.0))
-    return SlotAnswers(answer.selection, answer.count, answer.nodes, answer.optimal).proven(slots)
+    worth = None if values is None else np.where(slots.waits, values, 0.0)
+    return _proven(slots, solve_exact_batch(slots.problems, worth))
+
+
+def _proven(slots: Slots, answer: BatchSolution) -> BoolArray:
+    """Return the batches, unless the node limit stopped a search before its optimum was proven."""
+    if not answer.optimal.all():
+        row = int(np.argmin(answer.optimal))
+        raise RuntimeError(
+            f"slot {slots.slot[row]}: {slots.waiting[row]} requests; no optimum proven in the node limit"
+        )
+    return answer.selection
 
 
 class Dftsp(Policy):
@@ -92,7 +79,7 @@ class Dftsp(Policy):
         Raises:
             RuntimeError: no solver could prove an optimum within its node limit.
         """
-        return Decision(dftsp_answers(slots).proven(slots))
+        return Decision(_proven(slots, dftsp_answers(slots)))
 
 
 class Exact(Policy):

@@ -237,15 +237,6 @@ class Agreement:
     loss: float  # mean cross-entropy per waiting request, in nats
 
 
-@dataclass(frozen=True)
-class Epoch:
-    """A pass over the data."""
-
-    index: int  # from 0
-    loss: float  # mean over its gradient steps
-    held_out: Agreement  # agreement after it
-
-
 @one_torch_thread()
 def clone(
     training: Callable[[int], Iterable[LabelledSlots]],
@@ -254,7 +245,7 @@ def clone(
     epochs: int,
     learning_rate: float,
     seed: int,
-    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+    on_epoch: Callable[[Agreement], None] = lambda agreement: None,
 ) -> tuple[RequestScorer, Agreement]:
     """Train a network on recorded slots alone; return it as it agreed best with held-out slots.
 
@@ -265,7 +256,7 @@ def clone(
         epochs: passes over the data.
         learning_rate: Adam's.
         seed: of the first weights.
-        on_epoch: called after every pass.
+        on_epoch: called with the agreement after every pass.
     """
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
@@ -273,11 +264,11 @@ def clone(
     optimiser = torch.optim.Adam(network.parameters(), lr=learning_rate)
     best: tuple[Agreement, dict[str, Tensor]] | None = None
     for index in range(epochs):
-        loss = one_epoch(network, optimiser, training(index), generator)
+        one_epoch(network, optimiser, training(index), generator)
         agreement = agreement_on(network, held_out())
         if best is None or agreement.loss < best[0].loss:
             best = agreement, {name: tensor.clone() for name, tensor in network.state_dict().items()}
-        on_epoch(Epoch(index, loss, agreement))
+        on_epoch(agreement)
     assert best is not None
     network.load_state_dict(best[1])
     return network, best[0]

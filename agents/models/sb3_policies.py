@@ -99,23 +99,21 @@ def _put_heads(policy: ActorCriticPolicy | MaskableActorCriticPolicy, schedule: 
     policy.optimizer = policy.optimizer_class(policy.parameters(), **{"lr": schedule(1.0), **policy.optimizer_kwargs})
 
 
-class QueuePolicy(ActorCriticPolicy):
+class _WithQueue:
+    """Puts the queue network into a policy of the library."""
+
+    def __init__(self, *args: Any, width: int = 32, **kwargs: Any) -> None:
+        kwargs |= {"features_extractor_class": QueueFeatures, "features_extractor_kwargs": {"width": width}}
+        super().__init__(*args, **kwargs)
+
+    def _build(self, lr_schedule: Callable[[float], float]) -> None:
+        assert isinstance(self, ActorCriticPolicy | MaskableActorCriticPolicy)
+        _put_heads(self, lr_schedule)
+
+
+class QueuePolicy(_WithQueue, ActorCriticPolicy):
     """For ``EdgeLLM/Batch-v0`` (a Bernoulli logit per request) and ``EdgeLLM/Rank-v0`` (a normal score per request)."""
 
-    def __init__(self, *args: Any, width: int = 32, **kwargs: Any) -> None:
-        kwargs |= {"features_extractor_class": QueueFeatures, "features_extractor_kwargs": {"width": width}}
-        super().__init__(*args, **kwargs)
 
-    def _build(self, lr_schedule: Callable[[float], float]) -> None:
-        _put_heads(self, lr_schedule)
-
-
-class MaskedQueuePolicy(MaskableActorCriticPolicy):
+class MaskedQueuePolicy(_WithQueue, MaskableActorCriticPolicy):
     """For ``EdgeLLM/Select-v0``: a pointer logit per request and one for committing, under the environment's masks."""
-
-    def __init__(self, *args: Any, width: int = 32, **kwargs: Any) -> None:
-        kwargs |= {"features_extractor_class": QueueFeatures, "features_extractor_kwargs": {"width": width}}
-        super().__init__(*args, **kwargs)
-
-    def _build(self, lr_schedule: Callable[[float], float]) -> None:
-        _put_heads(self, lr_schedule)

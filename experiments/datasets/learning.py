@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from agents.files import OutputError, prepare_folder, write_json, write_text
 from agents.learned import PickingPolicy
-from agents.learning.imitation import Agreement, Epoch, Imitation, clone
+from agents.learning.imitation import Agreement, Imitation, clone
 from agents.learning.runs import ABOUT, SCENARIO, read_settings
 from agents.models.storage import COLUMNS, WEIGHTS
 from agents.optimal import Dftsp
@@ -193,8 +193,8 @@ def clone_dataset(
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(f"bc on {dataset_id}", total=settings.epochs, agreement="")
 
-        def report(epoch: Epoch) -> None:
-            progress.update(task, advance=1, agreement=f"held out: {epoch.held_out.marked:.1%} marked right")
+        def report(held_out: Agreement) -> None:
+            progress.update(task, advance=1, agreement=f"held out: {held_out.marked:.1%} marked right")
 
         def batches(epoch: int) -> "DataLoader[dict[str, torch.Tensor]]":
             stream.set_epoch(epoch)

@@ -175,8 +175,9 @@ def _train(run: StudyRun, on_progress: OnProgress) -> None:
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
     own = Run(run.scenario, run.steps, run.seed, unfinished, on_progress=on_progress)
+    began_s = time.time()
     train_run(run.agent, run.learner, own, run.command)
-    curve = read_curve(unfinished, time.time() - read_document(unfinished / ABOUT)["training_s"])
+    curve = read_curve(unfinished, began_s)
     write_json(unfinished / CURVE, asdict(curve))
     unfinished.rename(run.folder)
 
@@ -198,7 +199,7 @@ def read_curve(run: Path, began_s: float) -> Curve:
     points = events.Scalars(_THROUGHPUT)
     return Curve(
         steps=tuple(point.step for point in points),
-        seconds=tuple(round(point.wall_time - began_s, 1) for point in points),
+        seconds=tuple(round(point.wall_time - began_s, 3) for point in points),
         throughput_rps=tuple(round(point.value, 5) for point in points),
         expert_rps=round(events.Scalars(_EXPERT)[-1].value, 5),
     )
