@@ -1,4 +1,4 @@
-# make setup   virtual environment in .venv with everything that tests and demo need
+# make setup   virtual environment in .venv with everything that tests and demo need; EXTRAS=a,b: other dependency groups
 # make demo    train a PPO agent briefly, compare it with every other policy: one table, one plot
 # make test    the whole test suite
 # make lint    style and types
@@ -10,6 +10,7 @@ EXTRAS ?= train,datasets,report,dev
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+COMMA := ,
 
 DEMO_STEPS ?= 100000
 DEMO_EPISODES ?= 20
@@ -24,7 +25,9 @@ $(STAMP): pyproject.toml constraints.txt
 		|| { echo "error: Python 3.11 or newer is needed; name it with make PYTHON=/path/to/python3 ..." >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing into $(VENV), which takes a few minutes the first time ..."
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check $(PIP_ARGS) -e '.[$(EXTRAS)]' -c constraints.txt
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check $(PIP_ARGS) 'pip>=25.1' # the first that knows groups
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check $(PIP_ARGS) -e . -c constraints.txt \
+		$(addprefix --group ,$(subst $(COMMA), ,$(EXTRAS)))
 	@touch $@
 
 demo: setup

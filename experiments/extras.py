@@ -8,12 +8,12 @@ class MissingExtraError(ValueError):
     """A package that is not installed; the message says how to install it."""
 
 
-def require(module: str, extra: str) -> Any:
+def require(module: str, group: str) -> Any:
     """Import an optional package.
 
     Args:
         module: what to import.
-        extra: the extra of this project that brings it.
+        group: the dependency group of this project that brings it.
 
     Raises:
         MissingExtraError: it is not installed.
@@ -22,5 +22,5 @@ def require(module: str, extra: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         raise MissingExtraError(
-            f"{module.partition('.')[0]} is not installed ({error}); install it with: pip install -e '.[{extra}]'"
+            f"{module.partition('.')[0]} is not installed ({error}); install it with: pip install --group {group}"
         ) from error

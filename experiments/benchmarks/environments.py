@@ -213,7 +213,7 @@ def peers(vector_sizes: Sequence[int]) -> tuple[list[Subject], list[str]]:
         subjects.append(Subject(PEERS, CARTPOLE, "vector", size, Stepper(vector, "steps").step_for))
     for package, (module, make) in PACKAGES.items():
         if find_spec(module) is None:
-            notes.append(f'{package}: not installed (pip install -e ".[bench]")')
+            notes.append(f"{package}: not installed (pip install --group bench)")
         else:
             subjects += _quiet()(make)(vector_sizes)
     return subjects, notes
@@ -291,4 +291,4 @@ PACKAGES: Final[dict[str, tuple[str, Callable[[Sequence[int]], list[Subject]]]]]
     "mobile-env": ("mobile_env", lambda sizes: [_mobile_env()]),
     "gpu-choochoo": ("gpu_choochoo", lambda sizes: [_gpu_choochoo()]),
 }
-"""Packages of the ``bench`` extra, the modules they install, and what is measured of them."""
+"""Packages of the group ``bench``, the modules they install, and what is measured of them."""

@@ -1,7 +1,7 @@
 """Independent reference solvers for tests and benchmarks: a MILP through HiGHS, and CP-SAT.
 
-They share nothing with the package's own solvers but the problem and its feasibility check, and they need the `dev`
-extra (highspy, ortools), which is imported when they are called. Both formulate the deadlines on their own:
+They share nothing with the package's own solvers but the problem and its feasibility check, and they need the group
+`dev` (highspy, ortools), which is imported when they are called. Both formulate the deadlines on their own:
 
 * MILP: ``sum_j compute_j x_j <= slack_i + M_i (1 - x_i)`` for each request i that has a slack below the limit;
 * CP-SAT: the same as an implication ``x_i => sum_j compute_j x_j <= slack_i``, on integers.
@@ -42,7 +42,7 @@ def solve_milp(problem: SlotProblem, *, values: ArrayLike | None = None, time_li
         time_limit_s: seconds after which to stop with the best batch found.
 
     Raises:
-        ModuleNotFoundError: highspy is missing; install the `dev` extra.
+        ModuleNotFoundError: highspy is missing; install the group `dev`.
         ValueError: bad values.
         RuntimeError: HiGHS failed.
     """
@@ -154,7 +154,7 @@ def _need(module: str) -> Any:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            f"{module} is missing; the reference solvers need the extra edgellm-env[dev]"
+            f"{module} is missing; the reference solvers need it: pip install --group dev"
         ) from error
 
 

@@ -111,7 +111,7 @@ class BenchmarkSolvers:
         seeds = iter(episode_seeds("validation", self.seed, 2**20))  # far more than the search for slots plays
         for package in ("highspy", "ortools"):
             if importlib.util.find_spec(package) is None:
-                raise ValueError(f"{package} is missing; {HIGHS} and {CP_SAT} need the extra edgellm-env[dev]")
+                raise ValueError(f"{package} is missing; {HIGHS} and {CP_SAT} need it: pip install --group dev")
         about = measured_with("highspy", "ortools")
         about |= {"scenario": scenario.name, "scenario_checksum": scenario.checksum}
 

@@ -6,7 +6,7 @@ import pytest
 @pytest.fixture(scope="session")
 def two_nodes() -> Iterator[str]:
     """Address of a Ray cluster of two nodes, simulated on this machine."""
-    pytest.importorskip("ray", reason="needs the extra 'distributed'")
+    pytest.importorskip("ray", reason="needs the group 'distributed'")
     from ray.cluster_utils import Cluster
 
     with pytest.MonkeyPatch.context() as patch:

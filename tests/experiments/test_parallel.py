@@ -84,6 +84,6 @@ def test_errors_on_ray(two_nodes: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_cluster_that_is_not_there_is_an_error() -> None:
-    pytest.importorskip("ray", reason="needs the extra 'distributed'")
+    pytest.importorskip("ray", reason="needs the group 'distributed'")
     with pytest.raises(ParallelError, match=r"ray: no cluster at '127.0.0.1:1'"):
         run_units(square, [1], ray="127.0.0.1:1")

@@ -8,7 +8,7 @@ from experiments.datasets import plan as plans
 from experiments.datasets.storage import CollectionError
 from tests.experiments.datasets.conftest import collect, require_equal
 
-pytest.importorskip("ray", reason="needs the extra 'distributed'")
+pytest.importorskip("ray", reason="needs the group 'distributed'")
 
 
 def test_two_nodes_collect_what_one_worker_does(two_nodes: str, tmp_path: Path, monkeypatch) -> None:

@@ -15,7 +15,7 @@ from experiments.report.recordings import FILE_NAME, HOPELESS, read_recordings
 from tests.experiments.report.conftest import SLOTS
 from tests.experiments.report.test_command import HOSTILE, rename
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install -e '.[dev]'")
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install --group dev")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium found: install the package chromium")
 

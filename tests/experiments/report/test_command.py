@@ -185,7 +185,7 @@ def test_what_can_not_be_used_is_named(results: Path, folder: Path, tmp_path: Pa
     fails("expected what this version's compare writes")
     shutil.copy(results / "results.json", folder)
     monkeypatch.setitem(__import__("sys").modules, "plotly.offline", None)
-    fails("install it with: pip install -e '.[report]'")
+    fails("install it with: pip install --group report")
 
 
 def test_who_has_no_rows_is_not_shown(results: Path) -> None:
