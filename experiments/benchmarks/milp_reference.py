@@ -134,6 +134,7 @@ def solve_cp_sat(
     model.maximize(_dot(x, profit))
     solver = cp_model.CpSolver()
     solver.parameters.num_workers = 1
+    solver.parameters.catch_sigint_signal = False  # it would leave SIGINT deadly: no KeyboardInterrupt any more
     if time_limit_s is not None:
         solver.parameters.max_time_in_seconds = time_limit_s
     while True:

@@ -139,7 +139,8 @@ def _one_process() -> ProcessPoolExecutor:
 def _begin_worker() -> None:
     """Set up a worker process: single-threaded, and gone when the process that started it is, or is interrupted."""
     _single_threaded()
-    signal.signal(signal.SIGINT, lambda *_: os._exit(130))  # without a word: the process that started it has the word
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # ignored by who started us, as for a job in background
+        signal.signal(signal.SIGINT, lambda *_: os._exit(130))  # without a word: the process that started it has it
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # PyTorch's, if it is imported later
     threading.Thread(target=_leave_with_parent, daemon=True).start()
 

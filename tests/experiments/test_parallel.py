@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 from functools import partial
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from experiments.grid import parallel
 from experiments.grid.parallel import ATTEMPTS, ParallelError, run_units, stream_units
-from tests.experiments.work_units import blocks_of_rows, die_always, die_once, fail_on, square
+from tests.experiments.work_units import blocks_of_rows, die_always, die_once, fail_on, interrupt, square
 
 SQUARES = [number * number for number in range(6)]
 
@@ -43,6 +44,14 @@ def test_a_unit_that_kills_every_worker_is_an_error_that_names_it() -> None:
     with pytest.raises(ParallelError, match=f"a worker process died {ATTEMPTS} times on unit 1 "):
         run_units(die_always, range(3), 2)
     assert not multiprocessing.active_children()
+
+
+def test_interrupts_that_are_ignored_do_not_end_workers() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as where a shell script starts a job in the background
+    try:
+        assert run_units(interrupt, range(2), 2) == [0, 1]
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -1,6 +1,9 @@
 """Independent solvers agree; properties that hold for every slot."""
 
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -82,6 +85,29 @@ def test_references_handle_nothing(solve):
     assert solve(late).count == 0
     with pytest.raises(ValueError, match="values"):
         solve(late, values=[1.0])
+
+
+INTERRUPTED = """
+import os, signal
+import numpy as np
+from experiments.benchmarks.milp_reference import solve_cp_sat, solve_milp
+from tests.solvers.slots import random_problem
+signal.signal(signal.SIGINT, signal.default_int_handler)
+for solve in (solve_milp, solve_cp_sat):
+    solve(random_problem(np.random.default_rng(0), 4))
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+    except KeyboardInterrupt:
+        continue
+    raise SystemExit("not interrupted")
+"""
+
+
+def test_references_leave_interrupts_as_they_were():
+    # CP-SAT's own handler leaves SIGINT deadly behind it, unseen by signal.getsignal.
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED], cwd=root, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 class ContinuousProblem(SlotProblem):

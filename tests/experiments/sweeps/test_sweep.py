@@ -128,7 +128,8 @@ def test_two_at_once_are_refused(swept: Path, capsys: pytest.CaptureFixture[str]
 
 
 SLOW_SWEEP = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # these tests may run where interrupts are ignored
 from experiments.__main__ import main
 from experiments.grid import runner
 from experiments.grid.ledger import Ledger
