@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import yaml
 
 from agents.policy import DETERMINISTIC, JOINT, Decision, Generators, Policy, PolicyError
 from edgellm_env.arrays import BoolArray, FloatArray
 from edgellm_env.env.slots import Slots
-from edgellm_env.scenario import Scenario
+from edgellm_env.scenario import Scenario, read_settings
 from edgellm_env.slot.problem import Problems
 from edgellm_env.solvers import BatchSolution, solve_dftsp_batch, solve_exact_batch, solve_joint
 
@@ -167,9 +166,9 @@ def load_settings(scenario_name: str, path: Path = LOOKAHEAD_FILE) -> LookaheadS
         PolicyError: the file is missing or malformed.
     """
     try:
-        table: Mapping[str, Mapping[str, Any]] = yaml.safe_load(path.read_text(encoding="utf-8"))
+        table: Mapping[str, Mapping[str, Any]] = read_settings(path, str(path))
         return LookaheadSettings(**table.get(scenario_name, table["default"]))
-    except (OSError, yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise PolicyError(f"lookahead: can't read settings from {path}: {error}") from error
 
 

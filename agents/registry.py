@@ -196,7 +196,7 @@ def _resolved(what: Any) -> Any:
 
 
 def _import(spec: str) -> Policy:
-    policy: Policy = _imported(spec, spec, lambda found: found())
+    policy: Policy = _imported(spec, spec, lambda found: _policy_class(found)())
     missing = [part for part in ("name", "modes", "environment_id", "begin", "decide") if not hasattr(policy, part)]
     if missing:
         raise PolicyError(
@@ -206,6 +206,13 @@ def _import(spec: str) -> Policy:
     return policy
 
 
+def _policy_class(found: Any) -> type[Policy]:
+    """Return what was found if it is a class that decides; whatever else it is, it is not called."""
+    if not isinstance(found, type) or not callable(getattr(found, "decide", None)):
+        raise TypeError(f"{found!r}; expected a class with a method decide, as agents.policy.Policy has")
+    return found
+
+
 def _imported(path: str, spec: str, make: Callable[[Any], Any]) -> Any:
     """Return what ``make`` makes of what ``MODULE:NAME`` names."""
     module_name, colon, name = path.partition(":")
@@ -213,5 +220,5 @@ def _imported(path: str, spec: str, make: Callable[[Any], Any]) -> Any:
         raise PolicyError(f"policy {spec!r}: expected MODULE:NAME")
     try:
         return make(getattr(importlib.import_module(module_name), name))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise PolicyError(f"policy {spec!r}: can't be made: {type(error).__name__}: {error}") from error

@@ -33,8 +33,9 @@ COMMANDS: Final = {
 def main(arguments: list[str] | None = None) -> int:
     """Run the command that ``arguments`` (by default the command line's) name; return the exit status."""
     words = sys.argv[1:] if arguments is None else arguments
-    # A table of six columns needs more than the 80 that are assumed where there is no terminal.
-    console = Console() if sys.stdout.isatty() else Console(width=110)
+    # A table of six columns needs more than the 80 that are assumed where there is no terminal. Names in brackets or
+    # between colons are names, and no markup.
+    console = Console(width=None if sys.stdout.isatty() else 110, markup=False, emoji=False)
     try:
         parse(words).run(console)
     except InterruptedRunError as error:
@@ -53,7 +54,16 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def parse(words: list[str]) -> Any:
-    """Return the command that the words of a command line give."""
+    """Return the command that the words of a command line give.
+
+    Raises:
+        ValueError: an empty word: as a path it would be the working folder, which whoever means it calls ``.``.
+    """
+    for before, word in zip(["", *words], words, strict=False):
+        name, equals, value = word.partition("=")
+        option, given = (name, value) if equals and name.startswith("--") else (before, word)
+        if not given.strip():
+            raise ValueError(f"{option.removeprefix('--') or 'command'}: {given!r}; expected a value that is not empty")
     prog = "python -m experiments"
     if words and words[0] in COMMANDS:
         return tyro.cli(_load(words[0]), args=words[1:], prog=f"{prog} {words[0]}")

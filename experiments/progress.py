@@ -13,7 +13,8 @@ from experiments.grid.evaluation import EpisodeResult, PolicyFailure
 @contextmanager
 def progress_bar(console: Console, total: int, text: str = "") -> Iterator[Callable[[int, str], None]]:
     """Show a bar; yield a function that moves it on by a number, and changes its text unless that is empty."""
-    columns = (TextColumn("{task.description:<36}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    described = TextColumn("{task.description:<36}", markup=False)
+    columns = described, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(text, total=total)
         yield lambda advance, words: progress.update(task, advance=advance, description=words or None)
@@ -38,7 +39,7 @@ def episodes_bar(
 def training_bar(console: Console, text: str, steps: int) -> Iterator[Callable[[Standing], None]]:
     """Show how far a training run is; yield a function to call with where it stands."""
     counted = "{task.completed:,.0f} of {task.total:,.0f} steps"
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn(counted), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn(counted), TimeRemainingColumn())
     with Progress(*columns, TextColumn("{task.fields[throughput]}"), console=console, transient=True) as progress:
         task = progress.add_task(text, total=steps, throughput="")
 

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
 from edgellm_env.scenario import Scenario
+from edgellm_env.scenario import read_settings as read_yaml
 
 SETTINGS_FOLDER: Final = Path(__file__).parents[2] / "configs" / "agents"
 ABOUT: Final = "run.json"
@@ -97,9 +97,7 @@ def read_settings(kind: type[AnyLearner], path: Path) -> AnyLearner:
         ValueError: unreadable, or a setting that is unknown, missing or out of range.
     """
     try:
-        return kind.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (OSError, yaml.YAMLError) as error:
-        raise ValueError(f"config: {path} can't be read: {error}") from error
+        return kind.model_validate(read_yaml(path, f"config: {path}"))
     except ValidationError as error:
         raise ValueError(f"config: {path}: " + "; ".join(map(_in_words, error.errors()))) from error
 

@@ -1,6 +1,6 @@
 """One frozen, validated description of everything: model, node, radio, timing, queue, workload, availability."""
 
-from edgellm_env.scenario.loading import ScenarioError, parse_setting
+from edgellm_env.scenario.loading import ScenarioError, parse_setting, read_settings
 from edgellm_env.scenario.scenario import SCENARIO_FOLDER, Scenario, ScenarioLike, load_scenario, scenario_names
 
 __all__ = [
@@ -10,5 +10,6 @@ __all__ = [
     "ScenarioLike",
     "load_scenario",
     "parse_setting",
+    "read_settings",
     "scenario_names",
 ]

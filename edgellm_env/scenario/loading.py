@@ -26,7 +26,7 @@ class ScenarioError(ValueError):
 class _Loader(yaml.SafeLoader):
     """PyYAML without the habits that change numbers, keep the last of two equal keys, or let a few lines grow.
 
-    ``1e9`` is a number; ``0100``, ``1:30`` and ``1_000``, which YAML 1.1 reads as 64, 90 and 1000, are text.
+    ``1e9`` is a number; ``0100``, ``1:30``, ``1_000`` and ``no``, in YAML 1.1 64, 90, 1000 and false, are text.
     """
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
@@ -43,18 +43,19 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-_NUMBERS = {
+_PLAIN = {
+    "tag:yaml.org,2002:bool": r"^(true|True|TRUE|false|False|FALSE)$",
     "tag:yaml.org,2002:int": r"^[-+]?(0|[1-9]\d*)$",
     "tag:yaml.org,2002:float": (
         r"^([-+]?(\d+\.\d*|\.\d+|\d+(?=[eE]))([eE][-+]?\d+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$"
     ),
 }
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in pairs if tag not in _NUMBERS]
+    first: [(tag, pattern) for tag, pattern in pairs if tag not in _PLAIN]
     for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-for _tag, _pattern in _NUMBERS.items():
-    _Loader.add_implicit_resolver(_tag, re.compile(_pattern), list("-+.0123456789"))
+for _tag, _pattern in _PLAIN.items():
+    _Loader.add_implicit_resolver(_tag, re.compile(_pattern), list("-+.0123456789tTfF"))
 
 
 def _parse(text: str, origin: str) -> Any:
@@ -66,13 +67,13 @@ def _parse(text: str, origin: str) -> Any:
         raise ScenarioError(f"{origin}: not valid YAML: nested too deeply, or a key that is no text") from error
 
 
-def parse_setting(text: str) -> Any:
-    """Return a setting's value from YAML text, read as in a scenario file (``1e9`` is a number).
+def parse_setting(text: str, origin: str | None = None) -> Any:
+    """Return what YAML text says, read as in a scenario file (``1e9`` is a number); ``origin`` names it in messages.
 
     Raises:
         ScenarioError: not valid YAML.
     """
-    return _parse(text, repr(text))
+    return _parse(text, repr(text) if origin is None else origin)
 
 
 def read_settings(path: Path, origin: str) -> Any:

@@ -26,6 +26,7 @@ from experiments.benchmarks.solvers import BenchmarkSolvers
 from experiments.benchmarks.throughput import Stepper, plain_table, report, require_arguments, timed
 from experiments.datasets.collect import Collect
 from experiments.extras import MissingExtraError, require
+from experiments.grid.parallel import Workers, worker_count
 from experiments.results.provenance import measured_with
 
 OURS: Final = "collect"
@@ -56,8 +57,7 @@ class BenchmarkCollect:
     """How many DataCollector records, which takes an order of magnitude longer for each."""
     seed: int = 0
     """Chooses the episodes."""
-    workers: int | None = None
-    """Processes for collect; as many as processors unless given. DataCollector knows only one."""
+    workers: Workers = None  # of collect; DataCollector knows only one
     slots: int | None = None
     """Slots per episode, in place of the scenario's."""
     out: Path | None = None
@@ -70,13 +70,13 @@ class BenchmarkCollect:
             ValueError: an argument that can't be used, or a package that is not installed.
         """
         require_arguments(self.out)
+        workers = worker_count(self.workers)
         minari = require("minari", "datasets")
         if find_spec("jax") is None:
             raise MissingExtraError("jax is not installed; DataCollector needs it: pip install 'minari[create]'")
         scenario = load_scenario(self.scenario).with_slots(self.slots)
         seeds = episode_seeds("train", self.seed, self.collector_episodes)
         about, per_episode = measured_with("minari", "h5py", "jax"), scenario.timing.episode_slots
-        workers = self.workers or len(os.sched_getaffinity(0))
         with tempfile.TemporaryDirectory() as folder:
             command = Collect(
                 scenario=self.scenario, episodes=self.episodes, seed=self.seed, slots=self.slots, workers=workers,

@@ -194,6 +194,6 @@ def report(console: Console, out: Path | None, document: dict[str, Any], *shown:
     if out is not None:
         write_json(out, document)
     for one in shown:
-        console.print(one, markup=False)
+        console.print(one)
     if out is not None:
         console.print(f"Rows: {out}")

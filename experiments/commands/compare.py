@@ -16,7 +16,7 @@ from experiments.extras import require
 from experiments.grid.bounds import bound_episodes, require_bounds
 from experiments.grid.evaluation import EpisodeBound, EpisodeResult, require_playable
 from experiments.grid.ledger import open_ledger
-from experiments.grid.parallel import worker_count
+from experiments.grid.parallel import Workers, worker_count
 from experiments.grid.points import Point
 from experiments.grid.runner import Plan, play_plans, require_complete
 from experiments.progress import episodes_bar, progress_bar
@@ -46,7 +46,7 @@ class Compare:
     slots: int | None = None  # Slots per episode, in place of the scenario's.
     record: int = 1
     """How many episodes, from the first, are also kept slot by slot in recordings.json.gz, for the report."""
-    workers: int = 1  # Processes. The rows don't depend on it, decision times apart.
+    workers: Workers = 1
     ray: str | None = None  # Work on Ray in place of processes: local, or the address of a cluster.
     clairvoyant_s: float | None = None
     """Seconds for each episode to bound what could be served with the future known; not computed unless given."""
@@ -57,7 +57,7 @@ class Compare:
         seeds = episode_seeds("test", self.seed, self.episodes)
         if not 0 <= self.record <= self.episodes:
             raise ValueError(f"record: {self.record}; expected 0 to {self.episodes}, the number of episodes")
-        worker_count(self.workers)
+        workers = worker_count(self.workers)
         if self.ray is not None:
             require("ray", "distributed")
         require_playable(scenario)
@@ -73,11 +73,11 @@ class Compare:
         settings = plan.settings() | {"record": self.record, "clairvoyant_s": self.clairvoyant_s}
         with open_ledger(out, "comparison", settings) as ledger:
             with episodes_bar(console, plan.episodes) as advance:
-                ((contest,),) = play_plans([(plan, ledger)], self.workers, self.ray, advance)
+                ((contest,),) = play_plans([(plan, ledger)], workers, self.ray, advance)
             if self.clairvoyant_s is not None:
                 with progress_bar(console, len(seeds)) as bar:
                     bounds = bound_episodes(
-                        scenario, seeds, self.clairvoyant_s, ledger, self.workers, self.ray,
+                        scenario, seeds, self.clairvoyant_s, ledger, workers, self.ray,
                         lambda bound: bar(1, f"at most {bound.upper} requests served"),
                     )  # fmt: skip
 
@@ -102,7 +102,7 @@ class Compare:
             "episodes": self.episodes,
             "seed": self.seed,
             "first_episode_seed": first_seed,
-            "workers": self.workers,
+            "workers": worker_count(self.workers),
             "ray": self.ray,
             "clairvoyant_s": self.clairvoyant_s,
             "policies": [
@@ -120,7 +120,7 @@ class Compare:
         plot_throughput(rates_rps, title, out / "throughput.png")
         console.print(comparison_table(summaries, title))
         console.print(statistics_table(summaries))
-        if self.workers > 1 or self.ray is not None:
+        if worker_count(self.workers) > 1 or self.ray is not None:
             console.print("Decision times were taken while other processes worked: for times to quote, use one worker.")
         for text in infeasible_texts(summaries):
             console.print(f"{text}; treated by the scenario's rule ({scenario.queue.infeasible})")

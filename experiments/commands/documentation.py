@@ -98,7 +98,7 @@ class ResultsPage:
         folder.mkdir(parents=True, exist_ok=True)
         write_figures(results, folder)
         write_text(self.out, page)
-        console.print(f"Page: {self.out}   Plots: {folder}", markup=False)
+        console.print(f"Page: {self.out}   Plots: {folder}")
 
 
 def scenarios_page(scenarios: Sequence[Scenario], censuses: Mapping[str, Census]) -> str:

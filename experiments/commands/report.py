@@ -42,8 +42,8 @@ class Report:
                 f"out: {str(self.out)!r} can't be written: {error.strerror}; expected a file in a folder that exists"
             ) from error
         for note in document.notes:
-            console.print(note, markup=False)
-        console.print(f"Report: {self.out} ({len(page.encode()) / 1e6:.1f} MB)", markup=False)
+            console.print(note)
+        console.print(f"Report: {self.out} ({len(page.encode()) / 1e6:.1f} MB)")
         return document
 
 

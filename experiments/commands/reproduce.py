@@ -17,7 +17,7 @@ from experiments.benchmarks.complexity import BenchmarkComplexity
 from experiments.grid import reproduce_claims as claims
 from experiments.grid import reproduce_plan as study
 from experiments.grid.ledger import open_ledger
-from experiments.grid.parallel import worker_count
+from experiments.grid.parallel import Workers, worker_count
 from experiments.grid.reproduce_claims import LATENCY, MEASURES, THROUGHPUT, Comparison, NodeReduction, Verdict
 from experiments.grid.reproduce_latencies import Latencies, record_latencies
 from experiments.grid.reproduce_plan import FULL, QUICK, Size, SweepSpec
@@ -44,7 +44,7 @@ class Reproduce:
     quick: bool = False  # Fewer points, episodes and slots: minutes in place of half an hour.
     figures: list[str] = field(default_factory=list)  # Make only these figures, and no summary.
     seed: int = 0  # Chooses the test episodes, as for compare.
-    workers: int | None = None  # Processes; as many as processors unless given. The results do not depend on it.
+    workers: Workers = None
     ray: str | None = None  # Work on Ray in place of processes: local, or the address of a cluster.
 
     def run(self, console: Console) -> content.Findings | None:

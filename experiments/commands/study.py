@@ -84,7 +84,7 @@ class StudyTrain:
                 )
                 became = f": {ours:.2f} requests/s, {REFERENCE} {dftsp:.2f}; trained in {result.training_s:.0f} s"
             finished.append(stored or result)
-            console.print(f"{place} of {len(runs)}: {run.label}{became}", markup=False)
+            console.print(f"{place} of {len(runs)}: {run.label}{became}")
         return finished
 
 
@@ -119,12 +119,12 @@ class StudyCompare:
     def _fill(self, stored: Comparison, scenario: Scenario, policies: Sequence[str], console: Console) -> Comparison:
         for policy in policies:
             if comparing.is_stored(stored, policy) and not self.again:
-                console.print(f"{stored.case}: {policy} is stored", markup=False)
+                console.print(f"{stored.case}: {policy} is stored")
                 continue
             stored = comparing.with_policy(stored, scenario, policy, self.episodes, self.trace)
             write_comparison(stored, self.store)
             rates_rps = [row.throughput_rps for row in stored.rows if row.policy == policy]
-            console.print(f"{stored.case}: {policy} {sum(rates_rps) / len(rates_rps):.2f} requests/s", markup=False)
+            console.print(f"{stored.case}: {policy} {sum(rates_rps) / len(rates_rps):.2f} requests/s")
         return stored
 
 
@@ -139,7 +139,7 @@ class StudyBounds:
         """Check that the bounds are of the stored episodes, then store them."""
         stored = comparing.with_bounds(self.store, self.results)
         path = write_comparison(stored, self.store)
-        console.print(f"{stored.scenario}: bounds of {len(stored.bounds_rps)} episodes in {path}", markup=False)
+        console.print(f"{stored.scenario}: bounds of {len(stored.bounds_rps)} episodes in {path}")
         return stored
 
 
@@ -164,7 +164,7 @@ class StudyBehaviour:
         behaviour = observe_behaviour(policy, policy.model.score, scenario, self.seed, self.episodes)
         path = self.store / "behaviour" / f"{self.policy.replace(':', '-').replace('/', '_')}-in-{scenario.name}.json"
         write_document(path, {**asdict(behaviour), "versions": package_versions()})
-        console.print(f"{self.policy} in {scenario.name}: {path}", markup=False)
+        console.print(f"{self.policy} in {scenario.name}: {path}")
         return behaviour
 
 

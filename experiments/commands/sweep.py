@@ -13,7 +13,7 @@ from agents.seeds import episode_seeds
 from edgellm_env.scenario import Scenario, load_scenario
 from experiments.grid.evaluation import require_playable
 from experiments.grid.ledger import open_ledger
-from experiments.grid.parallel import worker_count
+from experiments.grid.parallel import Workers, worker_count
 from experiments.grid.points import make_points, parse_axis
 from experiments.grid.runner import Plan, play_plans, require_complete
 from experiments.progress import episodes_bar
@@ -35,7 +35,7 @@ class Sweep:
     seed: int = 0  # Chooses the test episodes, as for compare.
     trace: Path | None = None  # Trace file, for scenarios that replay one.
     slots: int | None = None  # Slots per episode, in place of the scenario's.
-    workers: int | None = None  # Processes; as many as processors unless given. The results do not depend on it.
+    workers: Workers = None
     ray: str | None = None  # Work on Ray in place of processes: local, or the address of a cluster.
 
     def run(self, console: Console) -> SweepResult:

@@ -16,7 +16,7 @@ from agents.policy import BATCH
 from agents.rollout import make_engine, rollout
 from agents.seeds import episode_seeds
 from edgellm_env.arrays import FloatArray, IntArray
-from edgellm_env.scenario import Scenario, load_scenario
+from edgellm_env.scenario import Scenario, load_scenario, parse_setting
 
 POPULATION = 16
 ELITE = 4
@@ -80,7 +80,9 @@ class TuneLookahead:
         settings = tune(scenario, self.generations, self.seed, console)
         text = self.out.read_text(encoding="utf-8") if self.out.is_file() else ""
         header = "".join(line + "\n" for line in text.splitlines() if line.startswith("#"))
-        table = yaml.safe_load(text) or {}
+        table = parse_setting(text, f"out: {self.out}") or {}
+        if not isinstance(table, dict):
+            raise ValueError(f"out: {self.out} holds {type(table).__name__}; expected settings by scenario")
         table[scenario.name] = asdict(settings)
         write_text(self.out, header + yaml.safe_dump(table, sort_keys=True))
         console.print(f"{scenario.name}: {settings}, stored in {self.out}")

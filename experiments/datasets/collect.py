@@ -18,7 +18,7 @@ from experiments.datasets.work import REFERENCES, Reference, Task, Unit, run_tas
 from experiments.extras import require
 from experiments.grid.evaluation import require_playable
 from experiments.grid.ledger import open_ledger
-from experiments.grid.parallel import worker_count
+from experiments.grid.parallel import Workers, worker_count
 from experiments.progress import progress_bar
 
 STAGING = ".collecting"
@@ -45,7 +45,7 @@ class Collect:
     """Policies that mixed plays in turn, an episode each."""
     tier: str | None = None
     """What to call the data's quality; from the policy unless given (dftsp: expert, ppo: medium)."""
-    workers: int | None = None  # Processes; as many as processors unless given. The data does not depend on it.
+    workers: Workers = None
     ray: str | None = None  # Work on Ray in place of processes: local, or the address of a cluster.
     trace: Path | None = None  # Trace file, for scenarios that replay one.
     slots: int | None = None  # Slots per episode, in place of the scenario's.

@@ -10,7 +10,6 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-import yaml
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -25,7 +24,7 @@ from agents.optimal import Dftsp
 from agents.rollout import rollout
 from agents.seeds import episode_seeds
 from edgellm_env.node.features import PER_CAPACITY, fingerprint
-from edgellm_env.scenario import load_scenario
+from edgellm_env.scenario import load_scenario, parse_setting
 from experiments.datasets import storage
 from experiments.extras import require
 from experiments.results.provenance import metadata
@@ -178,7 +177,7 @@ def clone_dataset(
     # On beams, search makes up for what a dataset did not teach: one beam shows what it did.
     settings = read_settings(Imitation, config).model_copy(update={"beams": 1})
     validation = episode_seeds("validation", seed, settings.validation_episodes)
-    scenario = load_scenario(yaml.safe_load(source.scenario)).with_trace(trace)
+    scenario = load_scenario(parse_setting(source.scenario, f"{folder}: scenario")).with_trace(trace)
     learned_from, held_out = source.split(HELD_OUT)
     run = prepare_folder(out)
     if (run / ABOUT).exists():
@@ -187,7 +186,7 @@ def clone_dataset(
     _, check = slot_loader(source, held_out, settings.batch_size, None)
 
     columns = (
-        *(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("epochs")),
+        *(TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TextColumn("epochs")),
         *(TimeRemainingColumn(), TextColumn("{task.fields[agreement]}")),
     )
     with Progress(*columns, console=console, transient=True) as progress:

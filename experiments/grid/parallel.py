@@ -13,14 +13,23 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Annotated, Any, Final, TypeAlias, TypeVar
 
 import numba
+import tyro
 
 from experiments.extras import require
 
 Unit = TypeVar("Unit")
 Result = TypeVar("Result")
+
+Workers: TypeAlias = Annotated[
+    int | None,
+    tyro.conf.arg(
+        help="Processes, at least 1; None: as many as processors. Results do not depend on it, decision times apart."
+    ),
+]
+"""The option of every command that works on processes; :func:`worker_count` reads it."""
 
 Done: TypeAlias = Generator[tuple[int, Result], None, None]
 """Indices of units and their results, in the order in which they end."""

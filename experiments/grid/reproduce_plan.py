@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
-
 from agents.seeds import episode_seeds
 from edgellm_env.costs.quantization import model_quality
-from edgellm_env.scenario import Scenario, load_scenario
+from edgellm_env.scenario import Scenario, load_scenario, parse_setting
 from experiments.grid.points import Axis, make_points
 from experiments.grid.runner import Plan
 from experiments.results.statistics import REFERENCE
@@ -20,7 +18,7 @@ POLICIES: Final = (REFERENCE, *BASELINES)
 SCENARIO: Final = "paper"
 ASSUMED: Final = "assumed"
 
-STUDY: Final[dict[str, Any]] = yaml.safe_load(Path(__file__).with_name("reproduce.yaml").read_text(encoding="utf-8"))
+STUDY: Final[dict[str, Any]] = parse_setting(Path(__file__).with_name("reproduce.yaml").read_text(encoding="utf-8"))
 MODELS: Final[dict[str, dict[str, Any]]] = {one["name"]: one for one in STUDY["models"]}
 """Values of the scenario's field ``model``, by name."""
 

@@ -8,15 +8,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
-
 from agents.files import OutputError, write_json, write_text
 from agents.learning.runs import ABOUT, SCENARIO, TENSORBOARD, Learner, OnProgress, Run
 from agents.models.ranker_features import CONTEXT_FEATURES
 from agents.models.storage import COLUMNS, MODEL
 from agents.registry import LearnerName, make_learner, settings_path
 from edgellm_env.node.features import fingerprint
-from edgellm_env.scenario import Scenario, load_scenario
+from edgellm_env.scenario import Scenario, load_scenario, parse_setting
 from experiments.grid.ledger import require_same
 from experiments.grid.study_comparing import play_test_episodes
 from experiments.grid.study_store import Curve, TrainedRun, read_document, read_run, validated
@@ -124,7 +122,7 @@ def ablated_learner(agent: LearnerName, ablation: str | None) -> Learner:
         return learner
     if ablation not in ABLATIONS:
         raise ValueError(f"ablation: {ablation!r}; expected one of {', '.join(ABLATIONS)}")
-    settings = yaml.safe_load(settings_path(agent).read_text(encoding="utf-8"))
+    settings = parse_setting(settings_path(agent).read_text(encoding="utf-8"))
     missing = sorted(set(ABLATIONS[ablation]) - set(settings))
     if missing:
         raise ValueError(f"ablation: {ablation!r} needs the setting {', '.join(missing)}, which {agent!r} has not")

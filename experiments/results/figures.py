@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
+import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -16,6 +17,8 @@ from matplotlib.figure import Figure
 from agents.files import written_whole
 from experiments.grid.points import Label, label_text
 from experiments.results.statistics import REFERENCE, Estimate
+
+mpl.rcParams["text.parse_math"] = False  # a dollar sign in a name is no formula
 
 COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito's palette, without its yellow, which is too light for a line."""

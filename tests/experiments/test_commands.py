@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from edgellm_env.scenario import load_scenario
 from experiments.__main__ import main
 from experiments.grid.evaluation import EpisodeResult
 from experiments.results.records import read_results
@@ -96,6 +97,21 @@ def test_compare_on_a_trace_file(tmp_path: Path) -> None:
         ("compare --slots 0 --out {out}", "timing.episode_slots: 0"),
         ("compare --out {tmp}/file", "can't be used as a folder"),
         ("compare --workers 0 --out {out}", "workers: 0; expected at least 1"),
+        ("sweep --set workload.arrival_rate_rps=1 --workers 0 --out {out}", "workers: 0; expected at least 1"),
+        ("collect --workers 0 --out {out}", "workers: 0; expected at least 1"),
+        ("reproduce --workers 0 --out {out}", "workers: 0; expected at least 1"),
+        ("benchmark collect --workers 0", "workers: 0; expected at least 1"),
+        ("compare --out ''", "out: ''; expected a value that is not empty"),
+        ("sweep --set workload.arrival_rate_rps=1 --out=", "out: ''; expected a value that is not empty"),
+        ("collect --out ' '", "out: ' '; expected a value that is not empty"),
+        ("benchmark env --out ''", "out: ''; expected"),
+        ("train --out {out} --policies dftsp ''", "dftsp: ''; expected"),
+        ("compare --policies sys:exit --out {out}", "TypeError: <built-in function exit>; expected a class with a"),
+        ("compare --policies os:getcwd@EdgeLLM/Bach-v0 --out {out}", "no environment 'EdgeLLM/Bach-v0'"),
+        ("compare --policies tests.experiments.own_policies:Unmade --out {out}", "can't be made: SystemExit: 0"),
+        ("train --steps 64 --config {tmp}/twice.yaml --out {out}", "'epochs' is given twice"),
+        ("train --steps 64 --config {tmp}/octal.yaml --out {out}", "epochs: '010'; Input should be a valid integer"),
+        ("train --steps 64 --config {tmp}/sixty.yaml --out {out}", "epochs: '1:30'; Input should be a valid integer"),
         ("compare --policies dftsp@stochastic --out {out}", "has no stochastic mode; those that it states: determin"),
         ("compare --policies math:floor@EdgeLLM/Rank-v1 --out {out}", "no environment 'EdgeLLM/Rank-v1'; expected one"),
         ("compare --policies math:pi@EdgeLLM/Rank-v0 --out {out}", "math:pi can't be called"),
@@ -122,6 +138,9 @@ def test_errors_come_before_anything_runs(
     monkeypatch.setattr("experiments.commands.documentation.take_census", played)
     monkeypatch.setattr("agents.learning.ppo.PlainPpo.train", played)
     (tmp_path / "file").write_text("")
+    lines = [f"{name}: {value}" for name, value in SMALL_CONFIG.items() if name != "epochs"]
+    for name, epochs in {"twice": "1\nepochs: 2", "octal": "010", "sixty": "1:30"}.items():
+        (tmp_path / f"{name}.yaml").write_text("\n".join([*lines, f"epochs: {epochs}"]))
     (tmp_path / "begun").mkdir()
     (tmp_path / "begun" / "run.json").write_text("{}")
     assert run(line.format(tmp=tmp_path, out=tmp_path / "out")) == 2
@@ -129,6 +148,24 @@ def test_errors_come_before_anything_runs(
     assert message in captured.err
     assert captured.err.startswith("error: ")
     assert not (tmp_path / "out" / "results.json").exists()
+
+
+@pytest.mark.parametrize("name", ["[red]x", "[/b]", ":fire:", "$x_{", "[link=x]b"])
+def test_names_stand_in_tables_and_plots_as_they_are(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.experiments.own_policies.Shortest.name", name)
+    out = tmp_path / name.replace("/", "")
+    scenario = tmp_path / "named.yaml"
+    named = load_scenario("tiny").with_values({"timing.episode_slots": 5}).model_copy(update={"name": name})
+    scenario.write_text(named.to_yaml())
+    policies = "tests.experiments.own_policies:Shortest"
+    line = ["compare", "--scenario", str(scenario), "--policies", policies, "--episodes", "2", "--out", str(out)]
+    assert main(line) == 0
+    printed = capsys.readouterr().out
+    assert f"{name}: 2 episodes" in printed
+    assert printed.count(f"\n {name}  ") == 2
+    assert str(out) in printed.replace("\n", "")
 
 
 def test_a_resumed_run_must_be_the_same(tmp_path: Path, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
