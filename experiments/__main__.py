@@ -26,6 +26,7 @@ COMMANDS: Final = {
     "study": "commands.study:Study",
     "results-page": "commands.documentation:ResultsPage",
     "trace-info": "commands.data:TraceInfo",
+    "calibrate": "commands.calibrate:Calibrate",
 }
 """Module and class of each command: only the one that is given is imported, which saves it the others' seconds."""
 

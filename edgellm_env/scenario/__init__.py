@@ -1,7 +1,7 @@
 """One frozen, validated description of everything: model, node, radio, timing, queue, workload, availability."""
 
-from edgellm_env.scenario.loading import ScenarioError, parse_setting, read_settings
 from edgellm_env.scenario.scenario import SCENARIO_FOLDER, Scenario, ScenarioLike, load_scenario, scenario_names
+from edgellm_env.settings import ScenarioError, parse_setting, read_settings
 
 __all__ = [
     "SCENARIO_FOLDER",

@@ -24,7 +24,7 @@ from pydantic import (
 )
 
 from edgellm_env.costs import CostModel, models, quantization, transformer
-from edgellm_env.scenario.loading import ScenarioError, checked, read_settings
+from edgellm_env.scenario.distributions import DISTRIBUTION_KINDS
 from edgellm_env.scenario.parts import (
     MOST_SLOTS,
     Availability,
@@ -37,6 +37,7 @@ from edgellm_env.scenario.parts import (
     Timing,
     Workload,
 )
+from edgellm_env.settings import ScenarioError, checked, read_settings
 
 SCENARIO_FOLDER = Path(__file__).parent / "shipped"
 
@@ -154,7 +155,7 @@ class Scenario(Part):
             for stale in [key for key in tree["provenance"] if key == path or key.startswith(path + ".")]:
                 del tree["provenance"][stale]
             tree["provenance"][path] = "assumed"
-        return checked(Scenario, tree, "scenario")
+        return _checked(tree, "scenario")
 
     def with_trace(self, path: str | Path | None) -> "Scenario":
         """Return a copy that replays the trace file at ``path``; None leaves the scenario as it is.
@@ -233,12 +234,16 @@ def load_scenario(source: ScenarioLike) -> Scenario:
     if isinstance(source, Scenario):
         return source
     if not isinstance(source, str | Path):
-        return checked(Scenario, source, "scenario")
+        return _checked(source, "scenario")
     path = SCENARIO_FOLDER / f"{source}.yaml" if str(source) in scenario_names() else Path(source)
     if not path.is_file():
         names = ", ".join(scenario_names())
         raise ScenarioError(f"scenario: {str(source)!r} is neither a file nor a shipped scenario; shipped: {names}")
-    return checked(Scenario, read_settings(path, str(source)), str(source))
+    return _checked(read_settings(path, str(source)), str(source))
+
+
+def _checked(tree: Any, origin: str) -> Scenario:
+    return checked(Scenario, tree, origin, hidden=DISTRIBUTION_KINDS)
 
 
 def _keys(tree: Any) -> dict[str, Any]:

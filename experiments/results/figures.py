@@ -15,6 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from agents.files import written_whole
+from edgellm_env.arrays import FloatArray
 from experiments.grid.points import Label, label_text
 from experiments.results.statistics import REFERENCE, Estimate
 
@@ -141,6 +142,30 @@ def plot_returns(returns: Sequence[float], references: Mapping[str, float], titl
     axes.margins(x=0.12)
     finish(axes, title, "return: requests served in an episode", "episodes")
     save_figure(figure, path)
+
+
+def plot_calibration(regions: Mapping[str, tuple[FloatArray, FloatArray]], title: str, path: Path) -> None:
+    """Draw fitted over measured seconds of iterations by kind, and fitted / measured - 1 below, to ``path`` (PNG)."""
+    figure = new_figure(8.0, 7.0)
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
+    # The kinds that are fitted come first, and are drawn on top.
+    for place, (name, (measured_s, fitted_s)) in enumerate(regions.items()):
+        if not measured_s.size:
+            continue
+        for axes, values in ((above, 1e3 * fitted_s), (below, 100.0 * (fitted_s / measured_s - 1.0))):
+            axes.plot(
+                1e3 * measured_s, values, linestyle="none", marker=_MARKERS[place], markersize=5 if place < 2 else 2,
+                color=COLOURS[place], label=f"{name} ({measured_s.size:,})", zorder=10 - place,
+            )  # fmt: skip
+    ends = [1e3 * end for one, _ in regions.values() if one.size for end in (one.min(), one.max())]
+    above.plot([min(ends), max(ends)], [min(ends), max(ends)], color="black", linewidth=0.8, zorder=11)
+    below.axhline(0.0, color="black", linewidth=0.8)
+    above.set_xscale("log")
+    above.set_yscale("log")
+    above.legend(frameon=False, fontsize=9)
+    finish(above, "line: fitted = measured", y_label="fitted, ms")
+    finish(below, "", "measured iteration, ms", "error, %")
+    save_figure(figure, path, title)
 
 
 def _draw(axes: Axes, panel: Panel) -> None:

@@ -2,14 +2,12 @@
 
 import re
 from collections import Counter
-from collections.abc import Hashable, Mapping
+from collections.abc import Collection, Hashable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
-
-from edgellm_env.scenario.distributions import DISTRIBUTION_KINDS
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
@@ -20,7 +18,7 @@ _MOST_PROBLEMS = 12
 
 
 class ScenarioError(ValueError):
-    """A scenario that can't be used; the message names each field, its value and what is allowed."""
+    """A scenario, or a profile, that can't be used; the message names each field, its value and what is allowed."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -95,8 +93,8 @@ def read_settings(path: Path, origin: str) -> Any:
     return _parse(text, origin)
 
 
-def checked(kind: type[Settings], tree: Any, origin: str) -> Settings:
-    """Return settings as an object of ``kind``; ``origin`` names them in messages.
+def checked(kind: type[Settings], tree: Any, origin: str, hidden: Collection[str] = ()) -> Settings:
+    """Return settings as an object of ``kind``; ``origin`` names them in messages, whose paths leave out ``hidden``.
 
     Raises:
         ScenarioError: no mapping, or a setting that is unknown, of the wrong type, out of range or unworkable.
@@ -106,14 +104,14 @@ def checked(kind: type[Settings], tree: Any, origin: str) -> Settings:
     try:
         return kind.model_validate(dict(tree))
     except ValidationError as error:
-        problems = _describe(error)
+        problems = _describe(error, hidden)
         shown = [f"  {problem}" for problem in problems[:_MOST_PROBLEMS]]
         if len(problems) > _MOST_PROBLEMS:
             shown.append(f"  and {len(problems) - _MOST_PROBLEMS} more")
         raise ScenarioError("\n".join([f"{origin}: {len(problems)} invalid setting(s)", *shown])) from error
 
 
-def _describe(error: ValidationError) -> list[str]:
+def _describe(error: ValidationError, hidden: Collection[str]) -> list[str]:
     """One line a problem: the setting's dotted path, its value, and what is allowed."""
     problems = error.errors(include_url=False)
     lines = []
@@ -124,7 +122,7 @@ def _describe(error: ValidationError) -> list[str]:
             location == other["loc"][: len(location)] != other["loc"] for other in problems
         ):
             continue
-        path = ".".join(str(part) for part in location if part not in DISTRIBUTION_KINDS)
+        path = ".".join(str(part) for part in location if part not in hidden)
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "value_error":
             lines.append(f"{path}.{message}" if path else message)

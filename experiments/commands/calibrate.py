@@ -1,0 +1,180 @@
+"""``calibrate``: from measured iterations of a serving engine to a profile that scenarios can name."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+import yaml
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from agents.files import prepare_folder, write_csv, write_text
+from edgellm_env.costs.profiles import COEFFICIENTS, Profile
+from experiments.calibration import fitting
+from experiments.calibration.iterations import (
+    ARCHITECTURES,
+    PLAIN_COLUMNS,
+    Iterations,
+    layers_of,
+    read_kernel_times,
+    read_meta,
+    read_plain,
+)
+from experiments.results.figures import plot_calibration
+from experiments.results.provenance import command_line
+
+
+@dataclass(frozen=True)
+class Calibrate:
+    """Fit a profile, five coefficients, to measured iterations; write it, its points and a plot (docs/profiles.md)."""
+
+    measured: Annotated[Path, tyro.conf.Positional]
+    """A folder of kernel times (dense.csv, per_sequence.csv, attention.csv, meta.yaml), or a CSV file of iterations."""
+    out: Path  # Folder for NAME.yaml, NAME.csv and NAME.png.
+    name: str | None = None  # The profile's name; from meta.yaml, or the file's name, unless given.
+    layers: int | None = None  # Layers of the model, for kernel times; known for some models.
+    sequences: int = 64  # Most sequences of the decode iterations that are fitted.
+    kv_tokens: int | None = None  # Tokens that the KV cache holds, as the engine says.
+    kv_tokens_from: str = "as the engine says"  # Where that number is from.
+    gpu_memory_gb: float | None = None  # The GPU's memory in GB, to compute the KV tokens from unless they are given.
+    max_running: int | None = None  # Requests that run together, at most; max_num_seqs of meta.yaml unless given.
+    gpu: str | None = None  # As meta.yaml says unless given, like engine and model.
+    engine: str | None = None
+    model: str | None = None
+    source: str = ""  # Where the measurements are from: repository, commit, DOI.
+    licence: str = ""  # Of the measurements.
+
+    def run(self, console: Console) -> Profile:
+        """Read, fit, print the errors, write."""
+        for option in ("sequences", "kv_tokens", "max_running"):
+            value = getattr(self, option)
+            if value is not None and not 1 <= value <= 10**9:
+                raise ValueError(f"{option.replace('_', '-')}: {value}; expected a number from 1 to 1e9")
+        iterations, meta, left_out = self._read()
+        coefficients = fitting.fit(iterations, self.sequences)
+        relative, summary = fitting.errors(iterations, coefficients, self.sequences)
+        regions = fitting.regions_of(iterations, self.sequences)
+        ranges = {
+            "fitted_sequences": int(iterations.decode_sequences[regions["decode"]].max()),
+            "fitted_prompt_tokens": int(iterations.prefill_tokens[regions["prompts"]].max()),
+        }
+        profile = self._profile(meta, dict(zip(COEFFICIENTS, coefficients, strict=True)) | ranges, summary)
+        prepare_folder(self.out)
+        path = self.out / f"{profile.name}.yaml"
+        fitted_s = fitting.predict(iterations, coefficients)
+        named = [next(name for name, inside in regions.items() if inside[row]) for row in range(len(relative))]
+        write_csv(
+            path.with_suffix(".csv"),
+            (*PLAIN_COLUMNS, "fitted_ms", "region"),
+            (
+                (*(int(value) for value in row[:4]), f"{1e3 * row[4]:.6g}", f"{1e3 * fitted:.6g}", region)
+                for row, fitted, region in zip(zip(*iterations, strict=True), fitted_s, named, strict=True)
+            ),
+        )
+        plot_calibration(
+            {fitting.REGIONS[name]: (iterations.seconds[inside], fitted_s[inside]) for name, inside in regions.items()},
+            profile.name,
+            path.with_suffix(".png"),
+        )
+        write_text(path, profile_text(profile))
+        console.print(_coefficient_table(profile), _error_table(profile))
+        if left_out:
+            console.print(f"{left_out:,} iterations beyond the measured kernel sizes are left out.")
+        for name in fitting.beyond_limits(profile.fit):
+            mean, most = fitting.LIMITS[name]
+            bars = f"mean {mean:.0%}" + (f", max {most:.0%}" if most < 1 else "")
+            console.print(f"{name}: larger errors than the profiles that ship may have ({bars}).")
+        if profile.kv_tokens is None:
+            console.print("kv_tokens: not known; give --kv-tokens or --gpu-memory-gb, or say it in the scenario.")
+        console.print(f"Profile: {path}", markup=False)
+        return profile
+
+    def _read(self) -> tuple[Iterations, Mapping[str, Any], int]:
+        if self.measured.is_dir():
+            meta = read_meta(self.measured)
+            if self.model is not None:
+                meta = {**meta, "model": self.model}
+            iterations, left_out = read_kernel_times(self.measured, layers_of(meta, self.layers))
+            return iterations, meta, left_out
+        if self.layers is not None:
+            raise ValueError(f"layers: {self.layers}; expected none: {self.measured} holds times of whole iterations")
+        return read_plain(self.measured), {}, 0
+
+    def _profile(self, meta: Mapping[str, Any], fitted: dict[str, Any], summary: dict[str, Any]) -> Profile:
+        model = self.model or str(meta.get("model", ""))
+        parts = [str(meta[key]) for key in ("hardware", "model", "variant") if meta.get(key)]
+        name = self.name or "-".join(part.rpartition("/")[2] for part in parts) or self.measured.resolve().stem
+        engine = meta.get("engine_effective")
+        engine = engine if isinstance(engine, Mapping) else {}
+        most = self.max_running if self.max_running is not None else engine.get("max_num_seqs")
+        version = f"vLLM {meta['vllm_version']}" if "vllm_version" in meta else ""
+        kv_tokens, kv_tokens_from = self._kv_tokens(model, engine)
+        return Profile(
+            name=re.sub(r"[^a-z0-9._-]+", "-", name.lower()).lstrip(".-") or "profile",
+            **fitted,
+            kv_tokens=kv_tokens,
+            kv_tokens_from=kv_tokens_from,
+            max_running=most if isinstance(most, int) and most > 0 else None,
+            engine=self.engine or version,
+            gpu=self.gpu or str(meta.get("gpu", "")),
+            model=model,
+            source=self.source,
+            licence=self.licence,
+            fit=summary,
+            command=command_line(),
+        )
+
+    def _kv_tokens(self, model: str, engine: Mapping[str, Any]) -> tuple[int | None, str]:
+        """Return how many tokens the KV cache holds, and where that is from."""
+        if self.kv_tokens is not None:
+            return self.kv_tokens, self.kv_tokens_from
+        if self.gpu_memory_gb is None:
+            return None, ""
+        known = ARCHITECTURES.get(model)
+        if known is None:
+            raise ValueError(
+                f"gpu-memory-gb: {self.gpu_memory_gb} with model {model!r}; expected --kv-tokens, or one of: "
+                f"{', '.join(ARCHITECTURES)}"
+            )
+        share, block = engine.get("gpu_memory_utilization", 0.9), engine.get("block_size", 16)
+        token_bytes = 2 * 2 * known.layers * known.kv_width
+        tokens = int((self.gpu_memory_gb * 1e9 * share - 2 * known.parameters) / token_bytes) // block * block
+        if tokens < 1:
+            raise ValueError(
+                f"gpu-memory-gb: {self.gpu_memory_gb}; expected room for {2e-9 * known.parameters:g} GB of weights"
+            )
+        return tokens, (
+            f"assumed: ({self.gpu_memory_gb:g} GB x {share} - {known.parameters:.4g} parameters x 2 bytes) / "
+            f"{token_bytes:,} bytes a token, in blocks of {block}"
+        )
+
+
+def profile_text(profile: Profile) -> str:
+    """Return a profile as YAML that :func:`~edgellm_env.costs.profiles.load_profile` reads back to an equal one."""
+    return yaml.safe_dump(profile.model_dump(mode="json", exclude_defaults=True), sort_keys=False, width=120)
+
+
+def _coefficient_table(profile: Profile) -> Table:
+    table = Table(title=profile.name, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("coefficient", no_wrap=True)
+    table.add_column("milliseconds", justify="right")
+    for name in COEFFICIENTS:
+        table.add_row(name, f"{1e3 * getattr(profile, name):.5g}")
+    return table
+
+
+def _error_table(profile: Profile) -> Table:
+    table = Table(title="Relative error of fitted iterations, %", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("iterations", no_wrap=True)
+    for heading in ("number", "mean", "P90", "max", "signed mean"):
+        table.add_column(heading, justify="right")
+    for name, words in fitting.REGIONS.items():
+        if name in profile.fit:
+            one = profile.fit[name]
+            numbers = (f"{100 * value:.1f}" for value in (one.mean, one.p90, one.max))
+            table.add_row(f"{name}: {words}", f"{one.points:,}", *numbers, f"{100 * one.signed_mean:+.1f}")
+    return table
