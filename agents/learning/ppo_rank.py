@@ -23,11 +23,10 @@ from agents.learning.judging import Validation
 from agents.learning.ppo_common import Candidate, PpoLearner, learn, open_model
 from agents.learning.runs import SETTINGS_FOLDER, Run, read_settings
 from agents.learning.search import RankerSearch, linear_weights
-from agents.models.actor import WEIGHT_LIMIT, Actor, linear_scores
+from agents.models.actor import SUMMARY_SIZE, WEIGHT_LIMIT, Actor, linear_scores, slot_summary
 from agents.models.packing import PACKINGS, Packing, PackingName
 from agents.models.ranker_features import REQUEST_FEATURES
 from agents.models.storage import WEIGHTS
-from agents.models.summary import SUMMARY_SIZE, slot_summary
 from agents.policy import BATCH
 from agents.seeds import episode_seeds
 from edgellm_env.arrays import BoolArray, FloatArray

@@ -9,7 +9,7 @@ from gymnasium import spaces
 
 from edgellm_env.env.base import RENDER_MODES, EngineEnv, Options, Start
 from edgellm_env.env.observation import Observation
-from edgellm_env.env.view import SlotView, view_slot
+from edgellm_env.env.view import SlotView, slot_as_text, view_slot
 from edgellm_env.scenario.scenario import ScenarioLike
 from edgellm_env.slot.problem import SelectionLike, SlotProblem
 from edgellm_env.workload.source import checked_seed
@@ -100,8 +100,6 @@ class EdgeLLMEnv(EngineEnv, gym.Env[Observation, Any]):
         if self.render_mode is None:
             gym.logger.warn('render() was called without a render mode; pass render_mode="ansi" to gym.make')
             return None
-        from edgellm_env.env.text import slot_as_text  # noqa: PLC0415 - drawing is not part of the environment's job
-
         return slot_as_text(self.slot_view(), self._info(), self.scenario)
 
     def _require_episode(self) -> Observation:

@@ -15,6 +15,7 @@ from edgellm_env.arrays import BoolArray, FloatArray, IntArray
 from edgellm_env.env.actions import BatchInterface, JointInterface, RankInterface, SelectInterface
 from edgellm_env.env.base import RENDER_MODES, EngineEnv, Options, Start
 from edgellm_env.env.observation import Observation
+from edgellm_env.env.view import slot_as_text
 from edgellm_env.node.nodes import Dynamics
 from edgellm_env.scenario.scenario import ScenarioLike
 from edgellm_env.slot.problem import SelectionLike, SlotProblem
@@ -195,8 +196,6 @@ class EdgeLLMVectorEnv(EngineEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
         if self.render_mode is None:
             gym.logger.warn('render() was called without a render mode; pass render_mode="ansi" to gym.make_vec')
             return None
-        from edgellm_env.env.text import slot_as_text  # noqa: PLC0415 - drawing is not part of the environment's job
-
         return tuple(
             slot_as_text(self._engine.view_of(row), self._engine.info_of(row), self.scenario)
             for row in range(self.num_envs)

@@ -26,8 +26,7 @@ from edgellm_env.solvers._surrogate import (
     new_pool,
     threshold_group,
 )
-from edgellm_env.solvers._value_bounds import forced_value, next_value
-from edgellm_env.solvers._value_core import search_higher_value
+from edgellm_env.solvers._value_core import forced_value, next_value, search_higher_value
 
 
 @compiled

@@ -4,10 +4,14 @@ A slot is a four-dimensional knapsack of unit profits whose time limit depends o
 deadline threshold, from the loosest, a batch of one more request than the best so far is refuted by a surrogate
 relaxation, found greedily in the surrogate's order, or, where neither succeeds, searched for depth first in the few
 requests that the surrogate leaves open. With ``values`` the sum of the values is maximised instead.
+:func:`solve_joint` chooses the quantization scheme together with the batch.
 
 Tie-break: among the best batches the answer is the first one found in that order; it is a function of the problem's
 arrays alone (equal keys keep the queue's order), the same alone and in a batch, on any number of threads.
 """
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -68,3 +72,50 @@ def solve_exact_batch(
         return solve_all(count_slots, problems, (limit,), threads=threads)
     worth = checked_column("values", values, problems.valid, "valid")
     return solve_all(value_slots, problems, (limit,), worth, threads)
+
+
+@dataclass(frozen=True, eq=False)
+class JointSolution:
+    """A scheme and the batch to run under it."""
+
+    scheme: int  # index of the scheme
+    # an optimum of the slot under that scheme; ``nodes`` and ``optimal`` are of all schemes together
+    solution: Solution
+
+
+def solve_joint(problems: Sequence[SlotProblem], loaded: int, node_limit: int | None = None) -> JointSolution:
+    """Solve the slot exactly under every scheme and return the best.
+
+    Ties go to the loaded scheme, then to the batch that takes the least compute time (loading included), then to the
+    lower index.
+
+    Args:
+        problems: the slot's problem under each scheme, as ``slot_problem(scheme)`` gives it.
+        loaded: index of the loaded scheme.
+        node_limit: search nodes allowed per scheme; None for the solver's default.
+
+    Raises:
+        ValueError: no problems, or ``loaded`` is not the index of one.
+    """
+    if not 0 <= loaded < len(problems):
+        raise ValueError(f"loaded: {loaded}; expected an index of the {len(problems)} problems")
+    solutions = [solve_exact(problem, node_limit=node_limit) for problem in problems]
+    full_limit_s = max(problem.compute_limit_s for problem in problems)
+
+    def preference(scheme: int) -> tuple[int, bool, float, int]:
+        problem, solution = problems[scheme], solutions[scheme]
+        load_s = full_limit_s - problem.compute_limit_s
+        return -solution.count, scheme != loaded, load_s + float(problem.compute_s[solution.selection].sum()), scheme
+
+    best = min(range(len(problems)), key=preference)
+    chosen = solutions[best]
+    return JointSolution(
+        scheme=best,
+        solution=Solution(
+            selection=chosen.selection,
+            count=chosen.count,
+            nodes=sum(solution.nodes for solution in solutions),
+            optimal=all(solution.optimal for solution in solutions),
+            value=chosen.value,
+        ),
+    )

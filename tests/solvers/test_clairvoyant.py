@@ -11,7 +11,7 @@ from edgellm_env.scenario import Scenario, load_scenario
 from edgellm_env.solvers import solve_exact
 from edgellm_env.solvers.clairvoyant import ClairvoyantBound, clairvoyant_bound, replay
 from edgellm_env.solvers.clairvoyant.model import EpisodeModel, build_model
-from edgellm_env.solvers.clairvoyant.pricing import price
+from edgellm_env.solvers.clairvoyant.relaxation import price
 from edgellm_env.workload.source import TraceSource
 from edgellm_env.workload.trace import RequestTrace
 

@@ -4,6 +4,6 @@ Needs the linear-programming solver of the extra ``bounds``, which is imported w
 """
 
 from edgellm_env.solvers.clairvoyant.bound import ClairvoyantBound, clairvoyant_bound
-from edgellm_env.solvers.clairvoyant.replay import replay
+from edgellm_env.solvers.clairvoyant.schedules import replay
 
 __all__ = ["ClairvoyantBound", "clairvoyant_bound", "replay"]

@@ -7,17 +7,15 @@ import numpy as np
 
 from edgellm_env.arrays import FloatArray, IntArray
 from edgellm_env.scenario import Scenario
-from edgellm_env.solvers.clairvoyant.clock import Clock
 from edgellm_env.solvers.clairvoyant.master import Master, import_highs
 from edgellm_env.solvers.clairvoyant.model import EpisodeModel, build_model
-from edgellm_env.solvers.clairvoyant.pricing import relaxed_value
-from edgellm_env.solvers.clairvoyant.relaxation import generate_columns, subgradient, whole
-from edgellm_env.solvers.clairvoyant.replay import replay
+from edgellm_env.solvers.clairvoyant.relaxation import Clock, generate_columns, relaxed_value, subgradient, whole
 from edgellm_env.solvers.clairvoyant.schedules import (
     dive,
     greedy_schedule,
     improve_schedule,
     refill,
+    replay,
     schedule_of,
     served,
 )

@@ -1,14 +1,13 @@
 """The master problem over generated batches, as a linear programme and as an integer one, through HiGHS."""
 
 from collections.abc import Iterable
-from itertools import groupby, islice
 from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from edgellm_env.arrays import FloatArray
-from edgellm_env.solvers.clairvoyant.pricing import Column
+from edgellm_env.solvers.clairvoyant.model import Column
 
 PRIMAL_SIMPLEX = 4
 """HiGHS's ``simplex_strategy``: added columns leave the last basis primal feasible, so that this one starts warm."""
@@ -132,20 +131,3 @@ class Master:
         self._highs.setOptionValue("time_limit", self._highs.getRunTime() + time_limit_s)
         self._highs.run()
         return bool(self._highs.getModelStatus() == self._module.HighsModelStatus.kOptimal)
-
-
-def cheapest_columns(columns: Iterable[Column], duals: FloatArray, value: FloatArray, keep: int) -> list[Column]:
-    """Return the ``keep`` columns of each slot that come closest to the slot's best value under the prices.
-
-    Args:
-        columns: any batches.
-        duals: (M,) prices.
-        value: (K,) each slot's best value under them.
-        keep: most columns per slot.
-    """
-    ranked = sorted(
-        (slot, float(value[slot] - (1.0 - duals[members]).sum()), place, members)
-        for place, (slot, members) in enumerate(columns)
-    )
-    by_slot = groupby(ranked, key=lambda entry: entry[0])
-    return [(slot, members) for slot, entries in by_slot for _, _, _, members in islice(entries, keep)]

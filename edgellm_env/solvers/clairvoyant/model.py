@@ -16,6 +16,10 @@ LIMIT_PADDING = 0.01 * RELATIVE_TOLERANCE
 bound has to count every batch that the check would pass."""
 
 
+Column = tuple[int, IntArray]
+"""A batch of one slot: the slot, and its requests in rising order."""
+
+
 class EpisodeModel(NamedTuple):
     """The time-expanded problem of one episode: K slots of at most W candidates each, M requests in all.
 

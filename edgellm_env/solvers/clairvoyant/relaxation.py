@@ -1,19 +1,113 @@
 """The upper bound: prices for the requests by subgradient steps, then column generation over batches until it closes.
 
-The bound at hand after every step is the Lagrangian one of :mod:`pricing`, valid whatever the prices are; both phases
-only look for better prices. The value they tend to is the linear relaxation over whole batches (Dantzig and Wolfe's),
-which is tighter than the relaxation over single requests, as each slot's knapsack is solved to integers.
+Relaxing "each request is served at most once" with prices d >= 0 gives, for any prices at all, the upper bound
+sum of d + sum over slots of (the highest value of a batch whose members are worth 1 - d each). The slots come apart,
+and each is a weighted knapsack that ``solve_exact_batch`` solves exactly. Both phases only look for better prices. The
+value they tend to is the linear relaxation over whole batches (Dantzig and Wolfe's), which is tighter than the
+relaxation over single requests, as each slot's knapsack is solved to integers.
 """
 
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import groupby, islice
 from typing import NamedTuple
 
 import numpy as np
 
-from edgellm_env.arrays import FloatArray
-from edgellm_env.solvers.clairvoyant.clock import Clock
-from edgellm_env.solvers.clairvoyant.master import Master, cheapest_columns
-from edgellm_env.solvers.clairvoyant.model import EpisodeModel
-from edgellm_env.solvers.clairvoyant.pricing import QUICK_NODES, Column, coverage, price
+from edgellm_env.arrays import BoolArray, FloatArray, IntArray
+from edgellm_env.solvers.clairvoyant.master import Master
+from edgellm_env.solvers.clairvoyant.model import Column, EpisodeModel
+from edgellm_env.solvers.exact import solve_exact_batch
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Counts seconds of real time from its creation against a limit, which may be infinite."""
+
+    limit_s: float
+    _start_s: float = field(default_factory=time.perf_counter)
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the clock was made."""
+        return time.perf_counter() - self._start_s
+
+    @property
+    def left_s(self) -> float:
+        """Seconds left, never negative."""
+        return max(0.0, self.limit_s - self.elapsed_s)
+
+    def part(self, fraction: float) -> "Clock":
+        """Return a clock over this fraction of the time left."""
+        return Clock(fraction * self.left_s)
+
+
+LEAST_VALUE = 1e-7
+"""Requests worth less are left out of the search and counted in full in the bound."""
+
+PROVING_NODES, QUICK_NODES = 200_000, 5_000
+"""Node limits per slot where a bound is wanted (tens of milliseconds), and where a good batch will do."""
+
+
+class Pricing(NamedTuple):
+    """Every slot's best batch under some prices."""
+
+    columns: list[Column]  # the batches, one for each slot that has one
+    value: FloatArray  # (K,) the value of each slot's batch under the prices
+    bound: float  # valid upper bound on the requests served by any schedule, before rounding
+    unproven: int  # slots whose search the node limit stopped; the bound counts their relaxed value
+
+
+def price(model: EpisodeModel, duals: FloatArray, threads: int, node_limit: int = PROVING_NODES) -> Pricing:
+    """Solve every slot under the prices ``duals`` (M,), each >= 0."""
+    values = np.where(model.problems.valid, np.maximum(0.0, 1.0 - duals[model.member]), 0.0)
+    values = np.where(values < LEAST_VALUE, 0.0, values)
+    solved = solve_exact_batch(model.problems, values, node_limit, threads)
+    columns = [
+        (int(slot), model.member[slot, solved.selection[slot]]) for slot in np.flatnonzero(solved.selection.any(axis=1))
+    ]
+    value = solved.value.copy()
+    for slot in np.flatnonzero(~solved.optimal):
+        value[slot] = relaxed_value(model, int(slot), values[slot])
+    left_out = LEAST_VALUE * np.count_nonzero(model.problems.valid & (values == 0.0))
+    return Pricing(
+        columns=columns,
+        value=solved.value,
+        bound=float(duals.sum() + value.sum() + left_out),
+        unproven=int(np.count_nonzero(~solved.optimal)),
+    )
+
+
+def relaxed_value(model: EpisodeModel, slot: int, values: FloatArray) -> float:
+    """Return an upper bound on the value of a slot's batch: fractions allowed, one resource at a time.
+
+    It stands in where a node limit stopped the exact search; deadlines tighter than the slot are left out.
+    """
+    at = np.flatnonzero(values > 0.0)
+    worth = values[at]
+    bound = float(worth.sum())
+    for weight in model.weights(slot, at).T:
+        with np.errstate(divide="ignore"):
+            order = np.argsort(-worth / weight, kind="stable")
+        used = np.cumsum(weight[order])
+        part = np.clip((1.0 + 1e-8 - (used - weight[order])) / np.maximum(weight[order], 1e-300), 0.0, 1.0)
+        bound = min(bound, float((part * worth[order]).sum()))
+    return bound
+
+
+def coverage(model: EpisodeModel, columns: list[Column]) -> IntArray:
+    """Return (M,) how many of the batches hold each request."""
+    members = [members for _, members in columns]
+    return np.bincount(np.concatenate(members) if members else np.zeros(0, np.int64), minlength=model.requests)
+
+
+def best_batches(model: EpisodeModel, slot: int, values: FloatArray) -> BoolArray:
+    """Return (W,) a batch of the highest value in one slot; ``values`` (W,) are 0 for those not to be taken."""
+    solved = solve_exact_batch(model.problems.rows(np.array([slot])), values[None], PROVING_NODES)
+    batch: BoolArray = solved.selection[0]
+    return batch
+
 
 SUBGRADIENT_STEPS = 200
 COLUMNS_KEPT = 25
@@ -78,6 +172,23 @@ def subgradient(model: EpisodeModel, clock: Clock, threads: int) -> tuple[Prices
         target = max(served, 0.95 * best.bound if step > 20 else 0.0)
         duals = np.clip(duals + factor * max(priced.bound - target, 1e-3) / length * direction, 0.0, 1.0)
     return best, cheapest_columns(pool.values(), best.duals, value, COLUMNS_KEPT), widest
+
+
+def cheapest_columns(columns: Iterable[Column], duals: FloatArray, value: FloatArray, keep: int) -> list[Column]:
+    """Return the ``keep`` columns of each slot that come closest to the slot's best value under the prices.
+
+    Args:
+        columns: any batches.
+        duals: (M,) prices.
+        value: (K,) each slot's best value under them.
+        keep: most columns per slot.
+    """
+    ranked = sorted(
+        (slot, float(value[slot] - (1.0 - duals[members]).sum()), place, members)
+        for place, (slot, members) in enumerate(columns)
+    )
+    by_slot = groupby(ranked, key=lambda entry: entry[0])
+    return [(slot, members) for slot, entries in by_slot for _, _, _, members in islice(entries, keep)]
 
 
 def generate_columns(

@@ -4,11 +4,10 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from agents.models.actor import Actor
+from agents.models.actor import SUMMARY_SIZE, Actor, slot_summary
 from agents.models.packing import squashed
 from agents.models.ranker_features import FEATURES, REQUEST_FEATURES, slot_features
 from agents.models.scorer import LINEAR, Scorers, parameter_count, parameter_mask
-from agents.models.summary import SUMMARY_SIZE, slot_summary
 from edgellm_env.node import features as columns
 
 
