@@ -18,7 +18,7 @@ COMMANDS: Final = {
     "train": "commands.train:Train",
     "census": "commands.documentation:CensusCommand",
     "scenario-pages": "commands.documentation:ScenarioPages",
-    "tune-lookahead": "commands.tune:TuneLookahead",
+    "tune-lookahead": "commands.train:TuneLookahead",
     "benchmark": "benchmarks.benchmark:Benchmark",
     "collect": "datasets.collect:Collect",
     "verify": "commands.data:Verify",

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from agents.learned import ScoringPolicy, load_ranker
+from agents.learning.evolution import CrossEntropy, EvolutionStrategy, antithetic_noise
 from agents.learning.runs import CHECKPOINTS, SETTINGS_FOLDER, Run, read_settings
-from agents.learning.search import CrossEntropy, EvolutionStrategy, RankerSearch, antithetic_noise, first_state
+from agents.learning.search import RankerSearch, first_state
 from agents.models.packing import PACKINGS, PackingName
 from agents.models.scorer import Scorers
 from agents.optimal import Dftsp
@@ -93,7 +94,7 @@ def test_training_improves_on_where_it_began(tmp_path: Path) -> None:
 @pytest.mark.parametrize("agent", ["cem-linear", "es-rank"])
 def test_a_ranker_without_deadlines_does_not_see_them(agent: str, tmp_path: Path) -> None:
     scenario = load_scenario("light").with_values({"timing.episode_slots": 15})
-    dropped = tuple(ABLATIONS["no-slack"]["dropped_features"])
+    dropped = tuple(ABLATIONS["no-slack"]["settings"]["dropped_features"])
     settings = {"hidden_units": 0 if agent == "cem-linear" else 3, "linear_generations": 2}
     observation, _ = gym.make_vec("EdgeLLM/Rank-v0", num_envs=1, scenario="light").reset(seed=[0])
     rng = np.random.default_rng(0)

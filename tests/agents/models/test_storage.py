@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from agents.learning.search import CrossEntropy, SearchState, load_state, save_state
-from agents.models.actor import Actor
+from agents.learning.evolution import CrossEntropy
+from agents.learning.search import SearchState, load_state, save_state
+from agents.models.actor import SUMMARY_SIZE, Actor
 from agents.models.queue_network import RequestScorer
 from agents.models.ranker_features import REQUEST_FEATURES
 from agents.models.scorer import LINEAR, Scorers
 from agents.models.storage import COLUMNS, reading, require_columns, save_arrays
-from agents.models.summary import SUMMARY_SIZE
 from agents.policy import PolicyError
 from agents.registry import build_policies, shipped_agents
 from edgellm_env import load_scenario
