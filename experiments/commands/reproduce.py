@@ -19,8 +19,7 @@ from experiments.grid import reproduce_plan as study
 from experiments.grid.ledger import open_ledger
 from experiments.grid.parallel import Workers, worker_count
 from experiments.grid.reproduce_claims import LATENCY, MEASURES, THROUGHPUT, Comparison, NodeReduction, Verdict
-from experiments.grid.reproduce_latencies import Latencies, record_latencies
-from experiments.grid.reproduce_plan import FULL, QUICK, Size, SweepSpec
+from experiments.grid.reproduce_plan import FULL, QUICK, Latencies, Size, SweepSpec, record_latencies
 from experiments.grid.runner import failure_texts, play_plans
 from experiments.pages import reproduce_content as content
 from experiments.pages.reproduce_content import plot_latencies, plot_nodes, plot_throughput_figure, plot_utilisation

@@ -19,10 +19,10 @@ from edgellm_env.scenario import Scenario
 from experiments.grid import study_comparing as comparing
 from experiments.grid.evaluation import require_playable
 from experiments.grid.ledger import continuable
-from experiments.grid.study_behaviour import Behaviour, observe_behaviour
-from experiments.grid.study_comparing import TEST_EPISODES, shipped_scenario
+from experiments.grid.study_comparing import TEST_EPISODES, observe_behaviour, shipped_scenario
 from experiments.grid.study_store import (
     STORE,
+    Behaviour,
     Comparison,
     TrainedRun,
     training_path,

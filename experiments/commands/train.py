@@ -20,7 +20,7 @@ from agents.registry import CARD, SHIPPED_FOLDER, LearnerName, build_policies, m
 from agents.rollout import make_engine, rollout
 from agents.seeds import episode_seeds
 from edgellm_env.arrays import FloatArray
-from edgellm_env.scenario import Scenario, load_scenario
+from edgellm_env.scenario import Scenario, load_scenario, parse_setting
 from experiments.grid.evaluation import evaluate, require_playable
 from experiments.grid.training import train_run
 from experiments.progress import training_bar
@@ -139,7 +139,9 @@ class TuneLookahead:
         settings = tune(scenario, self.generations, self.seed, console)
         text = self.out.read_text(encoding="utf-8") if self.out.is_file() else ""
         header = "".join(line + "\n" for line in text.splitlines() if line.startswith("#"))
-        table = yaml.safe_load(text) or {}
+        table = parse_setting(text, f"out: {self.out}") or {}
+        if not isinstance(table, dict):
+            raise ValueError(f"out: {self.out} holds {type(table).__name__}; expected settings by scenario")
         table[scenario.name] = asdict(settings)
         write_text(self.out, header + yaml.safe_dump(table, sort_keys=True))
         console.print(f"{scenario.name}: {settings}, stored in {self.out}")

@@ -1,16 +1,27 @@
-"""The paper's study as plans: which sweeps make which figure. ``reproduce.yaml`` has its numbers and words."""
+"""The paper's study as plans: which sweeps make which figure, whose latencies are recorded.
+
+``reproduce.yaml`` has its numbers and words.
+"""
 
 import itertools
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 from agents.seeds import episode_seeds
+from edgellm_env.arrays import FloatArray
 from edgellm_env.costs.quantization import model_quality
+from edgellm_env.env.engine import Engine
+from edgellm_env.node.records import SERVED
 from edgellm_env.scenario import Scenario, load_scenario, parse_setting
-from experiments.grid.points import Axis, make_points
-from experiments.grid.runner import Plan
+from experiments.grid.evaluation import Collector
+from experiments.grid.ledger import Ledger
+from experiments.grid.points import Axis, Point, make_points
+from experiments.grid.runner import Plan, failure_texts, play_plans
 from experiments.results.statistics import REFERENCE
 
 BASELINES: Final = ("static-batching", "no-batching")
@@ -24,6 +35,8 @@ MODELS: Final[dict[str, dict[str, Any]]] = {one["name"]: one for one in STUDY["m
 
 PERPLEXITY: Final[dict[str, dict[str, float]]] = STUDY["perplexity"]
 SCHEMES: Final = tuple(STUDY["schemes"])
+QUANTILES: Final = (0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+"""Of latencies."""
 
 
 @dataclass(frozen=True)
@@ -148,3 +161,53 @@ def varied_numbers() -> list[tuple[str, float, str]]:
             )
         rows.append((f"scheme {name} of {model}: quality", scheme_setting(model, name)["quality"], source))
     return rows
+
+
+@dataclass(frozen=True, eq=False)
+class Latencies:
+    """Latencies of a policy's served requests."""
+
+    policy: str  # its name
+    latency_s: FloatArray  # (n,) from arrival to delivery, ascending
+    arrived: int  # requests that arrived in the episodes
+
+
+class _Deliveries(Collector):
+    """Keeps how long after its arrival each served request was delivered."""
+
+    def __init__(self, episode: int) -> None:  # as ``Collect`` is called
+        pass
+
+    def begin(self, engine: Engine, seeds: Sequence[int]) -> None:
+        self._engine = engine
+
+    def collected(self) -> list[float]:
+        log = self._engine.request_log(0)
+        arrival_s = self._engine.dynamics.requests["arrival_s"][0, : log.size]
+        latency_s: list[float] = (log["delivered_s"] - arrival_s)[log["outcome"] == SERVED].tolist()
+        return latency_s
+
+
+def record_latencies(
+    scenario: Scenario,
+    policies: Sequence[str],
+    seeds: Sequence[int],
+    ledger: Ledger,
+    workers: int = 1,
+    ray: str | None = None,
+) -> list[Latencies]:
+    """Play the episodes and return every served request's latency, by policy.
+
+    Raises:
+        RuntimeError: a policy failed.
+    """
+    plan = Plan((Point(0, (), scenario),), tuple(policies), tuple(seeds), collect=_Deliveries)
+    ((contest,),) = play_plans([(plan, ledger)], workers, ray)
+    if contest.failures:
+        raise RuntimeError("\n".join(failure_texts(contest.failures)))
+    by_policy: dict[str, list[float]] = {name: [] for name in policies}
+    arrived = Counter[str]()
+    for row in contest.rows:
+        by_policy[row.policy] += contest.notes[row.policy, row.episode]
+        arrived[row.policy] += row.arrived
+    return [Latencies(name, np.sort(np.array(own)), arrived[name]) for name, own in by_policy.items()]

@@ -85,6 +85,26 @@ class Comparison:
     bounds_rps: Mapping[int, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Behaviour:
+    """What an agent does with requests, by slots left to serve them and by size; (C, F) tables as nested tuples."""
+
+    policy: str  # the agent
+    scenario: str  # where it played
+    seed: int  # chose the validation episodes
+    episodes: int  # how many
+    # (C,) lower ends of the classes of how many more slots a request can be served in; the last is open
+    chance_bounds: tuple[float, ...]
+    # (F,) lower ends of the classes of the largest share of any limit that a request takes
+    footprint_bounds: tuple[float, ...]
+    requests: tuple[tuple[int, ...], ...]  # waiting requests met, each counted in every slot that it waits in
+    # their mean score, less their slot's mean; None where there were no requests
+    score: tuple[tuple[float | None, ...], ...]
+    served: tuple[tuple[float | None, ...], ...]  # the part of them that the agent served in that slot
+    # the part that DFTSP would have served of the very same queue
+    served_by_dftsp: tuple[tuple[float | None, ...], ...]
+
+
 def comparison_path(store: Path, case: str) -> Path:
     """Return the file of a case's comparison."""
     return store / "comparisons" / f"{case}.json"

@@ -10,7 +10,6 @@ from typing import Any, Final
 
 from agents.files import OutputError, write_json, write_text
 from agents.learning.runs import ABOUT, SCENARIO, TENSORBOARD, Learner, OnProgress, Run
-from agents.models.ranker_features import CONTEXT_FEATURES
 from agents.models.storage import COLUMNS, MODEL
 from agents.registry import LearnerName, make_learner, settings_path
 from edgellm_env.node.features import fingerprint
@@ -25,24 +24,10 @@ CURVE: Final = "curve.json"
 _THROUGHPUT: Final = "validation/throughput_rps"
 _EXPERT: Final = "validation/expert_throughput_rps"
 
-ABLATIONS: Final[dict[str, dict[str, Any]]] = {
-    "no-slack": {
-        "dropped_features": [
-            "slack", "urgency", "last_chance", "last_chance_footprint", "last_chance_compute", "last_chance_uplink",
-            "squeeze", "late_chance", "last_chance_compute_load", "last_chance_memory_load", "last_chance_uplink_load",
-        ]
-    },
-    "no-context": {
-        "dropped_features": ["compute_under_load", "memory_under_load", "uplink_under_load", *CONTEXT_FEATURES]
-    },
-    "one-beam": {"beams": 1},
-    # Many requests that wait don't fit any more: closing must be no rarer than a pick of those, or slots only end when
-    # their actions are used up.
-    "no-masking": {"masked": False, "commit_logit": 0.0},
-}  # fmt: skip
-"""Settings in place of a learner's own, to see what a part is worth: nothing that tells of deadlines; nothing that
-tells of the rest of the queue; no search; illegal picks while learning (what was learned is played under masks, as
-always)."""
+ABLATIONS: Final[dict[str, dict[str, Any]]] = parse_setting(
+    Path(__file__).with_name("ablations.yaml").read_text(encoding="utf-8")
+)
+"""By name, ``settings`` in place of a learner's own, to see what a part is worth, and ``words`` for it."""
 
 
 def train_run(agent: LearnerName, learner: Learner, run: Run, command: str | None = None) -> Path:
@@ -123,10 +108,11 @@ def ablated_learner(agent: LearnerName, ablation: str | None) -> Learner:
     if ablation not in ABLATIONS:
         raise ValueError(f"ablation: {ablation!r}; expected one of {', '.join(ABLATIONS)}")
     settings = parse_setting(settings_path(agent).read_text(encoding="utf-8"))
-    missing = sorted(set(ABLATIONS[ablation]) - set(settings))
+    changes = ABLATIONS[ablation]["settings"]
+    missing = sorted(set(changes) - set(settings))
     if missing:
         raise ValueError(f"ablation: {ablation!r} needs the setting {', '.join(missing)}, which {agent!r} has not")
-    return learner.model_validate(settings | ABLATIONS[ablation])
+    return learner.model_validate(settings | changes)
 
 
 def stored_run(run: StudyRun, episodes: int) -> TrainedRun | None:

@@ -22,8 +22,7 @@ from experiments.grid.reproduce_claims import (
     compare_points,
     reduction_text,
 )
-from experiments.grid.reproduce_latencies import QUANTILES, Latencies
-from experiments.grid.reproduce_plan import ASSUMED, POLICIES, ThroughputFigure, varied_numbers
+from experiments.grid.reproduce_plan import ASSUMED, POLICIES, QUANTILES, Latencies, ThroughputFigure, varied_numbers
 from experiments.pages.rendering import render
 from experiments.results.figures import COLOURS, LINES, Curve, Panel, finish, new_figure, plot_panels, save_figure
 from experiments.results.records import SweepResult, throughput_panels

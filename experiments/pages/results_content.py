@@ -11,8 +11,7 @@ from matplotlib.colors import Normalize, TwoSlopeNorm
 
 from edgellm_env.arrays import FloatArray
 from edgellm_env.scenario import load_scenario
-from experiments.grid.study_behaviour import Behaviour
-from experiments.grid.study_store import TrainedRun
+from experiments.grid.study_store import Behaviour, TrainedRun
 from experiments.grid.training import ABLATIONS
 from experiments.pages.rendering import render
 from experiments.pages.scores import (
@@ -36,13 +35,6 @@ BASELINES: Final = ("sjf", "least-footprint", REFERENCE)
 """What agents are set against where they were not trained."""
 
 LEARNING_CURVES: Final = "curves.png"
-
-_ABLATION_WORDS: Final = {
-    "no-slack": "without anything that tells of deadlines",
-    "no-context": "without anything that tells of the rest of the queue",
-    "one-beam": "taking the most probable pick every time",
-    "no-masking": "without action masks while learning",
-}
 
 
 def behaviour_figure(behaviour: Behaviour) -> str:
@@ -90,8 +82,8 @@ def results_page(results: Results, folder: str) -> str:
         curves=[(run, gain_percent(run), _seconds_to_best(run)) for run in results.runs],
         behaviours=[_behaviour(one) for one in results.behaviours],
         ablations=[(score, whole.get((score.agent, score.trained_on))) for score in results.ablated],
-        measured_ablations=[(name, _ABLATION_WORDS[name]) for name in ABLATIONS if name in measured],
-        missing_ablations=[(name, _ABLATION_WORDS[name]) for name in ABLATIONS if name not in measured],
+        measured_ablations=[(name, one["words"]) for name, one in ABLATIONS.items() if name in measured],
+        missing_ablations=[(name, one["words"]) for name, one in ABLATIONS.items() if name not in measured],
         transfers=list(_transfers(results)),
         rates=rates(results),
         rates_figure=rates_figure,

@@ -12,8 +12,15 @@ from agents.files import OutputError
 from edgellm_env.arrays import FloatArray
 from experiments.benchmarks.decisions import DecisionTime
 from experiments.grid.evaluation import EpisodeResult
-from experiments.grid.study_behaviour import Behaviour
-from experiments.grid.study_store import Comparison, TrainedRun, read_comparisons, read_document, read_runs, validated
+from experiments.grid.study_store import (
+    Behaviour,
+    Comparison,
+    TrainedRun,
+    read_comparisons,
+    read_document,
+    read_runs,
+    validated,
+)
 from experiments.results.statistics import REFERENCE, Estimate, bootstrap_mean, paired_difference
 
 COUPLED: Final = ("light", "balanced", "memory", "patient")

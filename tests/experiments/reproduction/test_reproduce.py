@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
+from agents.registry import build_policies
 from edgellm_env.costs.quantization import model_quality
 from edgellm_env.scenario import load_scenario
 from experiments.__main__ import main
 from experiments.commands import reproduce
+from experiments.grid.evaluation import evaluate
 from experiments.grid.ledger import Ledger
 from experiments.grid.points import make_points, parse_axis
-from experiments.grid.reproduce_latencies import record_latencies
 from experiments.grid.reproduce_plan import (
     BASELINES,
     FULL,
@@ -22,6 +23,7 @@ from experiments.grid.reproduce_plan import (
     PERPLEXITY,
     QUICK,
     SCHEMES,
+    record_latencies,
     scheme_setting,
     throughput_figures,
     varied_numbers,
@@ -180,7 +182,11 @@ def test_the_catalogue_is_the_scenarios_own() -> None:
 def test_latencies_add_up_and_none_is_above_its_requirement() -> None:
     paper = load_scenario("paper").with_values({"timing.episode_slots": 20})
     recorded = record_latencies(paper, ["dftsp", *BASELINES], [1, 2], Ledger())
+    rows = evaluate(paper, build_policies(["dftsp", *BASELINES], paper), [1, 2])
     assert [one.policy for one in recorded] == ["dftsp", *BASELINES]
     for one in recorded:
         assert (one.latency_s >= paper.timing.radio_s).all()
         assert (one.latency_s <= paper.workload.longest_latency_requirement_s).all()
+        own = [row for row in rows if row.policy == one.policy]
+        assert (one.latency_s.size, one.arrived) == (sum(row.served for row in own), sum(row.arrived for row in own))
+        assert one.latency_s.sum() == pytest.approx(sum(row.served * (row.mean_latency_s or 0.0) for row in own))

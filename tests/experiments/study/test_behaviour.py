@@ -9,7 +9,7 @@ from agents.optimal import Dftsp
 from agents.registry import build_policies
 from edgellm_env import load_scenario
 from experiments.__main__ import main
-from experiments.grid.study_behaviour import CHANCE_BOUNDS, FOOTPRINT_BOUNDS, observe_behaviour
+from experiments.grid.study_comparing import CHANCE_BOUNDS, FOOTPRINT_BOUNDS, observe_behaviour
 
 
 class ScoringDftsp(Dftsp):
