@@ -1,27 +1,27 @@
 """The five coefficients of an iteration's time, by non-negative least squares on relative errors."""
 
 import math
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from scipy.optimize import nnls
 
 from edgellm_env.arrays import BoolArray, FloatArray
-from edgellm_env.costs.profiles import COEFFICIENTS, RegionFit
+from edgellm_env.costs.profiles import COEFFICIENTS, LEAST_STEP_S, RegionFit
 from experiments.calibration.iterations import Iterations
 
+LATER_CHUNKS: Final = "later_chunks"
 REGIONS: Final = {
     "decode": "decoding alone",
     "prompts": "one whole prompt alone",
     "mixed": "a prompt beside decoding",
     "larger_decode": "decoding alone, more sequences than are fitted",
     "larger_mixed": "a prompt beside more sequences",
-    "later_chunks": "a prompt's second or later chunk",
+    LATER_CHUNKS: "a prompt's second or later chunk",
 }
 """Kinds of iterations; the first two are fitted."""
 LIMITS: Final = {"decode": (0.02, 0.08), "prompts": (0.07, math.inf)}
 """Mean and largest relative error of a profile that ships, at most."""
-_DIGITS = 5
 
 
 def regions_of(iterations: Iterations, most_sequences: int) -> dict[str, BoolArray]:
@@ -36,8 +36,23 @@ def regions_of(iterations: Iterations, most_sequences: int) -> dict[str, BoolArr
     return dict(zip(REGIONS, kinds, strict=True))
 
 
-def fit(iterations: Iterations, most_sequences: int) -> tuple[float, ...]:
-    """Return :data:`~edgellm_env.costs.profiles.COEFFICIENTS`, to five significant digits.
+class Fit(NamedTuple):
+    """Coefficients, and how far what they say is from what was measured."""
+
+    coefficients: dict[str, float]  # those of a profile, to five significant digits
+    fitted_s: FloatArray  # (iterations,)
+    regions: dict[str, BoolArray]  # which iterations are of each kind, (iterations,)
+    errors: dict[str, RegionFit]  # of the kinds that there are
+
+    @property
+    def beyond_limits(self) -> list[str]:
+        """Kinds of iterations whose errors are larger than those of the profiles that ship."""
+        found = [(name, self.errors[name], *limits) for name, limits in LIMITS.items()]
+        return [name for name, error, mean, most in found if error.mean > mean or error.max > most]
+
+
+def fit(iterations: Iterations, most_sequences: int) -> Fit:
+    """Fit a profile's coefficients to iterations of up to so many sequences.
 
     Decoding alone gives the first three; prompts alone give the last two, whatever the number of measurements of each.
 
@@ -45,67 +60,48 @@ def fit(iterations: Iterations, most_sequences: int) -> tuple[float, ...]:
         ValueError: iterations that do not tell the coefficients apart, or in which the shared step costs nothing.
     """
     regions, columns = regions_of(iterations, most_sequences), _columns(iterations)
-    decode = _solve(columns[regions["decode"], :3], iterations.seconds[regions["decode"]], 0.0)
+    inside = regions["decode"]
+    decode = _solve(columns[inside, :3], iterations.seconds[inside], 0.0)
     if decode is None:
         raise ValueError(
-            f"decoding alone: {regions['decode'].sum()} iterations of up to {most_sequences} sequences; expected at "
-            "least 3, with different numbers of sequences and different contexts a sequence"
+            f"decoding alone: {inside.sum()} iterations of up to {most_sequences} sequences; expected at least 3, with "
+            "different numbers of sequences and different contexts a sequence"
         )
-    if decode[0] < 1e-6:
-        raise ValueError(f"step_s: {decode[0]:.3g} fits best; expected iterations that share at least 1e-06 s")
-    prompts = _solve(columns[regions["prompts"], 3:], iterations.seconds[regions["prompts"]], decode[0])
+    if decode[0] < LEAST_STEP_S:
+        raise ValueError(
+            f"step_s: {decode[0]:.3g} fits best; expected iterations that share {LEAST_STEP_S:g} s or more"
+        )
+    inside = regions["prompts"]
+    prompts = _solve(columns[inside, 3:], iterations.seconds[inside], decode[0])
     if prompts is None:
         raise ValueError(
-            f"prompts alone: {regions['prompts'].sum()} iterations; expected at least 2, with prompts of different "
-            "lengths"
+            f"prompts alone: {inside.sum()} iterations; expected at least 2, of prompts of different lengths"
         )
-    return tuple(significant(value) for value in (*decode, *prompts))
+    coefficients = [significant(value) for value in (*decode, *prompts)]
+    fitted_s: FloatArray = columns @ np.array(coefficients)
+    relative = fitted_s / iterations.seconds - 1.0
+    errors = {name: _errors(relative[inside]) for name, inside in regions.items() if inside.any()}
+    return Fit(dict(zip(COEFFICIENTS, coefficients, strict=True)), fitted_s, regions, errors)
 
 
-def predict(iterations: Iterations, coefficients: tuple[float, ...]) -> FloatArray:
-    """Return the seconds (iterations,) that these coefficients say."""
-    predicted: FloatArray = _columns(iterations) @ np.array(coefficients)
-    return predicted
-
-
-def errors(
-    iterations: Iterations, coefficients: tuple[float, ...], most_sequences: int
-) -> tuple[FloatArray, dict[str, RegionFit]]:
-    """Return relative errors (iterations,), and their statistics by region, of regions with iterations."""
-    relative = predict(iterations, coefficients) / iterations.seconds - 1.0
-    summary = {}
-    for name, inside in regions_of(iterations, most_sequences).items():
-        if inside.any():
-            size = np.abs(relative[inside])
-            numbers = size.mean(), np.quantile(size, 0.9), size.max(), relative[inside].mean()
-            mean, p90, most, signed = (significant(float(number), 4) for number in numbers)
-            summary[name] = RegionFit(points=int(inside.sum()), mean=mean, p90=p90, max=most, signed_mean=signed)
-    return relative, summary
-
-
-def beyond_limits(summary: dict[str, RegionFit]) -> list[str]:
-    """Return the regions whose errors are larger than those of the profiles that ship."""
-    return [
-        name
-        for name, (mean, most) in LIMITS.items()
-        if name in summary and (summary[name].mean > mean or summary[name].max > most)
-    ]
-
-
-def significant(value: float, digits: int = _DIGITS) -> float:
+def significant(value: float, digits: int = 5) -> float:
     """Round to so many significant digits, so that equal measurements give equal bytes on every machine."""
     return float(f"{value:.{digits - 1}e}")
+
+
+def _errors(relative: FloatArray) -> RegionFit:
+    size = np.abs(relative)
+    numbers = size.mean(), np.quantile(size, 0.9), size.max(), relative.mean()
+    mean, p90, most, signed = (significant(float(number), 4) for number in numbers)
+    return RegionFit(points=relative.size, mean=mean, p90=p90, max=most, signed_mean=signed)
 
 
 def _columns(iterations: Iterations) -> FloatArray:
     """(iterations, 5): what each coefficient is multiplied by. A prompt's chunks sum up to the whole prompt."""
     tokens, context = iterations.prefill_tokens, iterations.prefill_context_tokens
-    columns = (
-        np.ones_like(tokens), iterations.decode_sequences, iterations.decode_context_tokens, tokens,
-        tokens * (tokens + 2.0 * context),
-    )  # fmt: skip
-    assert len(columns) == len(COEFFICIENTS)
-    return np.stack(columns, axis=1)
+    pairs = tokens * (tokens + 2.0 * context)
+    decode = iterations.decode_sequences, iterations.decode_context_tokens
+    return np.stack((np.ones_like(tokens), *decode, tokens, pairs), axis=1)
 
 
 def _solve(columns: FloatArray, seconds: FloatArray, known_s: float) -> FloatArray | None:

@@ -1,7 +1,6 @@
 """Measured iterations of a serving engine, from two layouts of CSV files (docs/profiles.md)."""
 
 import csv
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -22,23 +21,6 @@ class Iterations(NamedTuple):
     seconds: FloatArray
 
 
-class Architecture(NamedTuple):
-    """What of a model's architecture a profile needs (model cards)."""
-
-    layers: int
-    parameters: float
-    kv_width: int  # KV heads x size of a head
-
-
-ARCHITECTURES: Final = {
-    "meta-llama/Llama-3.1-8B": Architecture(32, 8.03e9, 1024),
-    "meta-llama/Llama-3.1-70B": Architecture(80, 70.55e9, 1024),
-    "Qwen/Qwen3-8B": Architecture(36, 8.19e9, 1024),
-    "Qwen/Qwen3-14B": Architecture(40, 14.77e9, 1024),
-    "Qwen/Qwen3-32B": Architecture(64, 32.76e9, 1024),
-}
-"""Models whose number of layers need not be given."""
-
 PLAIN_COLUMNS: Final = (
     "prefill_tokens", "prefill_context_tokens", "decode_sequences", "decode_context_tokens", "iteration_ms",
 )  # fmt: skip
@@ -49,6 +31,8 @@ _PER_LAYER: Final = {
 _OPTIONAL_PER_LAYER: Final = {"qk_norm": 1}
 _ONCE: Final = ("embedding", "final_layernorm")
 _PER_SEQUENCE: Final = ("lm_head", "sampler")
+
+_MOST = 1e9
 
 
 def read_plain(path: Path) -> Iterations:
@@ -110,23 +94,6 @@ def read_meta(folder: Path) -> Mapping[str, Any]:
     return meta
 
 
-def layers_of(meta: Mapping[str, Any], given: int | None) -> int:
-    """Return the number of layers: as given, as ``meta`` says, or as the model that it names is known to have.
-
-    Raises:
-        ValueError: none of them, or no positive number.
-    """
-    model = meta.get("model")
-    known = ARCHITECTURES.get(str(model))
-    # Not hf_overrides.num_hidden_layers: profilers build a single layer.
-    layers = given if given is not None else meta.get("num_hidden_layers", known.layers if known else None)
-    if layers is None:
-        raise ValueError(f"layers: not known for model {model!r}; expected --layers NUMBER")
-    if not isinstance(layers, int) or isinstance(layers, bool) or not 1 <= layers <= 10_000:
-        raise ValueError(f"layers: {layers!r}; expected a number from 1 to 10,000")
-    return layers
-
-
 def _read(path: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
     """Return a file's rows with the numbers of their lines."""
     try:
@@ -150,11 +117,11 @@ def _numbers(path: Path, rows: list[tuple[int, dict[str, str]]], column: str) ->
     for place, (line, row) in enumerate(rows):
         try:
             values[place] = value = float(row[column])
-            right = math.isfinite(value) and (value > 0.0 if time else value >= 0.0 and value.is_integer())
+            right = 0.0 < value <= _MOST if time else 0.0 <= value <= _MOST and value.is_integer()
         except (TypeError, ValueError):
             right = False
         if not right:
-            expected = "a time above 0" if time else "a whole number from 0"
+            expected = "a time above 0" if time else "a whole number from 0 to 1e9"
             raise ValueError(f"{path}, line {line}: {column}: {row[column]!r}; expected {expected}")
     return values
 
@@ -169,7 +136,7 @@ def _times(
     known = (*needed, *optional)
     unknown, missing = sorted({*names} - {*known}), [name for name in needed if name not in names]
     if unknown or missing:
-        what = f"layer {unknown[0]!r} is not known" if unknown else f"no rows of layer {missing[0]!r}"
+        what = f"layer {str(unknown[0])!r} is not known" if unknown else f"no rows of layer {missing[0]!r}"
         raise ValueError(f"{path}: {what}; expected a model of dense layers with {', '.join(known)}")
     curves = {}
     for name in sorted({*names}):

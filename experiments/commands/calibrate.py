@@ -15,15 +15,8 @@ from rich.table import Table
 from agents.files import prepare_folder, write_csv, write_text
 from edgellm_env.costs.profiles import COEFFICIENTS, Profile
 from experiments.calibration import fitting
-from experiments.calibration.iterations import (
-    ARCHITECTURES,
-    PLAIN_COLUMNS,
-    Iterations,
-    layers_of,
-    read_kernel_times,
-    read_meta,
-    read_plain,
-)
+from experiments.calibration.architectures import kv_tokens_in, layers_of
+from experiments.calibration.iterations import PLAIN_COLUMNS, Iterations, read_kernel_times, read_meta, read_plain
 from experiments.results.figures import plot_calibration
 from experiments.results.provenance import command_line
 
@@ -55,36 +48,30 @@ class Calibrate:
             if value is not None and not 1 <= value <= 10**9:
                 raise ValueError(f"{option.replace('_', '-')}: {value}; expected a number from 1 to 1e9")
         iterations, meta, left_out = self._read()
-        coefficients = fitting.fit(iterations, self.sequences)
-        relative, summary = fitting.errors(iterations, coefficients, self.sequences)
-        regions = fitting.regions_of(iterations, self.sequences)
-        ranges = {
-            "fitted_sequences": int(iterations.decode_sequences[regions["decode"]].max()),
-            "fitted_prompt_tokens": int(iterations.prefill_tokens[regions["prompts"]].max()),
-        }
-        profile = self._profile(meta, dict(zip(COEFFICIENTS, coefficients, strict=True)) | ranges, summary)
+        fit = fitting.fit(iterations, self.sequences)
+        profile = self._profile(meta, iterations, fit)
         prepare_folder(self.out)
         path = self.out / f"{profile.name}.yaml"
-        fitted_s = fitting.predict(iterations, coefficients)
-        named = [next(name for name, inside in regions.items() if inside[row]) for row in range(len(relative))]
+        regions = [
+            next(name for name, inside in fit.regions.items() if inside[row]) for row in range(fit.fitted_s.size)
+        ]
+        points = zip(*iterations, fit.fitted_s, regions, strict=True)
         write_csv(
             path.with_suffix(".csv"),
             (*PLAIN_COLUMNS, "fitted_ms", "region"),
-            (
-                (*(int(value) for value in row[:4]), f"{1e3 * row[4]:.6g}", f"{1e3 * fitted:.6g}", region)
-                for row, fitted, region in zip(zip(*iterations, strict=True), fitted_s, named, strict=True)
-            ),
+            ((*map(int, row[:4]), *(f"{1e3 * seconds:.6g}" for seconds in row[4:6]), row[6]) for row in points),
         )
-        plot_calibration(
-            {fitting.REGIONS[name]: (iterations.seconds[inside], fitted_s[inside]) for name, inside in regions.items()},
-            profile.name,
-            path.with_suffix(".png"),
-        )
+        shown = {  # thousands of later chunks would hide the others
+            fitting.REGIONS[name]: (iterations.seconds[inside], fit.fitted_s[inside])
+            for name, inside in fit.regions.items()
+            if name != fitting.LATER_CHUNKS
+        }
+        plot_calibration(shown, profile.name, path.with_suffix(".png"))
         write_text(path, profile_text(profile))
         console.print(_coefficient_table(profile), _error_table(profile))
         if left_out:
             console.print(f"{left_out:,} iterations beyond the measured kernel sizes are left out.")
-        for name in fitting.beyond_limits(profile.fit):
+        for name in fit.beyond_limits:
             mean, most = fitting.LIMITS[name]
             bars = f"mean {mean:.0%}" + (f", max {most:.0%}" if most < 1 else "")
             console.print(f"{name}: larger errors than the profiles that ship may have ({bars}).")
@@ -104,7 +91,7 @@ class Calibrate:
             raise ValueError(f"layers: {self.layers}; expected none: {self.measured} holds times of whole iterations")
         return read_plain(self.measured), {}, 0
 
-    def _profile(self, meta: Mapping[str, Any], fitted: dict[str, Any], summary: dict[str, Any]) -> Profile:
+    def _profile(self, meta: Mapping[str, Any], iterations: Iterations, fit: fitting.Fit) -> Profile:
         model = self.model or str(meta.get("model", ""))
         parts = [str(meta[key]) for key in ("hardware", "model", "variant") if meta.get(key)]
         name = self.name or "-".join(part.rpartition("/")[2] for part in parts) or self.measured.resolve().stem
@@ -112,44 +99,24 @@ class Calibrate:
         engine = engine if isinstance(engine, Mapping) else {}
         most = self.max_running if self.max_running is not None else engine.get("max_num_seqs")
         version = f"vLLM {meta['vllm_version']}" if "vllm_version" in meta else ""
-        kv_tokens, kv_tokens_from = self._kv_tokens(model, engine)
+        kv_tokens, kv_tokens_from = self.kv_tokens, self.kv_tokens_from if self.kv_tokens is not None else ""
+        if kv_tokens is None and self.gpu_memory_gb is not None:
+            kv_tokens, kv_tokens_from = kv_tokens_in(self.gpu_memory_gb, model, engine)
         return Profile(
-            name=re.sub(r"[^a-z0-9._-]+", "-", name.lower()).lstrip(".-") or "profile",
-            **fitted,
+            name=re.sub(r"[^a-z0-9._-]+", "-", name.lower())[:100].lstrip(".-") or "profile",
+            **fit.coefficients,
             kv_tokens=kv_tokens,
             kv_tokens_from=kv_tokens_from,
             max_running=most if isinstance(most, int) and most > 0 else None,
+            fitted_sequences=int(iterations.decode_sequences[fit.regions["decode"]].max()),
+            fitted_prompt_tokens=int(iterations.prefill_tokens[fit.regions["prompts"]].max()),
             engine=self.engine or version,
             gpu=self.gpu or str(meta.get("gpu", "")),
             model=model,
             source=self.source,
             licence=self.licence,
-            fit=summary,
+            fit=fit.errors,
             command=command_line(),
-        )
-
-    def _kv_tokens(self, model: str, engine: Mapping[str, Any]) -> tuple[int | None, str]:
-        """Return how many tokens the KV cache holds, and where that is from."""
-        if self.kv_tokens is not None:
-            return self.kv_tokens, self.kv_tokens_from
-        if self.gpu_memory_gb is None:
-            return None, ""
-        known = ARCHITECTURES.get(model)
-        if known is None:
-            raise ValueError(
-                f"gpu-memory-gb: {self.gpu_memory_gb} with model {model!r}; expected --kv-tokens, or one of: "
-                f"{', '.join(ARCHITECTURES)}"
-            )
-        share, block = engine.get("gpu_memory_utilization", 0.9), engine.get("block_size", 16)
-        token_bytes = 2 * 2 * known.layers * known.kv_width
-        tokens = int((self.gpu_memory_gb * 1e9 * share - 2 * known.parameters) / token_bytes) // block * block
-        if tokens < 1:
-            raise ValueError(
-                f"gpu-memory-gb: {self.gpu_memory_gb}; expected room for {2e-9 * known.parameters:g} GB of weights"
-            )
-        return tokens, (
-            f"assumed: ({self.gpu_memory_gb:g} GB x {share} - {known.parameters:.4g} parameters x 2 bytes) / "
-            f"{token_bytes:,} bytes a token, in blocks of {block}"
         )
 
 

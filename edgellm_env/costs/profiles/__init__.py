@@ -10,6 +10,8 @@ from edgellm_env.settings import ScenarioError, checked, read_settings
 PROFILE_FOLDER: Final = Path(__file__).parent
 COEFFICIENTS: Final = ("step_s", "sequence_s", "context_token_s", "prefill_token_s", "prefill_token_squared_s")
 """The fields of a profile that an iteration's time is made of, in the formula's order."""
+LEAST_STEP_S: Final = 1e-6
+"""What an iteration takes at least: a slot would never end with iterations that take no time."""
 
 Seconds: TypeAlias = Annotated[float, Field(ge=0, le=1e4, allow_inf_nan=False)]
 Count: TypeAlias = Annotated[int, Field(ge=1, le=10**9)]
@@ -37,7 +39,7 @@ class Profile(_Record):
     """
 
     name: str
-    step_s: Annotated[float, Field(ge=1e-6, le=1e4, allow_inf_nan=False)]  # reading the weights, once for all
+    step_s: Annotated[float, Field(ge=LEAST_STEP_S, le=1e4, allow_inf_nan=False)]  # reading the weights, once for all
     sequence_s: Seconds  # of each decoding request
     context_token_s: Seconds  # of each token in a decoding request's KV cache
     prefill_token_s: Seconds  # of each token of a prompt
