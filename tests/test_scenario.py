@@ -451,12 +451,20 @@ def test_files_that_would_grow_or_hang_are_refused_at_once(tmp_path, text, messa
         ("node.devices", 10**59, "node.devices: 1000.*; .*1000000000"),
         ("radio.uplink_bandwidth_hz", 1e-320, "radio.uplink_bandwidth_hz: 1e-320; .*at least 1e-30"),
         ("node.load_bandwidth_bytes_per_s", 1e-20, "node.load_bandwidth_bytes_per_s: 1e-20, which means"),
+        ("workload.latency_requirement_s.high", 1e9, "workload.latency_requirement_s: 1e.09, which means"),
         ("timing.slot_s", 1e300, "timing.slot_s: 1e.300; .*less than or equal to 1000000"),
     ],
 )
 def test_sizes_that_no_machine_holds_are_refused_before_anything_is_allocated(path, value, message):
     with pytest.raises(ScenarioError, match=message):
         load_scenario("light").with_values({path: value})
+
+
+def test_bursts_too_short_to_be_drawn_are_refused():
+    with pytest.raises(ScenarioError, match=r"mean_calm_s .* which means 1e.12 bursts an episode; expected at most"):
+        load_scenario("bursty").with_values(
+            {"workload.bursts.mean_calm_s": 5e-11, "workload.bursts.mean_burst_s": 5e-11}
+        )
 
 
 @pytest.mark.parametrize(

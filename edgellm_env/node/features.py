@@ -50,8 +50,11 @@ def _longest_wait(scenario: Scenario) -> float:
 
 
 def _longest_backlog(scenario: Scenario) -> float:
-    longest_run_s = scenario.timing.spill_s + float(scheme_records(scenario)["load_s"].max())
-    return longest_run_s / scenario.timing.slot_s
+    timing, load_s = scenario.timing, float(scheme_records(scenario)["load_s"].max())
+    # An agent may switch again while weights still load: each switch adds its load, each slot works off its own length.
+    switches = timing.episode_slots - 1 if len(scenario.schemes) > 1 else 0
+    longest_s = timing.spill_s + load_s + switches * max(0.0, load_s - timing.slot_s)
+    return longest_s / timing.slot_s
 
 
 # A waiting request that exceeds a bound of these could not be served, and has left the queue.

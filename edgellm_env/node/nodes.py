@@ -62,11 +62,12 @@ class Dynamics:
         self.node = np.zeros(num_envs, dtype=NODE)
         self.waiting = np.zeros((num_envs, self.capacity), dtype=WAITING)
         self.requests = np.zeros((num_envs, 1), dtype=REQUEST)
-        longest_run_s = scenario.timing.spill_s + float(self.schemes["load_s"].max())
+        # Nothing is served where loading leaves no time, so that a batch runs on for as long as it may spill.
+        batches = math.ceil(scenario.timing.spill_s / scenario.timing.slot_s) + 1
         self.nodes = Nodes(
             node=self.node,
             waiting=self.waiting,
-            held=np.zeros((num_envs, math.ceil(longest_run_s / scenario.timing.slot_s) + 1, 2)),
+            held=np.zeros((num_envs, batches, 2)),
             requests=self.requests,
             log=np.zeros((num_envs, 1), dtype=FATE),
             request_count=np.zeros(num_envs, dtype=np.int64),

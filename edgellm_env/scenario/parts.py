@@ -24,10 +24,13 @@ LEAST, MOST = 1e-30, 1e30
 Positive: TypeAlias = Annotated[float, Field(gt=0, le=MOST, allow_inf_nan=False), AfterValidator(_not_tiny)]
 NonNegative: TypeAlias = Annotated[float, Field(ge=0, le=MOST, allow_inf_nan=False)]
 Share: TypeAlias = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+Available: TypeAlias = Annotated[float, Field(ge=1e-6, le=1, allow_inf_nan=False)]
+Factor: TypeAlias = Annotated[float, Field(ge=1e-6, le=1e6, allow_inf_nan=False)]
+"""What multiplies or divides what agents see, in float32."""
 Decibel: TypeAlias = Annotated[float, Field(ge=-400, le=400, allow_inf_nan=False)]
 Count: TypeAlias = Annotated[int, Field(ge=1, le=10**9)]
-MOST_SLOTS = 1_000_000
-"""Slots of an episode, at most; and requests that it may bring, and slots that a batch may run on, times ten."""
+MOST_SLOTS, MOST_EVENTS = 1_000_000, 5_000_000
+"""Slots of an episode, at most; and requests and bursts that it may bring, and slots that anything may last."""
 
 InfeasibleRule: TypeAlias = Literal["trim", "reject", "raise"]
 TraceFormat: TypeAlias = Literal["auto", "azure", "burstgpt", "mooncake", "splitwise"]
@@ -77,9 +80,9 @@ class Scheme(Part):
     """A quantization scheme: what it does to memory, speed and quality."""
 
     name: str
-    weight_bits: Positive
-    kv_bits: Positive = 16.0
-    compute_factor: Positive
+    weight_bits: Factor
+    kv_bits: Factor = 16.0
+    compute_factor: Factor
     quality: Share
 
 
@@ -267,8 +270,8 @@ class Workload(Part):
 class AvailabilityRange(Part):
     """Bounds within which background load leaves a resource available; 1 to 1 means no background load."""
 
-    low: Share = 1.0
-    high: Share = 1.0
+    low: Available = 1.0
+    high: Available = 1.0
 
     @model_validator(mode="after")
     def _check_order(self) -> Self:

@@ -26,7 +26,7 @@ from pydantic import (
 from edgellm_env.costs import CostModel, models, quantization, transformer
 from edgellm_env.scenario.distributions import DISTRIBUTION_KINDS
 from edgellm_env.scenario.parts import (
-    MOST_SLOTS,
+    MOST_EVENTS,
     Availability,
     Model,
     Node,
@@ -106,15 +106,18 @@ class Scenario(Part):
         """Refuse what no machine could hold, before anything is allocated."""
         timing, workload = self.timing, self.workload
         rates = [workload.arrival_rate_rps or 0.0, workload.bursts.rate_rps if workload.bursts else 0.0]
+        round_s = workload.bursts.mean_calm_s + workload.bursts.mean_burst_s if workload.bursts else math.inf
         load_s = max(self.weight_bytes(scheme) for scheme in self.schemes) / self.node.load_bandwidth_bytes_per_s
-        for path, size, value in (
-            ("workload.arrival_rate_rps", max(rates) * timing.episode_s, f"{max(rates):g}"),
-            ("timing.spill_s", timing.spill_s / timing.slot_s, f"{timing.spill_s:g}"),
-            ("node.load_bandwidth_bytes_per_s", load_s / timing.slot_s, f"{self.node.load_bandwidth_bytes_per_s:g}"),
+        longest_s, slots = workload.longest_latency_requirement_s, "slots of running on"
+        for path, value, size, what in (
+            ("workload.arrival_rate_rps", max(rates), max(rates) * timing.episode_s, "requests an episode"),
+            ("workload.bursts.mean_calm_s + mean_burst_s", round_s, timing.episode_s / round_s, "bursts an episode"),
+            ("workload.latency_requirement_s", longest_s, longest_s / timing.slot_s, "slots of waiting"),
+            ("timing.spill_s", timing.spill_s, timing.spill_s / timing.slot_s, slots),
+            ("node.load_bandwidth_bytes_per_s", self.node.load_bandwidth_bytes_per_s, load_s / timing.slot_s, slots),
         ):
-            if size > 10 * MOST_SLOTS:
-                what = "requests an episode" if path.startswith("workload") else "slots of running on"
-                raise ValueError(f"{path}: {value}, which means {size:.3g} {what}; expected at most {10 * MOST_SLOTS}")
+            if size > MOST_EVENTS:
+                raise ValueError(f"{path}: {value:g}, which means {size:.3g} {what}; expected at most {MOST_EVENTS}")
 
     def _check_provenance(self) -> None:
         settings = self._settings()

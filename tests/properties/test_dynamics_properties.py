@@ -105,8 +105,6 @@ def test_a_spilled_batch_holds_time_and_memory_until_it_ends():
 
 
 def test_last_chance_means_expired_unless_served(scenario_name):
-    if scenario_name in ("bursty", "spillover", "quantized"):
-        pytest.skip("an idle node may still save a request that this slot's load condemns")
     env = gym.make("EdgeLLM/Batch-v0", **arguments_for(scenario_name)).unwrapped
     env.reset(seed=0)
     seen = 0
