@@ -23,11 +23,12 @@ from experiments.benchmarks.complexity import BenchmarkComplexity
 from experiments.benchmarks.decisions import BenchmarkDecisions
 from experiments.benchmarks.environments import BenchmarkEnv
 from experiments.benchmarks.solvers import BenchmarkSolvers
-from experiments.benchmarks.throughput import Stepper, plain_table, report, require_arguments, timed
+from experiments.benchmarks.throughput import Stepper, report, require_arguments, timed
 from experiments.datasets.collect import Collect
 from experiments.extras import MissingExtraError, require
 from experiments.grid.parallel import Workers, worker_count
 from experiments.results.provenance import measured_with
+from experiments.results.summary import plain_table
 
 OURS: Final = "collect"
 THEIRS: Final = "minari.DataCollector"

@@ -18,9 +18,10 @@ from edgellm_env.slot.problem import SlotProblem
 from edgellm_env.solvers import Solution, solve_dftsp
 from edgellm_env.solvers.dftsp import NO_PRUNING, Pruning
 from experiments.benchmarks.met_slots import settled_slots
-from experiments.benchmarks.throughput import plain_table, report, require_arguments
+from experiments.benchmarks.throughput import report, require_arguments
 from experiments.results.provenance import measured_with
 from experiments.results.statistics import REFERENCE, share_of
+from experiments.results.summary import plain_table
 
 PAPER_REDUCTION: Final = 0.45
 """The headline of arXiv 2405.07140 (we read it of nodes): DFTSP cuts brute force's complexity by more than 45 %."""

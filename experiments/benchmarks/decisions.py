@@ -18,9 +18,10 @@ from edgellm_env.env.engine import Engine
 from edgellm_env.env.slots import Slots
 from edgellm_env.scenario import load_scenario
 from experiments.benchmarks.met_slots import Meeting
-from experiments.benchmarks.throughput import Subject, Throughput, measure, plain_table, report, require_arguments
+from experiments.benchmarks.throughput import Subject, Throughput, measure, report, require_arguments
 from experiments.results.provenance import measured_with
 from experiments.results.statistics import REFERENCE
+from experiments.results.summary import plain_table
 
 FAST: Final = "largest batch, fast solver"
 

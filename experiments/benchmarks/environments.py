@@ -27,11 +27,11 @@ from experiments.benchmarks.throughput import (
     Subject,
     Throughput,
     measure,
-    plain_table,
     report,
     require_arguments,
 )
 from experiments.results.provenance import measured_with
+from experiments.results.summary import plain_table
 
 ENVIRONMENTS, GROWTH, TRAINING, PEERS = "environments", "time per slot", "training", "peers"
 CARTPOLE: Final = "CartPole-v1 (Gymnasium)"

@@ -25,8 +25,9 @@ from edgellm_env.slot.problem import Problems, SlotProblem
 from edgellm_env.solvers import BatchSolution, Solution, solve_dftsp, solve_exact, solve_exact_batch
 from experiments.benchmarks.met_slots import MetSlots, meet_slots
 from experiments.benchmarks.milp_reference import solve_cp_sat, solve_milp
-from experiments.benchmarks.throughput import Answer, Timed, plain_table, report, require_arguments, timed
+from experiments.benchmarks.throughput import Answer, Timed, report, require_arguments, timed
 from experiments.results.provenance import measured_with
+from experiments.results.summary import plain_table
 
 EXACT, BATCH, DFTSP, HIGHS, CP_SAT = "solve_exact", "solve_exact_batch", "solve_dftsp", "HiGHS", "CP-SAT"
 REFERENCES: Final = (HIGHS, CP_SAT)

@@ -13,7 +13,6 @@ from statistics import median
 from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 import gymnasium as gym
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -168,25 +167,6 @@ def require_arguments(out: Path | None, seconds: float = 0.0, **counts: int) -> 
             raise ValueError(f"{name.replace('_', '-')}: {count}; expected at least 1")
     if not 0.0 <= seconds < math.inf:
         raise ValueError(f"seconds: {seconds}; expected a finite number of 0 or more")
-
-
-def plain_table(
-    title: str, caption: str, columns: Mapping[str, str], blocks: Iterable[Iterable[Sequence[object]]]
-) -> Table:
-    """Return a table of blocks of rows, a cell for each of the ``columns``; None leaves it empty.
-
-    Columns have the format of their cells; those with a format are to the right.
-    """
-    table = Table(title=title, caption=caption, title_justify="left", caption_justify="left", box=SIMPLE_HEAD)
-    table.pad_edge, table.collapse_padding = False, True
-    for heading, form in columns.items():
-        table.add_column(heading, justify="right" if form else "left", no_wrap=bool(form), overflow="fold")
-    for block in blocks:
-        for row in block:
-            cells = zip(row, columns.values(), strict=True)
-            table.add_row(*("" if value is None else format(value, form) for value, form in cells))
-        table.add_section()
-    return table
 
 
 def report(console: Console, out: Path | None, document: dict[str, Any], *shown: Table | str) -> None:

@@ -26,6 +26,7 @@ from experiments.pages.reproduce_content import plot_latencies, plot_nodes, plot
 from experiments.progress import episodes_bar
 from experiments.results.provenance import command_line, measured_with, metadata
 from experiments.results.records import SweepResult, sweep_title, write_records, write_sweep
+from experiments.results.summary import plain_table
 
 COMPLEXITY, UTILISATION, LATENCIES = study.STUDY["other_figures"]
 FIGURES: Final = {name: words["title"] for name, words in study.STUDY["figures"].items()} | study.STUDY["other_figures"]
@@ -155,9 +156,6 @@ class Reproduce:
 
 
 def _verdict_table(verdicts: tuple[Verdict, ...]) -> Table:
-    table = Table(title="Claims of the abstract, on our reconstruction", title_justify="left")
-    for heading in ("claim", "read as", "here", "found"):
-        table.add_column(heading, overflow="fold")
-    for one in verdicts:
-        table.add_row(one.claim, one.reading, "holds" if one.holds else "FAILS", one.finding, end_section=True)
-    return table
+    blocks = [[[one.claim, one.reading, "holds" if one.holds else "FAILS", one.finding]] for one in verdicts]
+    columns = dict.fromkeys(("claim", "read as", "here", "found"), "")
+    return plain_table("Claims of the abstract, on our reconstruction", "", columns, blocks)

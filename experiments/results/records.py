@@ -16,7 +16,7 @@ from experiments.grid.points import label_text
 from experiments.grid.runner import Contest, Plan, failure_texts
 from experiments.results.figures import Curve, Panel, plot_panels
 from experiments.results.statistics import PARTS, REFERENCE, Estimate, parts_of
-from experiments.results.summary import INTERVALS, PolicySummary, empty_table, estimate_text, summarise
+from experiments.results.summary import INTERVALS, PolicySummary, estimate_text, plain_table, summarise
 
 
 def write_results(
@@ -143,16 +143,14 @@ def throughput_panels(result: SweepResult) -> list[Panel]:
 
 def sweep_table(result: SweepResult, title: str) -> Table:
     """Return throughput and paired differences, a line for each point and policy."""
-    table = empty_table(title, INTERVALS)
-    for heading in (*(axis.path for axis in result.plan.axes), "policy"):
-        table.add_column(heading, overflow="fold")
-    for heading in ("requests/s", f"difference to {REFERENCE}", "served"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    blocks = []
     for point, summaries in zip(result.plan.points, result.summaries, strict=True):
-        labels = [label_text(label) for label in point.labels]
+        labels, block = [label_text(label) for label in point.labels], []
         for one in summaries:
             difference = estimate_text(one.difference_rps, sign=True)
-            table.add_row(*labels, one.policy, one.throughput_rps.as_text(), difference, f"{one.served_ratio:.1%}")
+            block.append([*labels, one.policy, one.throughput_rps.as_text(), difference, f"{one.served_ratio:.1%}"])
             labels = [""] * len(labels)
-        table.add_section()
-    return table
+        blocks.append(block)
+    columns = dict.fromkeys((*(axis.path for axis in result.plan.axes), "policy"), "")
+    columns |= dict.fromkeys(("requests/s", f"difference to {REFERENCE}", "served"), ">")
+    return plain_table(title, INTERVALS, columns, blocks)

@@ -1,6 +1,6 @@
 """Summarises an evaluation's rows: one line per policy, with intervals and differences to the reference, as tables."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,14 +92,15 @@ def _summarise(
 
 def comparison_table(summaries: Sequence[PolicySummary], title: str) -> Table:
     """Return the comparison as a table, best throughput first."""
-    columns: dict[str, Callable[[PolicySummary], str]] = {
-        "requests/s": lambda one: one.throughput_rps.as_text(),
-        f"difference to {REFERENCE}": lambda one: estimate_text(one.difference_rps, sign=True),
-        "served": lambda one: f"{one.served_ratio:.1%}",
-        "expired": lambda one: f"{one.expired_ratio:.1%}",
-        "decision ms": lambda one: f"{one.decision_mean_s * 1e3:.2f}",
-    }
-    return _by_policy(summaries, columns, INTERVALS, title)
+    headings = ("requests/s", f"difference to {REFERENCE}", "served", "expired", "decision ms")
+    rows = [
+        [
+            one.policy, one.throughput_rps.as_text(), estimate_text(one.difference_rps, sign=True),
+            f"{one.served_ratio:.1%}", f"{one.expired_ratio:.1%}", f"{one.decision_mean_s * 1e3:.2f}",
+        ]
+        for one in _best_first(summaries)
+    ]  # fmt: skip
+    return plain_table(title, INTERVALS, {"policy": ""} | dict.fromkeys(headings, ">"), [rows])
 
 
 def statistics_table(summaries: Sequence[PolicySummary]) -> Table:
@@ -113,8 +114,16 @@ def statistics_table(summaries: Sequence[PolicySummary]) -> Table:
         ),
     }  # fmt: skip
     known = {head: own for head, own in statistics.items() if any(getattr(one, own[0]) for one in summaries)}
-    columns = {head: lambda one, name=name: estimate_text(getattr(one, name)) for head, (name, _) in known.items()}
-    return _by_policy(summaries, columns, "".join(note for _, note in known.values()) + "Definitions: docs/protocol.md")
+    rows = [
+        [one.policy, *(estimate_text(getattr(one, name)) for name, _ in known.values())]
+        for one in _best_first(summaries)
+    ]
+    notes = "".join(note for _, note in known.values()) + "Definitions: docs/protocol.md"
+    return plain_table(None, notes, {"policy": ""} | dict.fromkeys(known, ">"), [rows])
+
+
+def _best_first(summaries: Sequence[PolicySummary]) -> list[PolicySummary]:
+    return sorted(summaries, key=lambda one: -one.throughput_rps.mean)
 
 
 def infeasible_texts(summaries: Sequence[PolicySummary]) -> list[str]:
@@ -132,24 +141,20 @@ def estimate_text(estimate: Estimate | None, sign: bool = False) -> str:
     return "" if estimate is None else estimate.as_text(sign=sign)
 
 
-def empty_table(title: str | None, caption: str) -> Table:
-    """Return a table as comparisons and sweeps print theirs."""
-    return Table(
-        title=title, caption=caption, title_justify="left", caption_justify="left", box=SIMPLE_HEAD, pad_edge=False
-    )
-
-
-def _by_policy(
-    summaries: Sequence[PolicySummary],
-    columns: Mapping[str, Callable[[PolicySummary], str]],
-    caption: str,
-    title: str | None = None,
+def plain_table(
+    title: str | None, caption: str, columns: Mapping[str, str], blocks: Iterable[Iterable[Sequence[object]]]
 ) -> Table:
-    """Return a line for each policy, best throughput first."""
-    table = empty_table(title, caption)
-    table.add_column("policy", overflow="fold", min_width=15)
-    for heading in columns:
-        table.add_column(heading, justify="right", min_width=min(len(heading), 20))
-    for summary in sorted(summaries, key=lambda one: -one.throughput_rps.mean):
-        table.add_row(summary.policy, *(text(summary) for text in columns.values()))
+    """Return a table of blocks of rows, a cell for each of the ``columns``; None leaves it empty.
+
+    Columns have the format of their cells; those with a format are to the right.
+    """
+    table = Table(title=title, caption=caption, title_justify="left", caption_justify="left", box=SIMPLE_HEAD)
+    table.pad_edge, table.collapse_padding = False, True
+    for heading, form in columns.items():
+        table.add_column(heading, justify="right" if form else "left", no_wrap=bool(form), overflow="fold")
+    for block in blocks:
+        for row in block:
+            cells = zip(row, columns.values(), strict=True)
+            table.add_row(*("" if value is None else format(value, form) for value, form in cells))
+        table.add_section()
     return table
