@@ -50,19 +50,13 @@ class CollectSpeed:
 class BenchmarkCollect:
     """Measure how fast DFTSP's episodes become a dataset, against Minari's DataCollector in the same run."""
 
-    scenario: str = "balanced"
-    """Shipped scenario, or path to a YAML file."""
-    episodes: int = 1000
-    """How many collect records."""
-    collector_episodes: int = 20
-    """How many DataCollector records, which takes an order of magnitude longer for each."""
-    seed: int = 0
-    """Chooses the episodes."""
+    scenario: str = "balanced"  # Shipped scenario, or path to a YAML file.
+    episodes: int = 1000  # How many collect records.
+    collector_episodes: int = 20  # How many DataCollector records, which takes an order of magnitude longer for each.
+    seed: int = 0  # Chooses the episodes.
     workers: Workers = None  # of collect; DataCollector knows only one
-    slots: int | None = None
-    """Slots per episode, in place of the scenario's."""
-    out: Path | None = None
-    """JSON file for the result."""
+    slots: int | None = None  # Slots per episode, in place of the scenario's.
+    out: Path | None = None  # JSON file for the result.
 
     def run(self, console: Console) -> list[CollectSpeed]:
         """Measure both; return a row each.
@@ -105,8 +99,7 @@ Measurement: TypeAlias = (
 class Benchmark:
     """Measure environments, solvers, decisions or the collecting of datasets, or count what the solvers visit."""
 
-    measurement: Annotated[Measurement, tyro.conf.arg(name="")]
-    """What to measure."""
+    measurement: Annotated[Measurement, tyro.conf.arg(name="")]  # What to measure.
 
     def run(self, console: Console) -> object:
         """Run the measurement; return its rows.

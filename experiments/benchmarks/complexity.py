@@ -69,18 +69,13 @@ class NodeCount:
 class BenchmarkComplexity:
     """Count the nodes that brute force and DFTSP visit, by arrival rate and by pruning rule."""
 
-    scenario: str = "paper"
-    """Shipped scenario, or path to a YAML file; its arrival rate is replaced."""
+    scenario: str = "paper"  # Shipped scenario, or path to a YAML file; its arrival rate is replaced.
     rates: list[float] = field(default_factory=lambda: [2.0, 5.0, 10.0, 20.0, 40.0])
     """Arrival rates in requests per second."""
-    slots: int = 200
-    """Slots searched at each rate."""
-    node_limit: int = 50_000_000
-    """Nodes after which a search of a slot is given up, and said not to have finished."""
-    seed: int = 0
-    """Chooses the validation episode that is played at each rate."""
-    out: Path | None = None
-    """JSON file for all counts."""
+    slots: int = 200  # Slots searched at each rate.
+    node_limit: int = 50_000_000  # Nodes after which a search of a slot is given up, and said not to have finished.
+    seed: int = 0  # Chooses the validation episode that is played at each rate.
+    out: Path | None = None  # JSON file for all counts.
 
     def run(self, console: Console) -> list[NodeCount]:
         """Check everything, then play and count, then print.

@@ -49,18 +49,11 @@ class BenchmarkDecisions:
     """Shipped scenarios."""
     policies: list[str] = field(default_factory=list)
     """Policies, as in compare; the learned agents shipped for each scenario unless given."""
-    environments: int = 1024
-    """Slots that are decided in a call, each of an environment of its own."""
-    repeats: int = 7
-    """How often each is measured; the table has the median."""
-    seconds: float = 0.5
-    """How long each repeat lasts at least."""
-    seed: int = 0
-    """Chooses the validation episodes in which the slots are met."""
-    quick: bool = False
-    """One short repeat of few environments: checks that everything runs, measures nothing."""
-    out: Path | None = None
-    """JSON file for everything."""
+    environments: int = 1024  # Slots that are decided in a call, each of an environment of its own.
+    repeats: int = 7  # How often each is measured; the table has the median.
+    seconds: float = 0.5  # How long each repeat lasts at least.
+    seed: int = 0  # Chooses the validation episodes in which the slots are met.
+    out: Path | None = None  # JSON file for everything.
 
     def run(self, console: Console) -> list[DecisionTime]:
         """Check everything, then measure and print.
@@ -70,16 +63,18 @@ class BenchmarkDecisions:
         """
         require_arguments(self.out, self.seconds, environments=self.environments, repeats=self.repeats)
         policies = {name: self._policies(name) for name in self.scenario}
-        about = {**measured_with(), "quick": self.quick}
-        size = min(self.environments, 8) if self.quick else self.environments
-        repeats, seconds = (1, 0.0) if self.quick else (self.repeats, self.seconds)
+        about = measured_with()
         rows: list[DecisionTime] = []
         with console.status("") as status:
             for name, built in policies.items():
                 status.update(f"{name}: meeting slots")
-                engine = met_engine(name, size, self.seed)
-                subjects = [Subject(name, who, "vector", size, decider(one, engine)) for who, one in built.items()]
-                measured = measure(subjects, repeats, seconds, lambda one: status.update(f"{one.group}: {one.name}"))
+                engine = met_engine(name, self.environments, self.seed)
+                subjects = [
+                    Subject(name, who, "vector", self.environments, decider(one, engine)) for who, one in built.items()
+                ]
+                measured = measure(
+                    subjects, self.repeats, self.seconds, lambda one: status.update(f"{one.group}: {one.name}")
+                )
                 rows += decision_times(measured, float(engine.dynamics.node["waiting"].mean()))
         document = {"metadata": about, "rows": [asdict(row) for row in rows]}
         report(console, self.out, document, decision_table(rows))

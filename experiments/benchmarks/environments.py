@@ -51,22 +51,14 @@ _ARRIVALS_PER_PLACE: Final = 1.5  # requests/s per place of the queue, that wait
 class BenchmarkEnv:
     """Measure slots a second of every environment, single and vectorised, and of PPO training, with peers beside."""
 
-    scenario: str = "light"
-    """Shipped scenario of the environments; EdgeLLM/Joint-v0 always plays quantized."""
-    sizes: tuple[int, ...] = (1, 64, 1024)
-    """How many environments are stepped together."""
-    repeats: int = 5
-    """How often each is measured; the table has the median and the extremes."""
-    seconds: float = 1.0
-    """How long each repeat lasts at least."""
+    scenario: str = "light"  # Shipped scenario of the environments; EdgeLLM/Joint-v0 always plays quantized.
+    sizes: tuple[int, ...] = (1, 64, 1024)  # How many environments are stepped together.
+    repeats: int = 5  # How often each is measured; the table has the median and the extremes.
+    seconds: float = 1.0  # How long each repeat lasts at least.
     torch_threads: int = 1
     """PyTorch threads in training. More pays only on an idle machine: they spin while others wait."""
-    training: bool = True
-    """Measure PPO training too."""
-    quick: bool = False
-    """One short repeat of few environments: checks that everything runs, measures nothing."""
-    out: Path | None = None
-    """JSON file for everything."""
+    training: bool = True  # Measure PPO training too.
+    out: Path | None = None  # JSON file for everything.
 
     def run(self, console: Console) -> list[Throughput]:
         """Check everything, then measure and print.
@@ -78,15 +70,16 @@ class BenchmarkEnv:
         if not self.sizes or min(self.sizes) < 1:
             raise ValueError(f"sizes: {self.sizes}; expected numbers of at least 1")
         about = measured_with("sb3-contrib", "jax", *PACKAGES)
-        about |= {"scenario": self.scenario, "torch_threads": self.torch_threads, "quick": self.quick}
-        repeats, seconds = (1, 0.0) if self.quick else (self.repeats, self.seconds)
+        about |= {"scenario": self.scenario, "torch_threads": self.torch_threads}
         import torch  # noqa: PLC0415 - takes seconds to import
 
         with console.status("getting ready") as status, ExitStack() as after:
             after.callback(torch.set_num_threads, torch.get_num_threads())
             torch.set_num_threads(self.torch_threads)
             subjects, notes = self._subjects()
-            rows = measure(subjects, repeats, seconds, lambda one: status.update(" ".join(map(str, one[1:4]))))
+            rows = measure(
+                subjects, self.repeats, self.seconds, lambda one: status.update(" ".join(map(str, one[1:4])))
+            )
         exponents = {name: growth_exponent(rows, name) for name in GROWTH_IDS}
         beside = {"training": PPO_SETTINGS, "growth_exponents": exponents, "notes": notes}
         document = {"metadata": about, **beside, "rows": [asdict(row) for row in rows]}
@@ -95,19 +88,15 @@ class BenchmarkEnv:
         return rows
 
     def _subjects(self) -> tuple[list[Subject], list[str]]:
-        sizes = (4,) if self.quick else self.sizes
-        capacities = _CAPACITIES[:2] if self.quick else _CAPACITIES
         subjects = [
             environment(name, size, None if "Joint" in name else self.scenario)
             for name in ENVIRONMENT_IDS
-            for size in (0, *sizes)
+            for size in (0, *self.sizes)
         ]
-        subjects += [growth(name, capacity) for name in GROWTH_IDS for capacity in capacities]
+        subjects += [growth(name, capacity) for name in GROWTH_IDS for capacity in _CAPACITIES]
         if self.training:
-            most, n_steps = max(sizes), 4 if self.quick else PPO_SETTINGS["n_steps"]
-            kinds = (True, None), (True, 16), (False, None)
-            subjects += [training(most, n_steps, adapter, k) for adapter, k in kinds]
-        others, notes = peers(sizes)
+            subjects += [training(max(self.sizes), *kind) for kind in ((True, None), (True, 16), (False, None))]
+        others, notes = peers(self.sizes)
         return subjects + others, notes
 
 
@@ -140,8 +129,8 @@ def growth(environment_id: str, capacity: int) -> Subject:
     return Subject(GROWTH, name, "vector", _GROWTH_ENVIRONMENTS, Stepper(vector, "slots").step_for)
 
 
-def training(environments: int, n_steps: int, adapter: bool, k: int | None = None) -> Subject:
-    """Return PPO of stable-baselines3 on ``EdgeLLM/Batch-v0``, scenario ``light``, rollouts of ``n_steps`` slots.
+def training(environments: int, adapter: bool, k: int | None = None) -> Subject:
+    """Return PPO of stable-baselines3 on ``EdgeLLM/Batch-v0``, scenario ``light``.
 
     Observations are flat, and show the ``k`` most urgent requests (all unless given) through the project's ``adapter``
     :class:`~edgellm_env.wrappers.sb3.SB3VecEnv`, or else all through ``DummyVecEnv``.
@@ -159,8 +148,8 @@ def training(environments: int, n_steps: int, adapter: bool, k: int | None = Non
         env = SB3VecEnv(vector_wrappers.FlattenObservation(shown))
     else:
         env = DummyVecEnv([lambda: FlattenObservation(gym.make("EdgeLLM/Batch-v0", scenario="light"))] * environments)
-    rollout = environments * n_steps
-    settings = PPO_SETTINGS | {"n_steps": n_steps, "batch_size": min(PPO_SETTINGS["batch_size"], rollout)}
+    rollout = environments * PPO_SETTINGS["n_steps"]
+    settings = PPO_SETTINGS | {"batch_size": min(PPO_SETTINGS["batch_size"], rollout)}
     model = PPO("MlpPolicy", env, device="cpu", seed=0, **settings)
 
     def play() -> dict[str, int]:

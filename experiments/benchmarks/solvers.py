@@ -75,20 +75,12 @@ class BenchmarkSolvers:
     """Shipped scenario, or path to a YAML file; its arrival rate is changed until as many requests wait as wanted."""
     requests: list[int] = field(default_factory=lambda: [32, 64, 128, 256])
     """How many requests wait in a slot, each size a block of the table."""
-    slots_per_size: int = 100
-    """Slots of each size, in which exactly so many wait."""
-    reference_slots: int = 20
-    """How many of them HiGHS and CP-SAT solve."""
-    time_limit_s: float = 20.0
-    """Seconds for HiGHS or CP-SAT on a slot."""
-    node_limit: int = 50_000_000
-    """Nodes for DFTSP on a slot."""
-    seed: int = 0
-    """Chooses the validation episodes in which the slots are met."""
-    quick: bool = False
-    """At most 20 slots a size, 3 of them for HiGHS and CP-SAT."""
-    out: Path | None = None
-    """JSON file for everything."""
+    slots_per_size: int = 100  # Slots of each size, in which exactly so many wait.
+    reference_slots: int = 20  # How many of them HiGHS and CP-SAT solve.
+    time_limit_s: float = 20.0  # Seconds for HiGHS or CP-SAT on a slot.
+    node_limit: int = 50_000_000  # Nodes for DFTSP on a slot.
+    seed: int = 0  # Chooses the validation episodes in which the slots are met.
+    out: Path | None = None  # JSON file for everything.
 
     def run(self, console: Console) -> list[SolverTimes]:
         """Check everything, then meet the slots, then time and print.
@@ -106,9 +98,7 @@ class BenchmarkSolvers:
         require_arguments(self.out, **counts)
         if not 0.0 < self.time_limit_s < math.inf:
             raise ValueError(f"time-limit-s: {self.time_limit_s}; expected a finite number above 0")
-        slots = min(self.slots_per_size, 20) if self.quick else self.slots_per_size
-        references = min(self.reference_slots, 3) if self.quick else self.reference_slots
-        limits = Limits(references, self.time_limit_s, self.node_limit)
+        limits = Limits(self.reference_slots, self.time_limit_s, self.node_limit)
         seeds = iter(episode_seeds("validation", self.seed, 2**20))  # far more than the search for slots plays
         for package in ("highspy", "ortools"):
             if importlib.util.find_spec(package) is None:
@@ -124,7 +114,7 @@ class BenchmarkSolvers:
 
             for size in self.requests:
                 show(size, "meeting slots")
-                met = meet_slots(scenario, size, slots, seeds)
+                met = meet_slots(scenario, size, self.slots_per_size, seeds)
                 blocks.append((met, time_solvers(met.problems, limits, partial(show, size))))
         rows = [row for _, block in blocks for row in block]
         document = {
