@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgellm_env.arrays import BoolArray, FloatArray, IntArray
+from edgellm_env.arrays import BoolArray, IntArray
 from edgellm_env.env.actions import JointInterface
 from edgellm_env.env.engine import Engine
 from edgellm_env.node.nodes import Dynamics
@@ -66,26 +66,13 @@ def _over_schemes(dynamics: Dynamics, threads: int) -> tuple[BoolArray, IntArray
 
 def _solve(dynamics: Dynamics, threads: int, partial: BoolArray | None = None) -> BoolArray:
     """Return a largest feasible batch of each environment, (E, N), that contains its ``partial`` one, if any."""
-    selection = np.zeros((dynamics.num_envs, dynamics.capacity), dtype=np.bool_)
-    begun = np.zeros(dynamics.num_envs, dtype=np.bool_) if partial is None else partial.any(axis=1)
-    fresh = np.flatnonzero(~begun)
-    if fresh.size:
-        selection[fresh] = _solve_rows(dynamics, fresh, threads)
-    rows = np.flatnonzero(begun)
-    if partial is not None and rows.size:
-        # A chosen request is worth more than all others together, so that none of them is given up for others.
-        values = np.where(partial[rows], dynamics.capacity + 1.0, 1.0)
-        selection[rows] = _solve_rows(dynamics, rows, threads, values)
-    return selection
-
-
-def _solve_rows(dynamics: Dynamics, rows: IntArray, threads: int, values: FloatArray | None = None) -> BoolArray:
-    slots = dynamics.problem_arrays(rows)
+    slots = dynamics.problem_arrays()
     width = slots.valid.shape[1]
-    solution = solve_exact_batch(slots, None if values is None else values[:, :width], threads=threads)
+    begun = np.zeros(slots.valid.shape, dtype=np.bool_) if partial is None else partial[:, :width]
+    solution = solve_exact_batch(slots.beside(begun) if begun.any() else slots, threads=threads)
     if not solution.optimal.all():
-        row = int(rows[np.argmin(solution.optimal)])
+        row = int(np.argmin(solution.optimal))
         raise RuntimeError(f"environment {row}: no optimum proven within the solver's node limit")
-    selection = np.zeros((rows.size, dynamics.capacity), dtype=np.bool_)
-    selection[:, :width] = solution.selection
+    selection = np.zeros((dynamics.num_envs, dynamics.capacity), dtype=np.bool_)
+    selection[:, :width] = solution.selection | begun
     return selection
