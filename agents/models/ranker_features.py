@@ -8,9 +8,8 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from edgellm_env._compile import compiled, compiled_parallel
+from edgellm_env._compile import compiled
 from edgellm_env.arrays import FloatArray
-from edgellm_env.env.observation import Observation
 from edgellm_env.node import features as columns
 
 
@@ -99,28 +98,3 @@ def count_waiting(valid: NDArray[np.int8]) -> int:
     while count < valid.size and valid[count]:
         count += 1
     return count
-
-
-@compiled_parallel(work="requests")
-def _write_all(
-    requests: NDArray[np.float32],
-    valid: NDArray[np.int8],
-    node: NDArray[np.float32],
-    features: FloatArray,
-    first: int = 0,
-    last: int = 0,
-) -> None:
-    for row in range(first, last):
-        write_features(requests[row], count_waiting(valid[row]), node[row], features[row])
-
-
-def slot_features(observation: Observation) -> FloatArray:
-    """Return (E, N, F) features of every environment's requests; 0 at empty places.
-
-    Args:
-        observation: ``requests`` (E, N, 10), ``valid`` (E, N), ``node`` (E, G).
-    """
-    requests = observation["requests"]
-    features = np.zeros((*requests.shape[:2], len(FEATURES)))
-    _write_all(requests, observation["valid"], observation["node"], features)
-    return features

@@ -6,9 +6,20 @@ import pytest
 
 from agents.models.actor import SUMMARY_SIZE, Actor, slot_summary
 from agents.models.packing import squashed
-from agents.models.ranker_features import FEATURES, REQUEST_FEATURES, slot_features
+from agents.models.ranker_features import FEATURES, REQUEST_FEATURES, count_waiting, write_features
 from agents.models.scorer import LINEAR, Scorers, parameter_count, parameter_mask
+from edgellm_env.arrays import FloatArray
+from edgellm_env.env.observation import Observation
 from edgellm_env.node import features as columns
+
+
+def slot_features(observation: Observation) -> FloatArray:
+    """Return (E, N, F) features of every environment's requests; 0 at empty places."""
+    requests = observation["requests"]
+    features = np.zeros((*requests.shape[:2], len(FEATURES)))
+    for row, valid in enumerate(observation["valid"]):
+        write_features(requests[row], count_waiting(valid), observation["node"][row], features[row])
+    return features
 
 
 def queue(size: int = 9, capacity: int = 12, seed: int = 0) -> dict[str, np.ndarray]:
