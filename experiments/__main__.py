@@ -19,11 +19,18 @@ COMMANDS: Final = {
     "census": "commands.documentation:CensusCommand",
     "scenario-pages": "commands.documentation:ScenarioPages",
     "tune-lookahead": "commands.train:TuneLookahead",
-    "benchmark": "benchmarks.benchmark:Benchmark",
+    "benchmark env": "benchmarks.environments:BenchmarkEnv",
+    "benchmark solvers": "benchmarks.solvers:BenchmarkSolvers",
+    "benchmark complexity": "benchmarks.complexity:BenchmarkComplexity",
+    "benchmark collect": "benchmarks.collecting:BenchmarkCollect",
+    "benchmark decisions": "benchmarks.decisions:BenchmarkDecisions",
     "collect": "datasets.collect:Collect",
     "verify": "commands.data:Verify",
     "ship": "commands.train:Ship",
-    "study": "commands.study:Study",
+    "study train": "commands.study:StudyTrain",
+    "study compare": "commands.study:StudyCompare",
+    "study bounds": "commands.study:StudyBounds",
+    "study behaviour": "commands.study:StudyBehaviour",
     "results-page": "commands.documentation:ResultsPage",
     "trace-info": "commands.data:TraceInfo",
     "calibrate": "commands.calibrate:Calibrate",
@@ -66,10 +73,15 @@ def parse(words: list[str]) -> Any:
         if not given.strip():
             raise ValueError(f"{option.removeprefix('--') or 'command'}: {given!r}; expected a value that is not empty")
     prog = "python -m experiments"
-    if words and words[0] in COMMANDS:
-        return tyro.cli(_load(words[0]), args=words[1:], prog=f"{prog} {words[0]}")
-    every: Any = Union[tuple(Annotated[_load(name), tyro.conf.subcommand(name)] for name in COMMANDS)]  # noqa: UP007
-    return tyro.cli(every, args=words, prog=prog)
+    for name in (" ".join(words[:2]), *words[:1]):
+        if name in COMMANDS:
+            return tyro.cli(_load(name), args=words[len(name.split()) :], prog=f"{prog} {name}")
+    # No command, or a group's name alone: everything that could follow.
+    group = words[:1] if words and any(name.startswith(f"{words[0]} ") for name in COMMANDS) else []
+    first = "".join(f"{word} " for word in group)
+    found = {name.removeprefix(first): name for name in COMMANDS if name.startswith(first)}
+    every: Any = Union[tuple(Annotated[_load(one), tyro.conf.subcommand(name)] for name, one in found.items())]  # noqa: UP007
+    return tyro.cli(every, args=words[len(group) :], prog=" ".join([prog, *group]))
 
 
 def _load(name: str) -> Any:

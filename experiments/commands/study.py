@@ -1,14 +1,12 @@
-"""``study``: the group of commands that measure learned agents and store what the results page is written from."""
+"""``study ...``: commands that measure learned agents and store what the results page is written from."""
 
 import itertools
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, TypeAlias
 
 import numpy as np
-import tyro
 from rich.console import Console
 
 from agents.files import prepare_folder
@@ -166,22 +164,3 @@ class StudyBehaviour:
         write_document(path, {**asdict(behaviour), "versions": package_versions()})
         console.print(f"{self.policy} in {scenario.name}: {path}")
         return behaviour
-
-
-Part: TypeAlias = (
-    Annotated[StudyTrain, tyro.conf.subcommand("train")]
-    | Annotated[StudyCompare, tyro.conf.subcommand("compare")]
-    | Annotated[StudyBounds, tyro.conf.subcommand("bounds")]
-    | Annotated[StudyBehaviour, tyro.conf.subcommand("behaviour")]
-)
-
-
-@dataclass(frozen=True)
-class Study:
-    """Train agents with several seeds, compare policies, see what an agent learned: results that stay stored."""
-
-    part: Annotated[Part, tyro.conf.arg(name="")]  # Which part of the study.
-
-    def run(self, console: Console) -> object:
-        """Run the part; return its results."""
-        return self.part.run(console)

@@ -3,7 +3,7 @@ import io
 import pytest
 from rich.console import Console
 
-from experiments.benchmarks.benchmark import OURS, THEIRS, BenchmarkCollect
+from experiments.benchmarks.collecting import OURS, THEIRS, BenchmarkCollect
 
 
 def test_both_ways_are_measured_on_whole_datasets() -> None:

@@ -1,4 +1,4 @@
-"""``benchmark``: the group of commands that measure the project itself."""
+"""``benchmark collect``: how fast episodes become a dataset, against Minari's own way."""
 
 import os
 import tempfile
@@ -7,11 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, astuple, dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, Final, TypeAlias
+from typing import Any, Final
 from unittest.mock import patch
 
 import gymnasium as gym
-import tyro
 from rich.console import Console
 from rich.table import Table
 
@@ -19,10 +18,6 @@ from agents.seeds import episode_seeds
 from edgellm_env.env.single import EdgeLLMEnv
 from edgellm_env.scenario import Scenario, load_scenario
 from edgellm_env.solvers import solve_dftsp
-from experiments.benchmarks.complexity import BenchmarkComplexity
-from experiments.benchmarks.decisions import BenchmarkDecisions
-from experiments.benchmarks.environments import BenchmarkEnv
-from experiments.benchmarks.solvers import BenchmarkSolvers
 from experiments.benchmarks.throughput import Stepper, report, require_arguments, timed
 from experiments.datasets.collect import Collect
 from experiments.extras import MissingExtraError, require
@@ -84,31 +79,6 @@ class BenchmarkCollect:
         document = {"metadata": about, "scenario": scenario.name, "rows": [asdict(row) for row in rows]}
         report(console, self.out, document, _collect_table(rows, scenario.name))
         return rows
-
-
-Measurement: TypeAlias = (
-    Annotated[BenchmarkEnv, tyro.conf.subcommand("env")]
-    | Annotated[BenchmarkSolvers, tyro.conf.subcommand("solvers")]
-    | Annotated[BenchmarkComplexity, tyro.conf.subcommand("complexity")]
-    | Annotated[BenchmarkCollect, tyro.conf.subcommand("collect")]
-    | Annotated[BenchmarkDecisions, tyro.conf.subcommand("decisions")]
-)
-
-
-@dataclass(frozen=True)
-class Benchmark:
-    """Measure environments, solvers, decisions or the collecting of datasets, or count what the solvers visit."""
-
-    measurement: Annotated[Measurement, tyro.conf.arg(name="")]  # What to measure.
-
-    def run(self, console: Console) -> object:
-        """Run the measurement; return its rows.
-
-        Raises:
-            ValueError: an argument that can't be used.
-            RuntimeError: the measurement failed.
-        """
-        return self.measurement.run(console)
 
 
 def _theirs(minari: Any, scenario: Scenario, seeds: Sequence[int]) -> CollectSpeed:
