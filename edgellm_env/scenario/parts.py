@@ -33,9 +33,13 @@ MOST_SLOTS, MOST_EVENTS = 1_000_000, 5_000_000
 """Slots of an episode, at most; and requests and bursts that it may bring, and slots that anything may last."""
 
 InfeasibleRule: TypeAlias = Literal["trim", "reject", "raise"]
-TraceFormat: TypeAlias = Literal["auto", "azure", "burstgpt", "mooncake", "splitwise"]
+TraceFormat: TypeAlias = Literal[
+    "auto", "azure", "burstgpt", "mooncake", "splitwise", "splitwise-sim", "servegen", "llmservingsim",
+    "llmservingsim-bench",
+]  # fmt: skip
+TimeUnit: TypeAlias = Literal["s", "ms", "us", "ns", "calendar"]
 OverLimitRule: TypeAlias = Literal["error", "cap", "reject"]
-ZeroTokensRule: TypeAlias = Literal["error", "drop"]
+ZeroTokensRule: TypeAlias = Literal["auto", "error", "drop"]
 
 
 class Part(BaseModel):
@@ -178,18 +182,41 @@ class Bursts(Part):
     mean_burst_s: Positive
 
 
+class TraceColumns(Part):
+    """Names of a trace file's columns, or of the keys of its JSON lines."""
+
+    arrival: str
+    prompt_tokens: str
+    output_tokens: str
+
+
 class TraceFile(Part):
     """Where recorded requests come from, and how they are mapped onto an episode.
 
-    Arrival times are multiplied by ``time_scale``: 0.5 replays at twice the recorded rate.
+    Arrival times are multiplied by ``time_scale``: 0.5 replays at twice the recorded rate. Episodes are windows between
+    ``windows_start_s`` and ``windows_end_s`` (the end of the recording unless given), in these scaled seconds since the
+    file's first row; requests outside are never met.
     """
 
     path: str | None = None
     format: TraceFormat = "auto"
+    columns: TraceColumns | None = None
+    time_unit: TimeUnit | None = None
     time_scale: Positive = 1.0
     window: Literal["random", "first"] = "random"
+    windows_start_s: NonNegative = 0.0
+    windows_end_s: Positive | None = None
     over_limit: OverLimitRule = "error"
-    zero_tokens: ZeroTokensRule = "error"
+    zero_tokens: ZeroTokensRule = "auto"
+
+    @model_validator(mode="after")
+    def _check_consistent(self) -> Self:
+        if self.columns is not None and self.format != "auto":
+            raise ValueError(f"format: {self.format!r}; expected auto, as columns names the columns")
+        if self.windows_end_s is not None and self.windows_end_s <= self.windows_start_s:
+            start_s = self.windows_start_s
+            raise ValueError(f"windows_end_s: {self.windows_end_s}; expected above windows_start_s = {start_s}")
+        return self
 
 
 class ExplicitRequest(Part):

@@ -1,265 +1,290 @@
-"""Reads recorded requests from trace files: Azure, BurstGPT, Mooncake, and Vidur's processed Splitwise columns.
+"""Reads recorded requests from trace files: CSV or JSON lines in any known layout, or with columns that are named.
 
 A row is never skipped or changed in silence. Whatever can't be used is an error that names file, line and reason; the
 settings that accept such rows instead (``workload.trace.zero_tokens``, ``workload.trace.over_limit``) count them.
+Files are read in parts, so that little more than the columns is ever in memory.
 """
 
 import csv
-import io
+import gzip
 import json
-import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from datetime import datetime
-from decimal import Decimal
+import operator
+import stat
+import zlib
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager, nullcontext
+from dataclasses import replace
+from itertools import chain, islice, pairwise, repeat, takewhile
 from pathlib import Path
-from typing import Final, NamedTuple, Self, TypeAlias
+from typing import BinaryIO, Final, TypeAlias, cast
 
 import numpy as np
 
-from edgellm_env.arrays import BoolArray, FloatArray, IntArray
-from edgellm_env.scenario.parts import OverLimitRule, TraceFormat, ZeroTokensRule
+from edgellm_env.arrays import FloatArray
+from edgellm_env.scenario.parts import TimeUnit, TraceColumns, TraceFormat, ZeroTokensRule
+from edgellm_env.workload.layouts import (
+    UNITS_PER_S,
+    Layout,
+    Time,
+    find_layout,
+    is_calendar_time,
+    parse_times,
+    token_parser,
+)
+from edgellm_env.workload.recorded import RecordedRequests, TraceFileError, Whole
 
-Row: TypeAlias = tuple[int, str, str, str]
-"""Line number and the texts of time, prompt tokens and output tokens."""
+MOST_BYTES: Final = 2 * 2**30
+"""Size of a trace file, at most, decompressed."""
 
+MOST_ROWS: Final = 50_000_000
+"""Rows of a trace file, at most: a gigabyte in memory."""
 
-class TraceFileError(ValueError):
-    """A trace file that can't be used; the message names the file, the line and the reason."""
+MOST_LINE_BYTES: Final = 16 * 2**20
+"""Length of a line, at most; those with the tokens themselves have a megabyte."""
 
+_BLOCK_BYTES: Final = 2**20
+_ROWS_AT_ONCE: Final = 1024  # few enough for Python's garbage collector not to look at them again and again
 
-@dataclass(frozen=True, eq=False)
-class RecordedRequests:
-    """Requests read from a file, in order of arrival."""
-
-    path: str  # the file, for messages
-    arrival_s: FloatArray  # (M,) float64 seconds since the file's first row, ascending
-    prompt_tokens: IntArray  # (M,) int64, >= 1
-    output_tokens: IntArray  # (M,) int64, >= 1
-    line_numbers: IntArray  # (M,) int64, where each request stands in the file, from 1
-    zero_token_rows: int = 0  # rows of the file left out because they have no prompt or no output tokens
-    capped_rows: int = 0  # rows of the file shortened by :meth:`limited`
-    rejected_rows: int = 0  # rows of the file left out by :meth:`limited`
-    format: TraceFormat = "auto"  # layout that the file was read in; ``auto`` where no file was read
-
-    def __post_init__(self) -> None:
-        """Make every array read-only."""
-        for array in (self.arrival_s, self.prompt_tokens, self.output_tokens, self.line_numbers):
-            array.setflags(write=False)
-
-    @property
-    def size(self) -> int:
-        """Number of requests M."""
-        return int(self.arrival_s.shape[0])
-
-    @property
-    def duration_s(self) -> float:
-        """Seconds from the file's first row to the last request; 0 without requests."""
-        return float(self.arrival_s[-1]) if self.size else 0.0
-
-    def scaled(self, time_scale: float) -> Self:
-        """Return the same requests with arrival times multiplied by ``time_scale`` (0.5: at twice the rate)."""
-        return replace(self, arrival_s=self.arrival_s * time_scale)
-
-    def window(self, start_s: float, end_s: float) -> Self:
-        """Return the requests with ``start_s`` <= arrival_s < ``end_s``; their times stay relative to the file."""
-        return self._kept(slice(*np.searchsorted(self.arrival_s, [start_s, end_s], side="left")))
-
-    def limited(self, prompt_limit_tokens: int, output_limit_tokens: int, rule: OverLimitRule = "error") -> Self:
-        """Return the requests with every length within its limit.
-
-        Args:
-            prompt_limit_tokens: most prompt tokens that the service takes.
-            output_limit_tokens: most output tokens that the service writes.
-            rule: what becomes of longer requests: ``error`` raises, ``cap`` shortens them to the limit and counts them
-                in ``capped_rows``, ``reject`` leaves them out and counts them in ``rejected_rows``.
-
-        Raises:
-            TraceFileError: a longer request under ``error``, naming file, line, value, limit and the setting to change.
-        """
-        over_prompt, over_output = self.prompt_tokens > prompt_limit_tokens, self.output_tokens > output_limit_tokens
-        over = over_prompt | over_output
-        count = int(np.count_nonzero(over))
-        if rule == "error" and count:
-            first = int(np.argmax(over))
-            name, tokens, limit = "output", self.output_tokens, output_limit_tokens
-            if over_prompt[first]:
-                name, tokens, limit = "prompt", self.prompt_tokens, prompt_limit_tokens
-            raise TraceFileError(
-                f"{self.path}:{self.line_numbers[first]}: {tokens[first]} {name} tokens; expected at most "
-                f"workload.{name}_limit_tokens = {limit} (workload.trace.over_limit: cap or reject accepts such rows)"
-            )
-        if rule == "reject":
-            return replace(self._kept(~over), rejected_rows=self.rejected_rows + count)
-        return replace(
-            self,
-            prompt_tokens=np.minimum(self.prompt_tokens, prompt_limit_tokens),
-            output_tokens=np.minimum(self.output_tokens, output_limit_tokens),
-            capped_rows=self.capped_rows + count,
-        )
-
-    def _kept(self, keep: BoolArray | slice) -> Self:
-        names = ("arrival_s", "prompt_tokens", "output_tokens", "line_numbers")
-        return replace(self, **{name: getattr(self, name)[keep] for name in names})
+Rows: TypeAlias = tuple[Sequence[int], Sequence[str], Sequence[str], Sequence[str]]
+"""Some rows: their line numbers, and the texts of times, prompt tokens and output tokens."""
 
 
 def read_trace_file(
     path: str | Path,
     format: TraceFormat = "auto",  # noqa: A002
-    zero_tokens: ZeroTokensRule = "error",
+    zero_tokens: ZeroTokensRule = "auto",
+    columns: TraceColumns | None = None,
+    time_unit: TimeUnit | None = None,
 ) -> RecordedRequests:
     """Read a trace file, strictly.
 
     Args:
-        path: a UTF-8 text file.
-        format: ``azure`` (CSV: TIMESTAMP, ContextTokens, GeneratedTokens), ``burstgpt`` (CSV, seconds: Timestamp,
-            Request tokens, Response tokens), ``mooncake`` (JSON lines, milliseconds: timestamp, input_length,
-            output_length), ``splitwise`` (CSV, seconds: arrived_at, num_prefill_tokens, num_decode_tokens), or ``auto``
-            to tell by the first line. Further columns are ignored.
-        zero_tokens: what becomes of rows without prompt or output tokens (BurstGPT logs failed requests so): ``error``
-            raises, ``drop`` leaves them out and counts them in ``zero_token_rows``.
+        path: UTF-8 text, CSV with a header or JSON lines, as it is or compressed by gzip.
+        format: a row of :data:`edgellm_env.workload.layouts.LAYOUTS`, or ``auto`` to tell by the names of the columns.
+        zero_tokens: what becomes of rows without prompt or output tokens: ``error`` raises, ``drop`` leaves them out
+            and counts them in ``zero_token_rows``, ``auto`` drops them where the layout logs failed requests so
+            (BurstGPT).
+        columns: names of the columns, for files of no known layout.
+        time_unit: unit of the times; the layout's own unless given. With ``columns`` it is seconds, or calendar times
+            where the first one looks like that.
 
     Raises:
-        TraceFileError: an unreadable or empty file, an unknown header, a malformed row, or a row that is earlier than
-            the one before. Files must be sorted by time: disorder mostly means that something else is wrong.
+        TraceFileError: no regular file, an unreadable, empty or too large one, unknown columns, a malformed row, or a
+            row that is earlier than the one before. Files must be sorted by time: disorder mostly means that something
+            else is wrong.
     """
-    text = _read_text(path)
-    known = _known_format(path, text.split("\n", 1)[0]) if format == "auto" else format
-    layout = _LAYOUTS[known]
-    rows = _json_rows(path, text) if layout is _MOONCAKE else _csv_rows(path, text, layout)
-    least_tokens = 0 if zero_tokens == "drop" else 1
-    lines: list[int] = []
-    times: list[int | Decimal] = []
-    prompts: list[int] = []
-    outputs: list[int] = []
-    for line, time, prompt, output in rows:
+    with closing(_blocks(path)) as blocks:
+        lines = chain.from_iterable(blocks)
+        first = next(lines, None)
+        if first is None:
+            raise TraceFileError(f"{path}:1: the file is empty")
+        names, rows_of = (_json_names if first.lstrip().startswith("{") else _csv_names)(path, chain([first], lines))
         try:
-            times.append(layout.parse_time(time))
-            prompts.append(_tokens(layout.columns[1], prompt, least_tokens))
-            outputs.append(_tokens(layout.columns[2], output, least_tokens))
+            layout = find_layout(names, format, columns, time_unit)
         except ValueError as error:
-            raise TraceFileError(f"{path}:{line}: {error}") from error
-        if lines and times[-1] < times[-2]:
-            raise TraceFileError(f"{path}:{line}: {time} comes before line {lines[-1]}; expected rows sorted by time")
-        lines.append(line)
-    if not lines:
-        raise TraceFileError(f"{path}:1: no rows; expected requests after the header")
-    # Differences are taken in integers or decimals, so that no digit of the file is lost before the one rounding here.
-    recorded = RecordedRequests(
-        path=str(path),
-        arrival_s=np.array([float((time - times[0]) / layout.units_per_s) for time in times]),
-        prompt_tokens=np.array(prompts, dtype=np.int64),
-        output_tokens=np.array(outputs, dtype=np.int64),
-        line_numbers=np.array(lines, dtype=np.int64),
-        format=known,
-    )
-    empty = (recorded.prompt_tokens == 0) | (recorded.output_tokens == 0)
-    return replace(recorded._kept(~empty), zero_token_rows=int(np.count_nonzero(empty)))
+            raise TraceFileError(f"{path}:1: {error}") from error
+        rows = rows_of(layout)
+        head = next(rows, None)
+        if head is None:
+            raise TraceFileError(f"{path}:1: no rows; expected requests after the header")
+        if columns is not None and time_unit is None and is_calendar_time(head[1][0]):
+            layout = layout._replace(unit="calendar")
+        drops = zero_tokens == "drop" or (zero_tokens == "auto" and layout.has_failed)
+        parts = list(_parsed(path, chain([head], rows), layout, least_tokens=0 if drops else 1))
+    arrival_s, prompt_tokens, output_tokens, line_numbers = map(np.concatenate, zip(*parts, strict=True))
+    recorded = RecordedRequests(str(path), arrival_s, prompt_tokens, output_tokens, line_numbers, format=layout.name)
+    full = (prompt_tokens > 0) & (output_tokens > 0)
+    return recorded if full.all() else replace(recorded.kept(full), zero_token_rows=int(np.count_nonzero(~full)))
 
 
-class _Layout(NamedTuple):
-    """Names of the columns that matter, and how a time is written."""
-
-    columns: tuple[str, str, str]  # time, prompt tokens, output tokens
-    parse_time: Callable[[str], int | Decimal]
-    units_per_s: int
-
-
-_TIMESTAMP = re.compile(r"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(?:Z|\+00:00)?", re.ASCII)
-_NUMBER = re.compile(r"\d+(\.\d*)?([eE][-+]?\d{1,3})?", re.ASCII)
-_WHOLE = re.compile(r"\d{1,18}", re.ASCII)
-_MOST_TOKENS = 2**31 - 1
-_LATEST = 10**15
-
-
-def _parse_timestamp(text: str) -> int:
-    """Nanoseconds of a calendar time, in integers: seven decimals are exact, and no time zone can interfere."""
-    match = _TIMESTAMP.fullmatch(text)
-    if match is None:
-        raise ValueError(f"{text!r}; expected a time such as 2023-11-16 18:15:46.6805900")
-    day, time, decimals = match.groups()
-    try:
-        since = datetime.fromisoformat(f"{day} {time}") - datetime.min
-    except ValueError as error:
-        expected = "a day of the calendar and a time of day from 00:00:00 to 23:59:59"
-        raise ValueError(f"{text!r}; expected {expected}: {error}") from error
-    return (since.days * 86400 + since.seconds) * 10**9 + int((decimals or "").ljust(9, "0"))
-
-
-def _parse_number(text: str) -> Decimal:
-    value = Decimal(text) if _NUMBER.fullmatch(text) else None
-    if value is None or value > _LATEST:
-        raise ValueError(f"time {text!r}; expected a number from 0 to {_LATEST:.0e}")
-    return value
+def _parsed(
+    path: str | Path, parts: Iterator[Rows], layout: Layout, least_tokens: int
+) -> Iterator[tuple[FloatArray, Whole, Whole, Whole]]:
+    """Parse rows, many at a time; times are exact until the one rounding to seconds since the first row."""
+    units_per_s, count = UNITS_PER_S[layout.unit], 0
+    tokens = [token_parser(name, least_tokens) for name in layout.columns[1:]]
+    began: Time | None = None
+    latest: list[Time] = []
+    last_line = 0
+    for lines, *texts in parts:
+        try:
+            times = parse_times(layout.unit, texts[0])
+            prompts, outputs = (list(map(parse, own)) for parse, own in zip(tokens, texts[1:], strict=True))
+        except ValueError:
+            raise _first_error(path, layout.unit, tokens, zip(lines, *texts, strict=True)) from None
+        began = times[0] if began is None else began
+        whole = [*latest, *times]
+        if any(map(operator.gt, whole, whole[1:])):
+            place = next(place for place, (one, two) in enumerate(pairwise(whole)) if one > two) + 1 - len(latest)
+            earlier = lines[place - 1] if place else last_line
+            raise TraceFileError(
+                f"{path}:{lines[place]}: {texts[0][place]} comes before line {earlier}; expected rows sorted by time"
+            )
+        latest, last_line, count = times[-1:], lines[-1], count + len(lines)
+        if count > MOST_ROWS:
+            raise TraceFileError(f"{path}:{last_line}: more than {MOST_ROWS:,} rows; expected a part of the recording")
+        arrival_s = np.array([float((time - began) / units_per_s) for time in times])
+        prompt_tokens, output_tokens, numbers = (np.array(one, dtype=np.int32) for one in (prompts, outputs, lines))
+        yield arrival_s, prompt_tokens, output_tokens, numbers
 
 
-def _tokens(name: str, text: str, least: int) -> int:
-    value = int(text) if _WHOLE.fullmatch(text) else -1
-    if least <= value <= _MOST_TOKENS:
-        return value
-    hint = " (workload.trace.zero_tokens: drop leaves such rows out)" if value == 0 else ""
-    raise ValueError(f"{name}: {text!r}; expected a whole number from {least} to {_MOST_TOKENS}{hint}")
+def _first_error(
+    path: str | Path, unit: TimeUnit, tokens: Iterable[Callable[[str], int]], rows: Iterable[tuple[int, str, str, str]]
+) -> TraceFileError:
+    """Return the error of the first row that can't be parsed."""
+    parsers = (lambda text: parse_times(unit, [text]), *tokens)
+    for line, *texts in rows:
+        for parse, text in zip(parsers, texts, strict=True):
+            try:
+                parse(text)
+            except ValueError as error:
+                return TraceFileError(f"{path}:{line}: {error}")
+    raise AssertionError("every row can be parsed")
 
 
-_MOONCAKE: Final = _Layout(("timestamp", "input_length", "output_length"), _parse_number, 1000)
-_LAYOUTS: Final[dict[TraceFormat, _Layout]] = {
-    "azure": _Layout(("TIMESTAMP", "ContextTokens", "GeneratedTokens"), _parse_timestamp, 10**9),
-    "burstgpt": _Layout(("Timestamp", "Request tokens", "Response tokens"), _parse_number, 1),
-    "splitwise": _Layout(("arrived_at", "num_prefill_tokens", "num_decode_tokens"), _parse_number, 1),
-    "mooncake": _MOONCAKE,
-}
+def _csv_names(path: str | Path, lines: Iterator[str]) -> tuple[list[str], Callable[[Layout], Iterator[Rows]]]:
+    """Return the columns' names, and what yields the rows once the layout is known."""
+    header_line = next(lines)
+    delimiter = max(",\t;", key=header_line.count)
+    reader = csv.reader(chain([header_line], lines), delimiter=delimiter, strict=True)
 
+    def some() -> tuple[list[int], list[list[str]]]:
+        numbers, rows = list[int](), list[list[str]]()
+        try:
+            for row in islice(reader, _ROWS_AT_ONCE):
+                numbers.append(reader.line_num)
+                rows.append(row)
+        except csv.Error as error:
+            raise TraceFileError(f"{path}:{reader.line_num}: not valid CSV: {error}") from error
+        return numbers, rows
 
-def _read_text(path: str | Path) -> str:
-    try:
-        text = Path(path).read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise TraceFileError(f"{path}: can't be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise TraceFileError(f"{path}:{line}: not UTF-8 text: {error.reason}") from error
-    if not text.strip():
-        raise TraceFileError(f"{path}:1: the file is empty")
-    return text
-
-
-def _known_format(path: str | Path, first_line: str) -> TraceFormat:
-    if first_line.lstrip().startswith("{"):
-        return "mooncake"
-    header = next(csv.reader([first_line]), [])
-    for name, layout in _LAYOUTS.items():
-        if layout is not _MOONCAKE and set(layout.columns) <= set(header):
-            return name
-    known = "; ".join(f"{name}: {', '.join(layout.columns)}" for name, layout in _LAYOUTS.items())
-    raise TraceFileError(f"{path}:1: columns {header}; expected a header with the columns of one format ({known})")
-
-
-def _csv_rows(path: str | Path, text: str, layout: _Layout) -> Iterator[Row]:
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         header = next(reader)
-        missing = [name for name in layout.columns if header.count(name) != 1]
-        if missing:
-            raise TraceFileError(f"{path}:1: columns {header}; expected {', '.join(missing)} exactly once")
-        time, prompt, output = (header.index(name) for name in layout.columns)
-        for row in reader:
-            if len(row) != len(header):
-                found = f"{len(row)} columns" if row else "an empty line"
-                raise TraceFileError(f"{path}:{reader.line_num}: {found}; expected {len(header)} columns")
-            yield reader.line_num, row[time], row[prompt], row[output]
     except csv.Error as error:
-        raise TraceFileError(f"{path}:{reader.line_num}: not valid CSV: {error}") from error
+        raise TraceFileError(f"{path}:1: not valid CSV: {error}") from error
+
+    def rows_of(layout: Layout) -> Iterator[Rows]:
+        places = [header.index(name) for name in layout.columns]
+        while (found := some())[0]:
+            numbers, rows = found
+            odd = next((place for place, width in enumerate(map(len, rows)) if width != len(header)), None)
+            if odd is not None:
+                what = f"{len(rows[odd])} columns" if rows[odd] else "an empty line"
+                raise TraceFileError(f"{path}:{numbers[odd]}: {what}; expected {len(header)} columns")
+            time, prompt, output = (list(map(operator.itemgetter(place), rows)) for place in places)
+            yield numbers, time, prompt, output
+
+    return header, rows_of
 
 
-def _json_rows(path: str | Path, text: str) -> Iterator[Row]:
-    for line, content in enumerate(text.removesuffix("\n").split("\n"), start=1):
+def _json_names(path: str | Path, lines: Iterator[str]) -> tuple[list[str], Callable[[Layout], Iterator[Rows]]]:
+    """Return the names in the first object, and what yields the rows once the layout is known."""
+
+    def record(line: int, content: str) -> dict[str, object]:
         try:
-            record = json.loads(content)
+            found = json.loads(content)
         except (ValueError, RecursionError) as error:
             raise TraceFileError(f"{path}:{line}: not valid JSON: {error}") from error
-        missing = [name for name in _MOONCAKE.columns if not isinstance(record, dict) or name not in record]
+        return found if isinstance(found, dict) else {}
+
+    def cells(numbered: tuple[int, str], names: tuple[str, str, str]) -> tuple[int, str, str, str]:
+        line, content = numbered
+        found = record(line, content)
+        missing = [name for name in names if name not in found]
         if missing:
             raise TraceFileError(f"{path}:{line}: {', '.join(missing)}: missing; expected a JSON object with them")
         # repr writes a number back digit by digit, and quotes a string, which the number parsers then refuse.
-        time, prompt, output = (repr(record[name]) for name in _MOONCAKE.columns)
-        yield line, time, prompt, output
+        time, prompt, output = (found[name] for name in names)
+        return (
+            line,
+            time if isinstance(time, str) and is_calendar_time(time) else repr(time),
+            repr(prompt),
+            repr(output),
+        )
+
+    first_line = next(lines)
+
+    def rows_of(layout: Layout) -> Iterator[Rows]:
+        numbered = enumerate(chain([first_line], lines), 1)
+        while some := [cells(one, layout.columns) for one in islice(numbered, _ROWS_AT_ONCE)]:
+            number, time, prompt, output = zip(*some, strict=True)
+            yield number, time, prompt, output
+
+    return list(record(1, first_line)), rows_of
+
+
+def _blocks(path: str | Path) -> Generator[list[str], None, None]:
+    """Yield whole lines without their ends, about :data:`_BLOCK_BYTES` at a time; none that is blank at the end."""
+    blank = 0
+    for lines in _raw_blocks(path):
+        held = sum(1 for _ in takewhile(lambda line: not line or line.isspace(), reversed(lines)))
+        if held < len(lines):
+            yield [*repeat("", blank), *lines[: len(lines) - held]]
+            blank = 0
+        blank += held
+
+
+def _raw_blocks(path: str | Path) -> Iterator[list[str]]:
+    left, line, first, size = b"", 1, True, 0
+    try:
+        with _opened(path) as file:
+            for block in iter(lambda: file.read(_BLOCK_BYTES), b""):
+                size += len(block)
+                if size > MOST_BYTES:  # it grows while it is read
+                    raise _too_large(path)
+                if b"\0" in block:
+                    raise TraceFileError(f"{path}: binary; expected text: CSV or JSON lines, or gzip of it")
+                whole, newline, left = (left + block).rpartition(b"\n")
+                if newline:
+                    yield _decoded(path, whole, line, first).split("\n")
+                    line, first = line + whole.count(b"\n") + 1, False
+                if len(left) > MOST_LINE_BYTES:
+                    raise TraceFileError(f"{path}:{line}: more than {MOST_LINE_BYTES:,} bytes; expected a shorter line")
+            if left:
+                yield _decoded(path, left, line, first).split("\n")
+    except (OSError, EOFError, zlib.error) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise TraceFileError(f"{path}: can't be read: {reason}") from error
+
+
+def _decoded(path: str | Path, content: bytes, line: int, first: bool) -> str:
+    try:
+        return content.decode("utf-8-sig" if first else "utf-8")
+    except UnicodeDecodeError as error:
+        line += error.object.count(b"\n", 0, error.start)
+        raise TraceFileError(f"{path}:{line}: not UTF-8 text: {error.reason}") from error
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator[BinaryIO]:
+    """Open a regular file of a size that can be read, decompressed if it is compressed.
+
+    Raises:
+        TraceFileError: it is something else, or too large. Nothing is read that could have no end.
+        OSError: it can't be opened.
+    """
+    about = Path(path).stat()
+    if not stat.S_ISREG(about.st_mode):
+        kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFCHR: "a device"}
+        kind = kinds.get(stat.S_IFMT(about.st_mode), "no file")
+        raise TraceFileError(f"{path}: can't be read: {kind}; expected a regular file")
+    with Path(path).open("rb") as file:
+        compressed = file.read(2) == b"\x1f\x8b"
+        file.seek(0)
+        if about.st_size > MOST_BYTES:
+            raise _too_large(path)
+        if compressed:
+            # Before anything is parsed: a few kilobytes can hold gigabytes of rows.
+            with gzip.GzipFile(fileobj=file) as content:
+                size = 0
+                while size <= MOST_BYTES and (block := content.read(_BLOCK_BYTES)):
+                    size += len(block)
+            if size > MOST_BYTES:
+                raise _too_large(path)
+            file.seek(0)
+        with gzip.GzipFile(fileobj=file) if compressed else nullcontext(file) as content:
+            yield cast(BinaryIO, content)
+
+
+def _too_large(path: str | Path) -> TraceFileError:
+    return TraceFileError(f"{path}: more than {MOST_BYTES:,} bytes; expected a part of the recording")

@@ -1,7 +1,10 @@
 """Draws an environment's episodes, from synthetic, explicit or recorded requests."""
 
+import functools
+import math
 import operator
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple, SupportsIndex
 
 import numpy as np
@@ -11,8 +14,9 @@ from edgellm_env.arrays import FloatArray, IntArray
 from edgellm_env.scenario.parts import TraceFile
 from edgellm_env.scenario.scenario import Scenario
 from edgellm_env.workload import synthetic
-from edgellm_env.workload.files import RecordedRequests, read_trace_file
+from edgellm_env.workload.files import read_trace_file
 from edgellm_env.workload.philox import uniforms
+from edgellm_env.workload.recorded import RecordedRequests, TraceFileError
 from edgellm_env.workload.trace import REQUEST_FIELDS, SLOT_FIELDS, TraceBatch
 
 MAXIMUM_SEED = 2**64 - 1
@@ -39,7 +43,7 @@ class TraceSource:
 
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
-        self._recorded = None if scenario.workload.trace is None else _read(scenario, scenario.workload.trace)
+        self._recording = None if scenario.workload.trace is None else recording_of(scenario)
 
     def draw(self, seeds: Sequence[int] | NDArray[np.uint64]) -> TraceBatch:
         """Draw one episode's trace for each seed; equal seeds give bit-identical traces.
@@ -50,8 +54,8 @@ class TraceSource:
         """
         keys = np.array([checked_seed(seed) for seed in seeds], dtype=np.uint64)
         scenario = self.scenario
-        if self._recorded is not None:
-            requests = _replayed(scenario, self._recorded, keys)
+        if self._recording is not None:
+            requests = _replayed(scenario, self._recording, keys)
         elif scenario.workload.requests:
             requests = _written_out(scenario, keys.size)
         else:
@@ -73,20 +77,57 @@ class _Requests(NamedTuple):
     source_start_s: FloatArray  # (E,)
 
 
-def _read(scenario: Scenario, settings: TraceFile) -> RecordedRequests:
-    if settings.path is None:
+class Recording(NamedTuple):
+    """The requests that a scenario replays, and between which seconds of the recording its windows lie."""
+
+    requests: RecordedRequests
+    start_s: float
+    end_s: float
+
+
+def recording_of(scenario: Scenario) -> Recording:
+    """Return what a scenario replays: scaled, within its limits, and of its windows alone.
+
+    A process reads an unchanged file once, however many environments replay it.
+
+    Raises:
+        ValueError: the scenario names no trace file, or one that can't be used.
+    """
+    settings, workload = scenario.workload.trace, scenario.workload
+    if settings is None or settings.path is None:
         raise ValueError(
             f"workload.trace.path: missing; scenario {scenario.name!r} replays a trace file that you give, "
             "as trace=PATH or --trace PATH"
         )
-    limits = scenario.workload.prompt_limit_tokens, scenario.workload.output_limit_tokens
-    recorded = read_trace_file(settings.path, settings.format, settings.zero_tokens)
-    recorded = recorded.scaled(settings.time_scale).limited(*limits, settings.over_limit)
+    try:
+        about = Path(settings.path).stat()
+    except OSError as error:
+        raise TraceFileError(f"{settings.path}: can't be read: {error.strerror}") from error
+    unchanged = about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns
+    return _read(settings, settings.path, (workload.prompt_limit_tokens, workload.output_limit_tokens), unchanged)
+
+
+@functools.lru_cache(maxsize=4)
+def _read(settings: TraceFile, path: str, limits: tuple[int, int], _: tuple[int, ...]) -> Recording:
+    whole = read_trace_file(path, settings.format, settings.zero_tokens, settings.columns, settings.time_unit)
+    whole = whole.scaled(settings.time_scale)
+    start_s, end_s = settings.windows_start_s, whole.duration_s
+    recorded = whole.window(start_s, math.inf)
+    if settings.windows_end_s is not None:
+        end_s = min(end_s, settings.windows_end_s)
+        recorded = recorded.window(start_s, settings.windows_end_s)
+    if whole.size and not recorded.size:
+        raise TraceFileError(
+            f"{path}: no request between workload.trace.windows_start_s = {start_s:g} and windows_end_s = {end_s:g}; "
+            f"expected at least one (the recording ends at {whole.duration_s:g} s)"
+        )
+    recorded = recorded.limited(*limits, settings.over_limit)
     if not recorded.size:
-        raise ValueError(f"{settings.path}: no requests left within the limits; expected at least one")
-    if settings.window == "random" and recorded.duration_s <= 0:
-        raise ValueError(f"{settings.path}: spans {recorded.duration_s} s; expected more to draw windows from")
-    return recorded
+        raise TraceFileError(f"{path}: no requests left within the limits; expected at least one")
+    if settings.window == "random" and end_s <= start_s:
+        spans = f"spans {end_s - start_s} s"
+        raise TraceFileError(f"{path}: {spans}; expected more to draw windows from (workload.trace.window: first)")
+    return Recording(recorded, start_s, end_s)
 
 
 def _synthetic(scenario: Scenario, keys: NDArray[np.uint64]) -> _Requests:
@@ -97,13 +138,14 @@ def _synthetic(scenario: Scenario, keys: NDArray[np.uint64]) -> _Requests:
     return _Requests(count, arrival_s, tokens, requirements, np.zeros(keys.size))
 
 
-def _replayed(scenario: Scenario, recorded: RecordedRequests, keys: NDArray[np.uint64]) -> _Requests:
+def _replayed(scenario: Scenario, recording: Recording, keys: NDArray[np.uint64]) -> _Requests:
     """Cut a window out of the recorded requests for each episode; what the file does not say is drawn."""
     settings, episode_s = scenario.workload.trace, scenario.timing.episode_s
-    latest_s = max(0.0, recorded.duration_s - episode_s)
+    recorded, first_s, end_s = recording
+    spread_s = max(0.0, end_s - episode_s - first_s)
     if settings is None or settings.window == "first":
-        latest_s = 0.0
-    start_s = np.array([latest_s * uniforms(key, synthetic.WINDOW, 0)[0] for key in keys])
+        spread_s = 0.0
+    start_s = np.array([first_s + spread_s * uniforms(key, synthetic.WINDOW, 0)[0] for key in keys])
     windows = [recorded.window(start, start + episode_s) for start in start_s]
     count = np.array([window.size for window in windows], dtype=np.int64)
     room = int(count.max(initial=1))

@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgellm_env.arrays import IntArray
-from edgellm_env.workload.files import RecordedRequests
+from edgellm_env.workload.recorded import RecordedRequests, Whole
 
 
 @dataclass(frozen=True)
@@ -52,6 +51,6 @@ def trace_statistics(recorded: RecordedRequests) -> TraceStatistics:
     )
 
 
-def _length_statistics(tokens: IntArray) -> LengthStatistics:
+def _length_statistics(tokens: Whole) -> LengthStatistics:
     median, p95, p99 = (float(value) for value in np.percentile(tokens, [50, 95, 99]))
     return LengthStatistics(mean=float(tokens.mean()), median=median, p95=p95, p99=p99, maximum=int(tokens.max()))

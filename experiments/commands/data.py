@@ -11,8 +11,9 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from edgellm_env.scenario.parts import OverLimitRule, TraceFormat, ZeroTokensRule
-from edgellm_env.workload.files import RecordedRequests, read_trace_file
+from edgellm_env.scenario.parts import OverLimitRule, TimeUnit, TraceColumns, TraceFormat, ZeroTokensRule
+from edgellm_env.workload.files import read_trace_file
+from edgellm_env.workload.recorded import RecordedRequests
 from edgellm_env.workload.statistics import TraceStatistics, trace_statistics
 from experiments.datasets.storage import DatasetError, datasets_root
 from experiments.datasets.verification import StoredDataset, Verified
@@ -24,11 +25,16 @@ _NO_LIMIT = 2**31 - 1  # the reader takes no longer request
 
 @dataclass(frozen=True)
 class TraceInfo:
-    """Describe a trace file: requests, rate, burstiness, lengths. Formats: Azure, BurstGPT, Mooncake, Splitwise."""
+    """Describe a trace file: requests, rate, burstiness, lengths. docs/traces.md says which layouts are known."""
 
     file: Annotated[Path, tyro.conf.Positional]  # The trace file.
-    format: TraceFormat = "auto"  # Format of the file; auto tells by its first line.
-    zero_tokens: ZeroTokensRule = "error"  # Rows without prompt or output tokens: error, or drop (they are counted).
+    format: TraceFormat = "auto"  # Layout of the file; auto tells by its columns.
+    columns: tuple[str, str, str] | None = None
+    """Names of the columns of arrival, prompt tokens and output tokens, for a file of no known layout."""
+    time_unit: TimeUnit | None = None  # Unit of the times, in place of the layout's own.
+    zero_tokens: ZeroTokensRule = "auto"
+    """Rows without prompt or output tokens: error, drop (they are counted), or auto: drop where a layout logs failed
+    requests so (BurstGPT)."""
     time_scale: float = 1.0  # Arrival times are multiplied by it: 0.5 is twice the recorded rate.
     prompt_limit_tokens: int | None = None  # Most prompt tokens that the service takes.
     output_limit_tokens: int | None = None  # Most output tokens that the service writes.
@@ -41,7 +47,7 @@ class TraceInfo:
     def run(self, console: Console) -> TraceStatistics:
         """Read the file, describe it, print."""
         self._check()
-        recorded = read_trace_file(self.file, self.format, self.zero_tokens).scaled(self.time_scale)
+        recorded = self._read().scaled(self.time_scale)
         limits = self.prompt_limit_tokens, self.output_limit_tokens
         if limits != (None, None):
             recorded = recorded.limited(limits[0] or _NO_LIMIT, limits[1] or _NO_LIMIT, self.over_limit)
@@ -57,7 +63,16 @@ class TraceInfo:
             console.print(info_table(recorded, statistics))
         return statistics
 
+    def _read(self) -> RecordedRequests:
+        named = None
+        if self.columns is not None:
+            arrival, prompt_tokens, output_tokens = self.columns
+            named = TraceColumns(arrival=arrival, prompt_tokens=prompt_tokens, output_tokens=output_tokens)
+        return read_trace_file(self.file, self.format, self.zero_tokens, named, self.time_unit)
+
     def _check(self) -> None:
+        if self.columns is not None and self.format != "auto":
+            raise ValueError(f"format: {self.format}; expected auto, as --columns names the columns")
         if not 0.0 < self.time_scale < math.inf:
             raise ValueError(f"time-scale: {self.time_scale}; expected a finite number above 0")
         for name in ("prompt_limit_tokens", "output_limit_tokens"):

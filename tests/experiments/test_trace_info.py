@@ -1,5 +1,6 @@
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -85,9 +86,14 @@ def test_the_table_says_the_same(trace: tuple[str, Path], capsys: pytest.Capture
     ("words", "message"),
     [
         ("{tmp}/none.csv", "none.csv: can't be read"),
-        ("{tmp}/text.csv", "text.csv:1: columns ['hello']; expected a header"),
+        ("{tmp}/text.csv", "text.csv:1: columns ['hello']; expected those of one layout"),
         ("{tmp}/zero.csv", "zero.csv:2: num_decode_tokens: '0'; expected a whole number from 1"),
         ("{tmp}/good.csv --format azure", "expected TIMESTAMP, ContextTokens, GeneratedTokens exactly once"),
+        ("{tmp}/good.csv --columns a b c --format azure", "format: azure; expected auto, as --columns names the"),
+        ("{tmp}/good.csv --columns a b c", "expected a, b, c exactly once"),
+        ("{tmp}/pipe", "pipe: can't be read: a pipe; expected a regular file"),
+        ("/dev/zero", "/dev/zero: can't be read: a device; expected a regular file"),
+        ("{tmp}", "a folder; expected a regular file"),
         ("{tmp}/good.csv --time-scale 0", "time-scale: 0.0; expected a finite number above 0"),
         ("{tmp}/good.csv --prompt-limit-tokens 0", "prompt-limit-tokens: 0; expected at least 1"),
         ("{tmp}/good.csv --prompt-limit-tokens 35", "good.csv:5: 40 prompt tokens; expected at most"),
@@ -98,6 +104,7 @@ def test_the_table_says_the_same(trace: tuple[str, Path], capsys: pytest.Capture
     ],
 )
 def test_errors(words: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    os.mkfifo(tmp_path / "pipe")
     (tmp_path / "good.csv").write_text(FILES["splitwise"])
     (tmp_path / "text.csv").write_text("hello\n")
     (tmp_path / "zero.csv").write_text("arrived_at,num_prefill_tokens,num_decode_tokens\n0,5,0\n")
@@ -110,3 +117,17 @@ def test_rows_without_tokens_are_counted(tmp_path: Path, capsys: pytest.CaptureF
     path.write_text("arrived_at,num_prefill_tokens,num_decode_tokens\n0,5,0\n1,5,2\n")
     found = described(path, capsys, "--zero-tokens", "drop")
     assert (found["rows"], found["zero_token_rows"]) == (1, 1)
+    # BurstGPT logs failed requests so.
+    path.write_text("Timestamp,Model,Request tokens,Response tokens\n0,GPT-4,5,0\n1,GPT-4,5,2\n2,ChatGPT,0,0\n")
+    found = described(path, capsys)
+    assert (found["rows"], found["zero_token_rows"]) == (1, 2)
+    assert main(["trace-info", str(path)]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "left out for zero tokens" in line]
+    assert line.split()[-1] == "2"
+
+
+def test_columns_and_unit_can_be_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "own.csv"
+    path.write_text("out,in,when\n1,5,0\n1,6,1500\n")
+    found = described(path, capsys, "--columns", "when", "in", "out", "--time-unit", "ms")
+    assert (found["format"], found["rows"], found["last_arrival_s"]) == ("columns", 2, 1.5)

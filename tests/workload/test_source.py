@@ -1,12 +1,14 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from edgellm_env.scenario import Scenario, load_scenario
-from edgellm_env.workload.files import TraceFileError, read_trace_file
+from edgellm_env.workload.files import read_trace_file
+from edgellm_env.workload.recorded import RecordedRequests, TraceFileError
 from edgellm_env.workload.source import TraceSource
 from edgellm_env.workload.trace import REQUEST_FIELDS
 
@@ -127,6 +129,59 @@ def test_the_first_window_starts_with_the_file_whatever_the_seed() -> None:
     assert not np.array_equal(batch.trace(0).latency_requirement_s, batch.trace(1).latency_requirement_s)
 
 
+def test_the_scenario_chooses_where_windows_begin_and_end() -> None:
+    recorded = read_trace_file(SAMPLE)
+    between = {"workload__trace__windows_start_s": 20.0, "workload__trace__windows_end_s": 50.0}
+    batch = TraceSource(replayed(**between, timing__episode_slots=20)).draw(list(range(300)))
+    assert 20.0 <= batch.source_start_s.min() < 21.0
+    assert 39.0 < batch.source_start_s.max() <= 40.0  # ten seconds before their end
+    # An episode that is longer than they are begins with them, and meets nothing after their end.
+    trace = TraceSource(replayed(**between)).draw([0]).trace(0)
+    inside = (recorded.arrival_s >= 20.0) & (recorded.arrival_s < 50.0)
+    np.testing.assert_array_equal(trace.arrival_s, recorded.arrival_s[inside] - 20.0)
+    first = TraceSource(replayed(**between, workload__trace__window="first")).draw([0, 1])
+    assert first.source_start_s.tolist() == [20.0, 20.0]
+    # An end beyond the recording's is the recording's.
+    late = TraceSource(replayed(workload__trace__windows_end_s=1e6)).draw(list(range(20)))
+    np.testing.assert_array_equal(late.source_start_s, TraceSource(replayed()).draw(list(range(20))).source_start_s)
+
+
+def test_windows_without_a_request_name_their_settings() -> None:
+    with pytest.raises(TraceFileError, match=r"windows_start_s = 9999 .*the recording ends at 159\.\d+ s"):
+        TraceSource(replayed(workload__trace__windows_start_s=9999.0))
+    with pytest.raises(ValueError, match=r"windows_end_s: 5\.0; expected above windows_start_s = 5\.0"):
+        replayed(workload__trace={"windows_start_s": 5.0, "windows_end_s": 5.0})
+
+
+def test_a_process_reads_an_unchanged_file_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, read = tmp_path / "own.csv", []
+    path.write_text(SAMPLE.read_text())
+
+    def noted(*arguments: Any) -> RecordedRequests:
+        read.append(arguments)
+        return read_trace_file(*arguments)
+
+    monkeypatch.setattr("edgellm_env.workload.source.read_trace_file", noted)
+    scenario = replayed(workload__trace__path=str(path))
+    sizes = {int(TraceSource(scenario).draw([0]).count[0]) for _ in range(3)}
+    assert (len(sizes), len(read)) == (1, 1)
+    path.write_text("".join(SAMPLE.read_text().splitlines(keepends=True)[:400]))
+    assert TraceSource(scenario).draw([0]).count[0] not in sizes
+    assert len(read) == 2
+
+
+def test_a_window_costs_the_same_however_long_the_recording_is() -> None:
+    def read_only(size: int) -> RecordedRequests:
+        times, ones = np.arange(float(size)), np.ones(size, dtype=np.int32)
+        return RecordedRequests("made-up.csv", times, ones, ones, ones)
+
+    window = read_only(1_000_000).window(500_000.0, 500_100.0)
+    assert (window.size, window.arrival_s[0]) == (100, 500_000.0)
+    # A view of the recording: no row outside is touched, and none is copied.
+    assert window.arrival_s.base is not None
+    assert window.prompt_tokens.base is not None
+
+
 def test_time_scale_halves_the_times() -> None:
     plain = TraceSource(replayed(workload__trace__window="first")).draw([0]).trace(0)
     fast = TraceSource(replayed(workload__trace__window="first", workload__trace__time_scale=0.5)).draw([0]).trace(0)
@@ -169,8 +224,8 @@ def test_rows_without_tokens_follow_the_scenarios_rule() -> None:
     failed = {"workload__trace__path": str(SAMPLE.with_name("burstgpt_failed_sample.csv"))}
     failed |= {"workload__trace__format": "burstgpt", "workload__trace__window": "first"}
     with pytest.raises(TraceFileError, match="zero_tokens"):
-        TraceSource(replayed(**failed))
-    trace = TraceSource(replayed(**failed, workload__trace__zero_tokens="drop")).draw([0]).trace(0)
+        TraceSource(replayed(**failed, workload__trace__zero_tokens="error"))
+    trace = TraceSource(replayed(**failed)).draw([0]).trace(0)
     assert trace.prompt_tokens.tolist() == [1087]
 
 

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from edgellm_env.workload.files import RecordedRequests
+from edgellm_env.workload.recorded import RecordedRequests
 from edgellm_env.workload.statistics import trace_statistics
 
 
