@@ -98,6 +98,21 @@ def write_json(path: Path, document: Any) -> None:
     write_text(path, json.dumps(document, indent=1, allow_nan=False) + "\n")
 
 
+def read_document(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        OutputError: not there, or no JSON object.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise OutputError(f"{path}: can't be read: {error}") from error
+    if not isinstance(document, dict):
+        raise OutputError(f"{path}: {type(document).__name__}; expected a JSON object")
+    return document
+
+
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Write a CSV file that appears whole or not at all."""
     with written_whole(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:

@@ -1,28 +1,26 @@
 """Learned agents as policies: models that score requests, a network that picks them one by one, plain PPO.
 
-Loading safetensors unpickles nothing. All but plain PPO play any scenario, whatever the queue's capacity. PyTorch,
+All but plain PPO play any scenario, whatever the queue's capacity. PyTorch,
 which takes seconds to import, is loaded only for agents that need it.
 """
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from agents.learning.runs import ABOUT
 from agents.models.actor import Actor
 from agents.models.packing import PACKINGS, PackingName
 from agents.models.scorer import Scorers
-from agents.models.storage import COLUMNS, model_path, require_columns, weights_path
-from agents.policy import DETERMINISTIC, Decision, Generators, Mode, Policy, PolicyError
-from edgellm_env.arrays import FloatArray
+from agents.models.storage import weights_path
+from agents.policy import DETERMINISTIC, Decision, DecisionError, Generators, Mode, Policy, PolicyError, in_one_line
+from edgellm_env.arrays import BoolArray, FloatArray
 from edgellm_env.env.observation import Observation, ObservationEncoder
 from edgellm_env.env.slots import Slots
 from edgellm_env.scenario import Scenario
 
 if TYPE_CHECKING:
-    from stable_baselines3 import PPO
+    from stable_baselines3.common.policies import ActorCriticPolicy
 
     from agents.models.queue_network import RequestScorer
 
@@ -95,13 +93,12 @@ def load_picking_network(path: Path, name: str) -> Policy:
 
 
 class PpoPolicy(Policy):
-    """Marks requests by a plain PPO model's probabilities; the scenario's rule treats what does not fit.
+    """Marks requests by a plain PPO policy's probabilities; the scenario's rule treats what does not fit.
 
     Deterministic, it marks each whose probability is above one half; stochastic, it draws each mark.
-    Loading a model unpickles parts of it: load only what you trained yourself, or trust.
     """
 
-    def __init__(self, model: "PPO", name: str = "ppo", mode: Mode = "deterministic") -> None:
+    def __init__(self, model: "ActorCriticPolicy", name: str = "ppo", mode: Mode = "deterministic") -> None:
         self.name = name if mode == "deterministic" else f"{name}@{mode}"
         self.modes = ("stochastic", "deterministic") if mode == "stochastic" else ("deterministic", "stochastic")
         self._model, self._own_name = model, name
@@ -111,30 +108,33 @@ class PpoPolicy(Policy):
         return PpoPolicy(self._model, self._own_name, mode)
 
     @classmethod
-    def load(cls, run: Path, name: str) -> "PpoPolicy":
+    def load(cls, path: Path, name: str) -> "PpoPolicy":
         """Load a training run's model, or a checkpoint.
 
         Args:
-            run: the run's folder, or a model's ZIP file.
+            path: the run's folder, or a safetensors file.
             name: under which results list it.
 
         Raises:
-            PolicyError: no such model, not readable, or its run says that it was trained on other columns.
+            PolicyError: no such model, not readable, or trained on other columns.
+        """
+        from agents.models.sb3_storage import load_policy  # noqa: PLC0415
+
+        return cls(load_policy(weights_path(path, name)), name)
+
+    @classmethod
+    def load_foreign(cls, path: Path, name: str) -> "PpoPolicy":
+        """Load a ZIP file that stable-baselines3's PPO wrote, which runs whatever it holds.
+
+        Raises:
+            PolicyError: not readable. Which columns it was trained on, such a file does not say.
         """
         from stable_baselines3 import PPO  # noqa: PLC0415
 
-        path = model_path(run)
         try:
-            # A library's own file has no room for the columns: the run's folder says them, a checkpoint's is below it.
-            for beside in (folder / ABOUT for folder in path.parents[:2]):
-                about = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else {}
-                if COLUMNS in about:
-                    require_columns(path, about)
-            return cls(PPO.load(path, device="cpu"), name)
-        except PolicyError:
-            raise
+            return cls(PPO.load(path, device="cpu").policy, name)
         except Exception as error:
-            raise PolicyError(f"{name}: {path} is no PPO model: {type(error).__name__}: {error}") from error
+            raise PolicyError(f"{name}: {path} is no PPO model: {in_one_line(error)}") from error
 
     def begin(self, scenario: Scenario, episodes: int) -> None:
         """Check that the model takes this scenario's observations.
@@ -155,7 +155,7 @@ class PpoPolicy(Policy):
         # Environments that take several actions a slot show more than the model was trained on.
         seen = {name: slots.observation[name] for name in _shapes(self._model.observation_space)}
         if self.modes[0] == "deterministic":
-            return Decision(np.asarray(self._model.predict(seen, deterministic=True)[0]).astype(np.bool_))
+            return Decision(self._marks(seen, slice(None)))
         import torch  # noqa: PLC0415
 
         drawn = np.zeros((slots.size, slots.capacity), dtype=np.bool_)
@@ -163,9 +163,19 @@ class PpoPolicy(Policy):
             # PyTorch draws from one generator for the whole process, which is left as it was found.
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(int(rng.integers(2**63)))
-                own = {name: array[row] for name, array in seen.items()}
-                drawn[row] = self._model.predict(own, deterministic=False)[0]
+                drawn[row] = self._marks(seen, slice(row, row + 1))
         return Decision(drawn)
+
+    def _marks(self, seen: Observation, rows: slice) -> BoolArray:
+        own = {name: array[rows] for name, array in seen.items()}
+        try:
+            return self._model.predict(own, deterministic=self.modes[0] == "deterministic")[0].astype(np.bool_)
+        except ValueError as error:  # PyTorch refuses what is no number, but does not say where
+            count = len(own["valid"])
+            for row in range(count if count > 1 else 0):
+                self._marks(seen, slice(row, row + 1))
+            text = "the model's probabilities are not finite; expected smaller weights"
+            raise DecisionError(rows.start or 0, text) from error
 
 
 def _shapes(space: object) -> dict[str, tuple[int, ...]]:

@@ -1,5 +1,6 @@
 """The one protocol that everything that decides follows: experts, baselines and learned agents."""
 
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol, TypeAlias, runtime_checkable
@@ -86,6 +87,42 @@ class TwoModePolicy(Protocol):
 
 class PolicyError(ValueError):
     """A policy that does not exist, can't be loaded, or does not fit the scenario; the message says what is needed."""
+
+
+class DecisionError(ValueError):
+    """A model says something of a slot that no decision can be made of.
+
+    Args:
+        row: which of the slots that it was asked about.
+        what: what it says.
+    """
+
+    def __init__(self, row: int, what: str) -> None:
+        super().__init__(what)
+        self.row = row
+
+
+def require_finite(numbers: NDArray[np.floating], what: str, rows: IntArray | None = None) -> None:
+    """Refuse what a model says of slots if it is no number, or infinite: no order could be made of it.
+
+    Args:
+        numbers: (K, ...), of a slot each.
+        what: what they are, for the message.
+        rows: (K,) the slot of each; slot i is that of ``numbers[i]`` unless given.
+
+    Raises:
+        DecisionError: naming the first such slot.
+    """
+    fine = np.isfinite(numbers).all(axis=tuple(range(1, numbers.ndim)))
+    if not fine.all():
+        first = int(fine.argmin())
+        row = first if rows is None else int(rows[first])
+        raise DecisionError(row, f"the model's {what} are not finite; expected smaller weights")
+
+
+def in_one_line(error: BaseException) -> str:
+    """Return an error's type and text, of which libraries write several lines, as one short line."""
+    return f"{type(error).__name__}: {textwrap.shorten(str(error), 300, placeholder=' ...')}"
 
 
 Act = Callable[[Observation, Mapping[str, Any]], Any]

@@ -7,6 +7,7 @@ agents/shipped/<agent>/<scenario>/model.safetensors   the weights; loading them 
 agents/shipped/<agent>/<scenario>/card.json           how they came about, and how good they were in validation
 """
 
+import difflib
 import importlib
 import pkgutil
 from collections.abc import Callable, Sequence
@@ -16,12 +17,14 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias, ge
 
 from agents import heuristics, optimal
 from agents.learning.runs import SETTINGS_FOLDER, Learner, read_settings
-from agents.policy import CallablePolicy, Mode, Policy, PolicyError, TwoModePolicy
+from agents.models.storage import foreign_model
+from agents.policy import CallablePolicy, Mode, Policy, PolicyError, TwoModePolicy, in_one_line
 from edgellm_env import ENVIRONMENT_IDS
 from edgellm_env.scenario import Scenario
 
 SHIPPED_FOLDER: Final = Path(__file__).parent / "shipped"
 CARD: Final = "card.json"
+_HINT: Final = "README.md lists all, and how to name your own"
 
 
 class Row(NamedTuple):
@@ -30,6 +33,8 @@ class Row(NamedTuple):
     build: Callable[[], Policy] | None = None  # needs nothing but the name
     load: str | Callable[[Path, str], Policy] | None = None  # from where training saved it, and the name to list it by
     learn: str | type[Learner] | None = None  # trains it
+    # from a library's own ZIP file, which runs whatever that holds: only where the user trusts it
+    unpickle: str | Callable[[Path, str], Policy] | None = None
 
 
 _RANKER: Final = Row(load="agents.learned:load_ranker", learn="agents.learning.search:RankerSearch")
@@ -49,7 +54,11 @@ TABLE: Final[dict[str, Row]] = {
     "sjf": Row(partial(heuristics.Greedy, "sjf", heuristics.compute_seconds)),
     "least-footprint": Row(partial(heuristics.Greedy, "least-footprint", heuristics.footprint)),
     "random": Row(heuristics.RandomOrder),
-    "ppo": Row(load="agents.learned:PpoPolicy.load", learn="agents.learning.ppo:PlainPpo"),
+    "ppo": Row(
+        load="agents.learned:PpoPolicy.load",
+        learn="agents.learning.ppo:PlainPpo",
+        unpickle="agents.learned:PpoPolicy.load_foreign",
+    ),
     "cem-linear": _RANKER,
     "es-rank": _RANKER,
     "es-value": _RANKER,
@@ -87,7 +96,7 @@ def make_learner(name: LearnerName, config: Path | None = None) -> Learner:
         ValueError: no such learner, or hyper-parameters that can't be used.
     """
     if name not in names("learn"):
-        raise ValueError(f"agent: {name!r}; expected one of {', '.join(names('learn'))}")
+        raise ValueError(f"agent: {name!r}; {_nearest(name, names('learn'))}")
     kind: type[Learner] = _resolved(TABLE[name].learn)
     return read_settings(kind, config or settings_path(name))
 
@@ -105,11 +114,11 @@ def shipped_path(spec: str) -> Path:
     """
     agent, _, scenario = spec.partition(":")
     if spec not in shipped_agents():
-        raise PolicyError(f"policy {spec!r}: no such trained agent; expected one of {', '.join(shipped_agents())}")
+        raise PolicyError(f"policy {spec!r}: no such trained agent; {_nearest(spec, shipped_agents())}")
     return SHIPPED_FOLDER / agent / scenario
 
 
-def build_policies(specs: Sequence[str], scenario: Scenario) -> list[Policy]:
+def build_policies(specs: Sequence[str], scenario: Scenario, trust: bool = False) -> list[Policy]:
     """Return the policies that ``specs`` name, loaded and ready for ``scenario``.
 
     Args:
@@ -118,34 +127,39 @@ def build_policies(specs: Sequence[str], scenario: Scenario) -> list[Policy]:
             function of observation and info (or a class whose objects are called so). ``@deterministic`` or
             ``@stochastic`` after a policy chooses how it acts, if it can do both.
         scenario: what they will play.
+        trust: whether models in stable-baselines3's own format may be loaded, which runs whatever they hold.
 
     Raises:
         PolicyError: a policy that does not exist, can't be loaded or does not fit, has no such mode, or two of the same
             name.
     """
     if not specs:
-        raise PolicyError(f"policies: none given; expected at least one of {known_policies()}")
-    policies = [_build_one(spec, scenario) for spec in specs]
-    names = [policy.name for policy in policies]
-    twice = sorted({name for name in names if names.count(name) > 1})
+        raise PolicyError(f"policies: none given; expected at least one, such as {names('build')[0]}; {_HINT}")
+    policies = [_build_one(spec, scenario, trust) for spec in specs]
+    given = [policy.name for policy in policies]
+    twice = sorted({name for name in given if given.count(name) > 1})
     if twice:
         raise PolicyError(f"policies: {', '.join(twice)} given more than once; results are listed by name")
     return policies
 
 
-def known_policies() -> str:
-    """Return what a command line may name, for messages."""
-    own = ("MODULE:CLASS", "MODULE:CALLABLE@ENVIRONMENT")
-    return ", ".join([*names("build"), *(f"{name}=PATH" for name in names("load")), *shipped_agents(), *own])
+def _nearest(word: str, known: Sequence[str]) -> str:
+    """Return what to say of a word that is not known: the three that are most like it, and where all are."""
+    return f"the nearest are {', '.join(difflib.get_close_matches(word, known, 3, 0.0))}; {_HINT}"
 
 
-def _build_one(spec: str, scenario: Scenario) -> Policy:
+def _unknown(spec: str) -> PolicyError:
+    known = [*names("build"), *(f"{name}=PATH" for name in names("load")), *shipped_agents()]
+    return PolicyError(f"policy {spec!r}: no such policy; {_nearest(spec, known)}")
+
+
+def _build_one(spec: str, scenario: Scenario, trust: bool) -> Policy:
     what, at, how = spec.rpartition("@")
     for mode in get_args(Mode):
         if at and how == mode:
-            return _in_mode(_build(what, scenario), mode, spec)
+            return _in_mode(_build(what, scenario, trust), mode, spec)
     if not at or not how.startswith("EdgeLLM/"):
-        return _build(spec, scenario)
+        return _build(spec, scenario, trust)
     if how not in ENVIRONMENT_IDS:
         raise PolicyError(f"policy {spec!r}: no environment {how!r}; expected one of {', '.join(ENVIRONMENT_IDS)}")
     function = _imported(what, spec, lambda found: found() if isinstance(found, type) else found)
@@ -165,13 +179,13 @@ def _in_mode(policy: Policy, mode: Mode, spec: str) -> Policy:
     return policy.in_mode(mode)
 
 
-def _build(spec: str, scenario: Scenario) -> Policy:
+def _build(spec: str, scenario: Scenario, trust: bool) -> Policy:
     name, equals, path = spec.partition("=")
     row = TABLE.get(name, Row())
     if equals:
         if row.load is None or not path:
-            raise PolicyError(f"policy {spec!r}: no such policy; expected one of {known_policies()}")
-        return _load(name, Path(path), f"{name}={Path(path)}", scenario)
+            raise _unknown(spec)
+        return _load(name, Path(path), f"{name}={Path(path)}", scenario, trust)
     if row.build is not None:
         return row.build()
     if row.load is not None:
@@ -181,12 +195,21 @@ def _build(spec: str, scenario: Scenario) -> Policy:
         return _load(agent, shipped_path(spec), spec, scenario)
     if colon:
         return _import(spec)
-    raise PolicyError(f"policy {spec!r}: no such policy; expected one of {known_policies()}")
+    raise _unknown(spec)
 
 
-def _load(agent: str, path: Path, name: str, scenario: Scenario) -> Policy:
+def _load(agent: str, path: Path, name: str, scenario: Scenario, trust: bool = False) -> Policy:
     """Return a trained agent, once it is known to fit the scenario."""
-    policy: Policy = _resolved(TABLE[agent].load)(path, name)
+    row, foreign = TABLE[agent], foreign_model(path)
+    if foreign is None or row.unpickle is None:
+        policy: Policy = _resolved(row.load)(path, name)
+    elif trust:
+        policy = _resolved(row.unpickle)(foreign, name)
+    else:
+        raise PolicyError(
+            f"policy {name!r}: {foreign} is a ZIP file of stable-baselines3, and loading it runs whatever it holds; "
+            "train it here, or give --trust (compare, sweep, collect) if you trust who made it"
+        )
     policy.begin(scenario, 1)
     return policy
 
@@ -221,4 +244,4 @@ def _imported(path: str, spec: str, make: Callable[[Any], Any]) -> Any:
     try:
         return make(getattr(importlib.import_module(module_name), name))
     except (Exception, SystemExit) as error:
-        raise PolicyError(f"policy {spec!r}: can't be made: {type(error).__name__}: {error}") from error
+        raise PolicyError(f"policy {spec!r}: can't be made: {in_one_line(error)}") from error

@@ -15,7 +15,7 @@ import numpy as np
 from gymnasium.envs.registration import load_env_creator
 from numpy.typing import NDArray
 
-from agents.policy import JOINT, Decision, Policy
+from agents.policy import JOINT, Decision, DecisionError, Policy, in_one_line
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
 from edgellm_env.env.engine import UTILISATIONS, Engine
 from edgellm_env.env.observation import Observation
@@ -178,7 +178,7 @@ def rollout(
     try:
         policy.begin(scenario, size)
     except (Exception, SystemExit) as error:
-        raise PolicyFailureError(policy.name, None, f"begin raised {_named(error)}") from error
+        raise PolicyFailureError(policy.name, None, f"begin raised {in_one_line(error)}") from error
     for observer in watching:
         observer.begin(engine, seeds)
 
@@ -216,7 +216,7 @@ def _play(policy: Policy, engine: Engine, rngs: Sequence[np.random.Generator], w
             else:
                 observation, (rewards, _) = None, engine.execute(actions)
         except Exception as error:
-            reason = f"decide returned what can't be executed: {_named(error)}"
+            reason = f"decide returned what can't be executed: {in_one_line(error)}"
             raise PolicyFailureError(policy.name, int(slot[playing][0]), reason) from error
         step = replace(step, rewards=rewards, closed=node["slot"] > slot)
         for observer in watching:
@@ -248,8 +248,11 @@ def _decide(policy: Policy, slots: Slots, rngs: Sequence[np.random.Generator]) -
     began_s = time.perf_counter()
     try:
         decision = policy.decide(slots, rngs)
+    except DecisionError as error:
+        episode = int(slots.episode[error.row])
+        raise PolicyFailureError(policy.name, int(slots.slot[error.row]), str(error), episode) from error
     except (Exception, SystemExit) as error:
-        raise PolicyFailureError(policy.name, int(slots.slot[0]), f"decide raised {_named(error)}") from error
+        raise PolicyFailureError(policy.name, int(slots.slot[0]), f"decide raised {in_one_line(error)}") from error
     return decision, time.perf_counter() - began_s
 
 
@@ -291,7 +294,3 @@ def _own_actions(actions: NDArray[Any], chosen: NDArray[Any], slots: Slots) -> N
     mixed = actions.astype(np.result_type(actions, chosen))
     mixed[slots.episode] = chosen
     return mixed
-
-
-def _named(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"

@@ -22,7 +22,7 @@ from agents.learned import PickingPolicy
 from agents.learning.judging import Validation
 from agents.learning.runs import TENSORBOARD, Learner, Progress, Run
 from agents.models.picking import next_picks
-from agents.models.queue_network import RequestScorer, one_torch_thread, remainder, shortened
+from agents.models.queue_network import MOST_BEAMS, RequestScorer, one_torch_thread, remainder, shortened
 from agents.models.storage import WEIGHTS
 from agents.optimal import Dftsp, complete_batches, dftsp_answers
 from agents.policy import DETERMINISTIC, Decision, Generators, Policy, PolicyError
@@ -55,7 +55,7 @@ class Imitation(Learner):
     learning_rate: Annotated[float, Field(gt=0)]
     final_learning_rate: Annotated[float, Field(gt=0)]
     width: Annotated[int, Field(ge=1)]
-    beams: Annotated[int, Field(ge=1)]
+    beams: Annotated[int, Field(ge=1, le=MOST_BEAMS)]
     validation_episodes: Annotated[int, Field(ge=2)]
 
     def slots_per_round(self, scenario: Scenario) -> int:

@@ -11,7 +11,8 @@ from agents.learned import PpoPolicy
 from agents.learning.judging import Validation
 from agents.learning.ppo_common import Candidate, PpoLearner, learn, open_model
 from agents.learning.runs import Run
-from agents.models.storage import MODEL
+from agents.models.sb3_storage import save_policy
+from agents.models.storage import WEIGHTS
 from agents.policy import BATCH
 from agents.seeds import episode_seeds
 from edgellm_env.scenario import Scenario
@@ -35,13 +36,13 @@ class PlainPpo(PpoLearner):
         """Train, and save the model that did best on validation episodes; see :meth:`Learner.train`."""
         validation = Validation(run.scenario, run.seed, self.validation_episodes)
         environments = SB3VecEnv(gym.make_vec(BATCH, num_envs=self.environments, scenario=run.scenario))
-        model, done = open_model(PPO, environments, run, lambda: self._new_model(environments, run.seed))
+        model, done = open_model(run, lambda: self._new_model(environments, run.seed))
         environments.seed(episode_seeds("train", run.seed, 1)[0] + done)
         candidate = Candidate(
-            policy=lambda: PpoPolicy(model),
-            save=model.save,
+            policy=lambda: PpoPolicy(model.policy),
+            save=lambda path: save_policy(model, path),
             load=lambda path: PpoPolicy.load(path, "ppo"),
-            path=run.folder / MODEL,
+            path=run.folder / WEIGHTS,
         )
         path = learn(self, run, model, done, validation, candidate)
         environments.close()

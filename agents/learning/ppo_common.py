@@ -14,6 +14,7 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from agents.learning.judging import Validation
 from agents.learning.runs import TENSORBOARD, Learner, Progress, Run
 from agents.models.queue_network import one_torch_thread
+from agents.models.sb3_storage import load_checkpoint, save_checkpoint
 from agents.policy import Policy, PolicyError
 from edgellm_env.wrappers.sb3 import SB3VecEnv
 
@@ -67,25 +68,36 @@ class Candidate:
 
 
 def open_model(
-    kind: type[Model], environments: SB3VecEnv, run: Run, new_model: Callable[[], Model]
+    run: Run, new_model: Callable[[], Model], prepare: Callable[[Model], None] = lambda model: None
 ) -> tuple[Model, int]:
-    """Return a new model, or that of the run's newest checkpoint, and the steps it has.
+    """Return the model of the run's newest checkpoint that can be read, or a new one, and the steps it has.
+
+    Args:
+        run: which to resume, or not; told of checkpoints that can't be read.
+        new_model: makes one from the settings.
+        prepare: what is done to it before it learns its first step.
 
     Raises:
         PolicyError: nothing to resume from, or nothing left to do.
     """
+    model = new_model()
     if not run.resume:
-        return new_model(), 0
-    checkpoint = run.last_checkpoint()
-    if checkpoint is None:
-        raise PolicyError(f"{run.folder}: no checkpoint to resume from")
-    path, done = checkpoint
-    if done >= run.steps:
-        raise PolicyError(f"steps: {run.steps}; {path} has {done} already, expected more")
-    model = kind.load(path, env=environments, device="cpu")
-    # The library's generators take 32 bits; episodes have seeds of their own.
-    model.set_random_seed((run.seed + done) % 2**32)
-    return model, done
+        prepare(model)
+        return model, 0
+    checkpoints = run.checkpoints()
+    for path, done in checkpoints:
+        if done >= run.steps:
+            raise PolicyError(f"steps: {run.steps}; {path} has {done} already, expected more")
+        try:
+            load_checkpoint(model, path)
+        except PolicyError as error:
+            run.on_note(f"left out: {error}")
+            continue
+        # The library's generators take 32 bits; episodes have seeds of their own.
+        model.set_random_seed((run.seed + done) % 2**32)
+        return model, done
+    unreadable = f"; {len(checkpoints)} can't be read" if checkpoints else ""
+    raise PolicyError(f"{run.folder}: no checkpoint to resume from{unreadable}; expected a new run, in another folder")
 
 
 def learn(
@@ -99,7 +111,7 @@ def learn(
     run.checkpoint_path(0).parent.mkdir(exist_ok=True)
     with one_torch_thread():
         model.learn(run.steps - done, _Judge(settings, run, validation, candidate), reset_num_timesteps=done == 0)
-    model.save(run.checkpoint_path(model.num_timesteps))
+    save_checkpoint(model, run.checkpoint_path(model.num_timesteps))
     model.logger.close()
     return candidate.path
 
@@ -132,7 +144,8 @@ class _Judge(BaseCallback):
         if self._rollouts % self._settings.validate_every == 0:
             self._validate()
         if self._rollouts and self._rollouts % self._settings.checkpoint_every == 0:
-            self.model.save(self._run.checkpoint_path(self.num_timesteps))
+            assert isinstance(self.model, OnPolicyAlgorithm)
+            save_checkpoint(self.model, self._run.checkpoint_path(self.num_timesteps))
         self._rollouts += 1
 
     def _on_rollout_end(self) -> None:

@@ -69,15 +69,12 @@ class PpoQueue(PpoLearner):
         envs = gym.make_vec(f"EdgeLLM/{self.environment}-v0", num_envs=self.environments, scenario=run.scenario)
         environments = SB3VecEnv(AgainstPar(envs, validation.par_per_slot))
 
-        def new_model() -> PPO | MaskablePPO:
-            model = self._new_model(environments, run.seed)
+        def prepare(model: PPO | MaskablePPO) -> None:
             if self.clone_first:
                 cloning = imitation or read_settings(Imitation, SETTINGS_FOLDER / "bc.yaml")
                 _begin_with(model, self._clone(cloning, run))
-            return model
 
-        kind: type[PPO | MaskablePPO] = MaskablePPO if self.masked else PPO
-        model, done = open_model(kind, environments, run, new_model)
+        model, done = open_model(run, lambda: self._new_model(environments, run.seed), prepare)
         environments.seed(episode_seeds("train", run.seed, 1)[0] + 2**31 + done)
         candidate = Candidate(
             policy=lambda: self._policy(scorer_of(model)),

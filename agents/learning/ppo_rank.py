@@ -67,15 +67,13 @@ class PpoRank(PpoLearner):
         envs = gym.make_vec(BATCH, num_envs=self.environments, scenario=run.scenario)
         environments = SB3VecEnv(WeighedRequests(envs, PACKINGS[self.packing], validation.par_per_slot))
 
-        def new_model() -> PPO:
-            model = self._new_model(environments, run.seed)
+        def prepare(model: PPO) -> None:
             if self.linear_generations:
                 search = linear or read_settings(RankerSearch, SETTINGS_FOLDER / "cem-linear.yaml")
                 search = search.model_copy(update={"packing": self.packing})
                 _begin_with(model, linear_weights(run.scenario, search, self.linear_generations, run.seed))
-            return model
 
-        model, done = open_model(PPO, environments, run, new_model)
+        model, done = open_model(run, lambda: self._new_model(environments, run.seed), prepare)
         environments.seed(episode_seeds("train", run.seed, 1)[0] + 2**31 + done)
         candidate = Candidate(
             policy=lambda: ScoringPolicy(actor_of(model, self.packing)),

@@ -1,6 +1,6 @@
 """What all training runs have in common: a learner read from YAML, what it is to learn, its progress and its folder.
 
-model.safetensors    the trained weights (or model.zip, see :mod:`agents.models.storage`)
+model.safetensors    the trained weights
 run.json             how it came about: scenario, versions, command, settings, steps
 scenario.yaml        the scenario it was trained on
 checkpoints/         what is needed to continue
@@ -8,6 +8,7 @@ tensorboard/         curves
 """
 
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ SCENARIO: Final = "scenario.yaml"
 CHECKPOINTS: Final = "checkpoints"
 TENSORBOARD: Final = "tensorboard"
 
-_CHECKPOINT: Final = re.compile(r"step_(\d+)\.zip")
+_CHECKPOINT: Final = re.compile(r"step_(\d+)\.safetensors")
 
 
 @dataclass(frozen=True)
@@ -51,19 +52,20 @@ class Run:
     folder: Path  # where everything is kept; it exists
     resume: bool = False  # whether to continue what the folder holds
     on_progress: OnProgress = lambda progress: None  # called now and then
+    on_note: Callable[[str], None] = lambda text: print(text, file=sys.stderr)  # told what a user should know
 
     def checkpoint_path(self, steps: int) -> Path:
         """Return where the checkpoint after ``steps`` environment steps is kept."""
-        return self.folder / CHECKPOINTS / f"step_{steps:09d}.zip"
+        return self.folder / CHECKPOINTS / f"step_{steps:09d}.safetensors"
 
-    def last_checkpoint(self) -> tuple[Path, int] | None:
-        """Return the newest checkpoint and its steps, if there is any."""
+    def checkpoints(self) -> list[tuple[Path, int]]:
+        """Return the checkpoints and their steps, the newest first."""
         found = [
             (path, int(match[1]))
-            for path in (self.folder / CHECKPOINTS).glob("*.zip")
+            for path in (self.folder / CHECKPOINTS).glob("*")
             if (match := _CHECKPOINT.fullmatch(path.name))
         ]
-        return max(found, key=lambda one: one[1], default=None)
+        return sorted(found, key=lambda one: -one[1])
 
 
 class Learner(BaseModel):

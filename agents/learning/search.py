@@ -21,7 +21,7 @@ from agents.learning.runs import CHECKPOINTS, TENSORBOARD, Learner, Progress, Ru
 from agents.models.packing import PACKINGS, PackingName
 from agents.models.ranker_features import FEATURES
 from agents.models.scorer import LINEAR, Scorers, parameter_count, parameter_mask
-from agents.models.storage import WEIGHTS, reading, save_arrays
+from agents.models.storage import WEIGHTS, reading, require_arrays, save_arrays
 from agents.policy import BATCH, DETERMINISTIC, Decision, Generators, Policy, PolicyError
 from agents.rollout import make_engine, rollout
 from agents.seeds import episode_seeds
@@ -156,12 +156,16 @@ def load_state(path: Path, size: int) -> SearchState:
         PolicyError: no such file, not a search, or one of rankers of another ``size``.
     """
     with reading(path, "search to resume", {}) as (arrays, _):
-        network = None
+        network, progress = None, arrays.pop("progress")
+        shapes = {"best": (size,), "linear.mean": (LINEAR,), "linear.deviation": (LINEAR,)}
+        if "network.steps" in arrays:
+            shapes |= {f"network.{name}": (size,) for name in EvolutionStrategy._fields} | {"network.steps": (1,)}
+        require_arrays(arrays, shapes)
         if "network.steps" in arrays:
             weights, average, first, second, steps = (arrays[f"network.{name}"] for name in EvolutionStrategy._fields)
             network = EvolutionStrategy(weights, average, first, second, int(steps[0]))
-        generation, seconds, best_rps = arrays["progress"].tolist()
-        state = SearchState(
+        generation, seconds, best_rps = progress.tolist()
+        return SearchState(
             generation=int(generation),
             seconds=seconds,
             linear=CrossEntropy(arrays["linear.mean"], arrays["linear.deviation"]),
@@ -169,9 +173,6 @@ def load_state(path: Path, size: int) -> SearchState:
             best=arrays["best"],
             best_rps=best_rps,
         )
-    if state.best.shape != (size,):
-        raise PolicyError(f"{path}: {state.best.size} weights; expected {size}")
-    return state
 
 
 class Population(Policy):

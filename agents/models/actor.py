@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from agents.models.packing import PACKINGS, PackingName
 from agents.models.ranker_features import FEATURES, REQUEST_FEATURES, RESOURCES, count_waiting, write_features
 from agents.models.scorer import Scorers
-from agents.models.storage import reading, save_arrays
+from agents.models.storage import reading, require_arrays, save_arrays
+from agents.policy import require_finite
 from edgellm_env._compile import compiled_parallel
 from edgellm_env.arrays import FloatArray
 from edgellm_env.env.observation import Observation
@@ -114,14 +115,21 @@ class Actor:
     def weights(self, summaries: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return (E, R) weights of the request features, from summaries (E, S)."""
         values = summaries
-        for weight, bias in self.layers[:-1]:
-            values = np.tanh(values @ weight.T + bias)
-        weight, bias = self.layers[-1]
-        return np.asarray(values @ weight.T + bias, dtype=np.float32)
+        with np.errstate(over="ignore", invalid="ignore"):  # who asks for scores is told of what is not finite
+            for weight, bias in self.layers[:-1]:
+                values = np.tanh(values @ weight.T + bias)
+            weight, bias = self.layers[-1]
+            return np.asarray(values @ weight.T + bias, dtype=np.float32)
 
     def score(self, observation: Observation) -> FloatArray:
-        """Return (E, N) scores of the requests by the weights that each slot's summary gives."""
-        return linear_scores(np.clip(self.weights(slot_summary(observation)), -WEIGHT_LIMIT, WEIGHT_LIMIT), observation)
+        """Return (E, N) scores of the requests by the weights that each slot's summary gives.
+
+        Raises:
+            DecisionError: weights that are no numbers.
+        """
+        weights = np.clip(self.weights(slot_summary(observation)), -WEIGHT_LIMIT, WEIGHT_LIMIT)
+        require_finite(weights, "weights of features")
+        return linear_scores(weights, observation)
 
     @classmethod
     def load(cls, path: Path) -> "Actor":
@@ -131,7 +139,12 @@ class Actor:
             PolicyError: no such file, no actor, or made for other features.
         """
         with reading(path, "ranking network", {"features": list(REQUEST_FEATURES)}) as (arrays, about):
-            layers = ((arrays[f"{index}.weight"], arrays[f"{index}.bias"]) for index in range(len(arrays) // 2))
+            layers = [(arrays[f"{index}.weight"], arrays[f"{index}.bias"]) for index in range(len(arrays) // 2)]
+            sizes = [SUMMARY_SIZE, *(bias.size for _, bias in layers)]
+            shapes: dict[str, tuple[int, ...]] = {}
+            for index, (before, after) in enumerate(pairwise(sizes)):
+                shapes |= {f"{index}.weight": (after, before), f"{index}.bias": (after,)}
+            require_arrays(arrays, shapes)
             return cls(tuple(layers), about.get("packing"))  # type: ignore[arg-type] # an unknown one is refused
 
     def save(self, path: Path) -> None:

@@ -6,13 +6,14 @@ from typing import Final, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from agents.policy import require_finite
 from edgellm_env.arrays import BoolArray, FloatArray
 from edgellm_env.env.slots import Slots
 from edgellm_env.solvers import solve_exact_batch
 
 PackingName: TypeAlias = Literal["greedy", "exact"]
 Packing: TypeAlias = Callable[[FloatArray, Slots], BoolArray]
-"""From scores (R, N) to the batches (R, n) of slots."""
+"""From scores (R, N) to the batches (R, n) of slots; a :class:`DecisionError` for scores that are not finite."""
 
 LARGEST_LOGARITHM: Final = 6.0
 """Values are kept within exp(-6) and exp(6): beyond that a request is all or nothing anyway."""
@@ -23,11 +24,13 @@ NODE_LIMIT: Final = 20_000
 
 def greedy_packing(scores: FloatArray, slots: Slots) -> BoolArray:
     """Pack by descending score, skipping what does not fit; only the order of scores matters."""
+    require_finite(scores, "scores")
     return slots.pack(-squashed(scores)[:, : slots.waits.shape[1]])
 
 
 def exact_packing(scores: FloatArray, slots: Slots) -> BoolArray:
     """Return the feasible batches of the highest total value, a request being worth the exponential of its score."""
+    require_finite(scores, "scores")
     own = scores[:, : slots.waits.shape[1]]
     values = np.asarray(np.exp(np.clip(own, -LARGEST_LOGARITHM, LARGEST_LOGARITHM)))
     return solve_exact_batch(slots.problems, values, NODE_LIMIT).selection

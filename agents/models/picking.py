@@ -5,6 +5,7 @@ import torch
 from numpy.typing import NDArray
 
 from agents.models.queue_network import RequestScorer, one_torch_thread, shortened
+from agents.policy import require_finite
 from edgellm_env._compile import compiled
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
 from edgellm_env.env.observation import Observation
@@ -12,7 +13,9 @@ from edgellm_env.env.slots import Slots
 from edgellm_env.slot import picking
 
 
-def pick_numbers(network: RequestScorer, observation: Observation, legal: BoolArray) -> FloatArray:
+def pick_numbers(
+    network: RequestScorer, observation: Observation, legal: BoolArray, rows: IntArray | None = None
+) -> FloatArray:
     """Return (E, N + 1) numbers of what can be picked next, the last for closing the batch; ``-inf`` if illegal.
 
     Without a number for closing, a network's batches go on until no request fits any more.
@@ -21,9 +24,14 @@ def pick_numbers(network: RequestScorer, observation: Observation, legal: BoolAr
         network: of pointers.
         observation: (E, ...) arrays, ``batch`` among them.
         legal: (E, N + 1) bool, which picks are legal; the last always is.
+        rows: (E,) the slot of each batch under way, if it is not one for each slot.
+
+    Raises:
+        DecisionError: the network's numbers are not finite.
     """
     numbers = np.full(legal.shape, -np.finfo(np.float64).max)
     scores = network.score(observation)
+    require_finite(scores, "scores", rows)
     numbers[:, : scores.shape[1]] = scores
     return np.where(legal, numbers, -np.inf)
 
@@ -60,14 +68,14 @@ def picked_batches(network: RequestScorer, slots: Slots) -> BoolArray:
     picking.start_selecting(np.arange(each.size), *state)
     legal = partial.legal
     likelihood = np.where(np.arange(each.size) % beams == 0, 0.0, -np.inf)
-    while True:
+    for _ in range(length):  # each batch takes a request more, or closes
         rows = np.flatnonzero(legal[:, :-1].any(axis=1) & np.isfinite(likelihood))
         if not rows.size:
             break
         options = np.full(legal.shape, -np.inf)
         begun = {name: array[each[rows]] for name, array in seen.items()}
         begun["batch"] = partial.batch[rows].astype(np.int8)
-        numbers = torch.as_tensor(pick_numbers(network, begun, legal[rows]))
+        numbers = torch.as_tensor(pick_numbers(network, begun, legal[rows], each[rows]))
         options[rows] = torch.log_softmax(numbers, dim=1).numpy()
         _widen(beams, options, likelihood, *state)
     batches = np.zeros((count, capacity), dtype=np.bool_)

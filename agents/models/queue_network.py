@@ -7,6 +7,7 @@ one queue capacity runs with any other. Only waiting requests are computed: most
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from agents.models.packing import PackingName
-from agents.models.storage import reading, save_arrays
+from agents.models.storage import reading, require_arrays, save_arrays
 from edgellm_env.arrays import FloatArray
 from edgellm_env.env.observation import Observation
 from edgellm_env.node import features as columns
@@ -38,6 +39,9 @@ every resource those with a smaller largest share, then those with a smaller sha
 NODE_INPUTS: Final = len(NODE_FEATURES) + 3 * _RESOURCES + 1
 """The node's columns; what the batch leaves of each limit, what all requests that still fit would take of that, and how
 many of them fit by each limit alone, and by the tightest."""
+
+MOST_BEAMS: Final = 10_000
+"""Batches of a slot under way at a time, at most: each takes a queue's memory, and time in every pick."""
 
 _INPUT_SIZES: Final = [REQUEST_INPUTS, NODE_INPUTS]
 _PARTS: Final = ("requests", "valid", "node", "batch")  # of an observation, what the network reads
@@ -90,15 +94,18 @@ class RequestScorer(nn.Module):
             than one asks for a network that never closes its batch early.
 
     Raises:
-        ValueError: beams below 1, or several and a number for closing.
+        ValueError: width or beams below 1, beams above :data:`MOST_BEAMS`, or several and a number for closing.
     """
 
     packing: PackingName = "greedy"
     """How its numbers become batches where it ranks."""
 
     def __init__(self, width: int, commits: bool = False, beams: int = 1) -> None:
-        if beams < 1 or (commits and beams > 1):
-            raise ValueError(f"beams: {beams}; expected {'1' if commits else 'at least 1'}")
+        if width < 1:
+            raise ValueError(f"width: {width}; expected at least 1")
+        most = 1 if commits else MOST_BEAMS
+        if not 1 <= beams <= most:
+            raise ValueError(f"beams: {beams}; expected {'1' if commits else f'1 to {most}'}")
         super().__init__()
         self.beams = beams
         self.encoder = QueueEncoder(width)
@@ -125,17 +132,17 @@ class RequestScorer(nn.Module):
             PolicyError: no such file, or no network of this kind.
         """
         with reading(path, "network over the queue", {"inputs": _INPUT_SIZES}) as (arrays, about):
-            network = cls(int(about["width"]), bool(about["commits"]), int(about.get("beams", 1)))
-            if not all(np.isfinite(array).all() for array in arrays.values()):
-                raise ValueError("weights that are not finite")
+            kind = partial(cls, arrays["head.weight"].size, "commit.weight" in arrays, about.get("beams", 1))
+            with torch.device("meta"):  # takes no memory: what a file says of its size is checked first
+                require_arrays(arrays, {name: tuple(one.shape) for name, one in kind().state_dict().items()})
+            network = kind()
             network.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
         return network
 
     def save(self, path: Path) -> None:
         """Write the network, with what is needed to build it again."""
         arrays = {name: tensor.detach().numpy() for name, tensor in self.state_dict().items()}
-        about = {"width": self.encoder.width, "commits": self.commit is not None, "beams": self.beams}
-        save_arrays(path, arrays, about | {"inputs": _INPUT_SIZES})
+        save_arrays(path, arrays, {"beams": self.beams, "inputs": _INPUT_SIZES})
 
 
 @contextlib.contextmanager

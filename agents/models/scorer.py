@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from agents.models.packing import PACKINGS, PackingName
 from agents.models.ranker_features import FEATURES, REQUEST_FEATURES, count_waiting, write_features
-from agents.models.storage import reading, save_arrays
+from agents.models.storage import reading, require_arrays, save_arrays
 from edgellm_env._compile import compiled_parallel
 from edgellm_env.arrays import FloatArray, IntArray
 from edgellm_env.env.observation import Observation
@@ -81,6 +81,8 @@ class Scorers:
             PolicyError: no such file, not a ranker, or made for other features.
         """
         with reading(path, "ranker", {"features": list(FEATURES)}) as (arrays, about):
+            units = arrays["output"].size
+            require_arrays(arrays, {"linear": (LINEAR,), "hidden": (units, INPUTS + 1), "output": (units,)})
             weights = {name: np.asarray(array[None], dtype=np.float64) for name, array in arrays.items()}
             return cls(**weights, packing=about.get("packing"))  # type: ignore[arg-type] # an unknown one is refused
 

@@ -1,13 +1,11 @@
 """Weights on disk: safetensors, which hold numbers and nothing that could run, written whole or not at all.
 
-model.safetensors    trained weights
-model.zip            a model in its library's own format, from learners that keep that; loading it unpickles
-
 Weights read columns of observations by their places. So whatever is trained says which columns it was trained on, as
 their fingerprint, and is refused where others are observed.
 """
 
 import json
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,11 +17,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from agents.files import written_whole
-from agents.policy import PolicyError
+from agents.policy import PolicyError, in_one_line
 from edgellm_env.node import features
 
 WEIGHTS: Final = "model.safetensors"
-MODEL: Final = "model.zip"
+FOREIGN: Final = "model.zip"
+"""What stable-baselines3 calls a model of its own; loading one unpickles, and that runs whatever it holds."""
+
 COLUMNS: Final = "observation_columns"
 """The entry that holds the fingerprint of the observed columns, beside arrays and in ``run.json``."""
 
@@ -35,7 +35,7 @@ _ABOUT_KEY: Final = "about"  # one entry: the order of several is not defined, a
 
 def save_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], about: About) -> None:
     """Write arrays, and beside them what is needed to understand them and the fingerprint of the observed columns."""
-    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    contiguous = {name: np.require(array, requirements="C") for name, array in arrays.items()}
     complete = json.dumps(about | {COLUMNS: features.fingerprint()})
     with written_whole(path) as temporary:
         save_file(contiguous, temporary, metadata={_ABOUT_KEY: complete})
@@ -51,12 +51,30 @@ def require_columns(path: Path, about: Mapping[str, Any]) -> None:
     Raises:
         PolicyError: with both fingerprints.
     """
-    trained_on, observed = about.get(COLUMNS, "that it does not state"), features.fingerprint()
+    trained_on, observed = str(about.get(COLUMNS, "that it does not state"))[:40], features.fingerprint()
     if trained_on != observed:
         raise PolicyError(
             f"{path}: trained on observation columns {trained_on}; expected {observed}, the fingerprint of "
             f"{', '.join(row.name for rows in features.FEATURES.values() for row in rows)}"
         )
+
+
+def require_arrays(arrays: Arrays, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Refuse arrays that are not exactly these, of finite floating-point numbers.
+
+    Raises:
+        ValueError: naming the first array that is missing, unknown, of another shape or not finite.
+    """
+    for name in sorted({*arrays, *shapes}):
+        if name not in arrays:
+            raise ValueError(f"{name}: missing; expected shape {shapes[name]}")
+        if name not in shapes:
+            raise ValueError(f"{name}: unknown; expected {', '.join(shapes)}"[:200])
+        found = arrays[name]
+        if found.shape != shapes[name] or found.dtype.kind != "f":
+            raise ValueError(f"{name}: shape {found.shape}, {found.dtype}; expected {shapes[name]}, floating-point")
+        if not np.isfinite(found).all():
+            raise ValueError(f"{name}: not finite")
 
 
 @contextmanager
@@ -74,16 +92,18 @@ def reading(path: Path, kind: str, expected: Mapping[str, Any]) -> Iterator[tupl
     try:
         with safe_open(path, framework="numpy") as file:
             about = json.loads((file.metadata() or {}).get(_ABOUT_KEY, "{}"))
+            if not isinstance(about, dict):
+                raise TypeError(f"{_ABOUT_KEY}: {type(about).__name__}; expected a JSON object")
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
         require_columns(path, about)
         for name, wanted in expected.items():
             if about.get(name) != wanted:
-                raise PolicyError(f"{path}: made for {name} {about.get(name)}; expected {wanted}")
+                raise PolicyError(f"{path}: made for {name} {str(about.get(name))[:200]}; expected {wanted}")
         yield arrays, about
     except PolicyError:
         raise
-    except (OSError, SafetensorError, LookupError, TypeError, ValueError, RuntimeError) as error:
-        raise PolicyError(f"{path}: no {kind}: {type(error).__name__}: {error}") from error
+    except (OSError, SafetensorError, ArithmeticError, LookupError, TypeError, ValueError, RuntimeError) as error:
+        raise PolicyError(f"{path}: no {kind}: {in_one_line(error)}") from error
 
 
 def weights_path(path: Path, name: str) -> Path:
@@ -102,13 +122,7 @@ def weights_path(path: Path, name: str) -> Path:
     return file
 
 
-def model_path(run: Path) -> Path:
-    """Return the model of a run's folder, or the ZIP file itself.
-
-    Raises:
-        PolicyError: there is none.
-    """
-    path = run / MODEL if run.is_dir() else run
-    if not path.is_file():
-        raise PolicyError(f"{run}: no trained model; expected the folder of a finished training run, or a ZIP file")
-    return path
+def foreign_model(path: Path) -> Path | None:
+    """Return the ZIP file that ``path`` is, or that a folder without weights of ours holds; None if there is none."""
+    file = path / FOREIGN if path.is_dir() and not (path / WEIGHTS).is_file() else path
+    return file if file.is_file() and zipfile.is_zipfile(file) else None

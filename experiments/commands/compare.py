@@ -40,6 +40,8 @@ class Compare:
     policies: list[str] = field(default_factory=lambda: names("build"))
     """Each NAME, NAME=PATH for a trained one (ppo=runs/x), MODULE:CLASS of your own, or MODULE:FUNCTION@ENVIRONMENT;
     NAME@stochastic lets one that can do both draw its actions."""
+    trust: bool = False
+    """Load models in stable-baselines3's own format (ppo=model.zip) too: that runs whatever such a file holds."""
     episodes: int = 20  # How many episodes each policy plays.
     seed: int = 0  # Chooses the test episodes; never the same requests as in training.
     trace: Path | None = None  # Trace file, for scenarios that replay one.
@@ -61,12 +63,12 @@ class Compare:
         if self.ray is not None:
             require("ray", "distributed")
         require_playable(scenario)
-        policies = build_policies(self.policies, scenario)
+        policies = build_policies(self.policies, scenario, self.trust)
         require_playable(scenario, policies)
         if self.clairvoyant_s is not None:
             require_bounds(scenario, seeds[0], self.clairvoyant_s)
         collect = record_first(self.record)
-        plan = Plan((Point(0, (), scenario),), tuple(self.policies), tuple(seeds), collect=collect)
+        plan = Plan((Point(0, (), scenario),), tuple(self.policies), tuple(seeds), collect=collect, trust=self.trust)
         out = prepare_folder(self.out)
 
         bounds: list[EpisodeBound] = []

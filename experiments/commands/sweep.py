@@ -31,6 +31,7 @@ class Sweep:
     along the plot's axis."""
     scenario: str = "balanced"  # Shipped scenario, or path to a YAML file.
     policies: list[str] = field(default_factory=lambda: ["dftsp", "static-batching", "no-batching"])  # As for compare.
+    trust: bool = False  # Load models in stable-baselines3's own format too; see compare.
     episodes: int = 20  # How many episodes each policy plays at each point.
     seed: int = 0  # Chooses the test episodes, as for compare.
     trace: Path | None = None  # Trace file, for scenarios that replay one.
@@ -62,5 +63,5 @@ class Sweep:
         seeds = episode_seeds("test", self.seed, self.episodes)
         worker_count(self.workers)
         for point in points:
-            require_playable(point.scenario, build_policies(self.policies, point.scenario))
-        return Plan(tuple(points), tuple(self.policies), tuple(seeds), axes)
+            require_playable(point.scenario, build_policies(self.policies, point.scenario, self.trust))
+        return Plan(tuple(points), tuple(self.policies), tuple(seeds), axes, trust=self.trust)

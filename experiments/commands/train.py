@@ -1,16 +1,15 @@
 """``train`` makes an agent, ``ship`` puts it where compare finds it, ``tune-lookahead`` finds an expert's settings."""
 
-import json
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import yaml
 from rich.console import Console
 
-from agents.files import OutputError, prepare_folder, write_json, write_text
+from agents.files import OutputError, prepare_folder, read_document, write_json, write_text
 from agents.learning.evolution import CrossEntropy, antithetic_noise
 from agents.learning.runs import ABOUT, SCENARIO, Run
 from agents.models.storage import WEIGHTS
@@ -22,7 +21,8 @@ from agents.seeds import episode_seeds
 from edgellm_env.arrays import FloatArray
 from edgellm_env.scenario import Scenario, load_scenario, parse_setting
 from experiments.grid.evaluation import evaluate, require_playable
-from experiments.grid.training import train_run
+from experiments.grid.study_store import validated
+from experiments.grid.training import Begun, train_run
 from experiments.progress import training_bar
 from experiments.results.statistics import REFERENCE
 from experiments.results.summary import summarise
@@ -96,18 +96,19 @@ class Ship:
             raise OutputError(f"run-folder: {self.run_folder} holds no finished run with {WEIGHTS}")
         if model.stat().st_size > LARGEST_BYTES:
             raise OutputError(f"{model}: {model.stat().st_size} bytes; expected at most {LARGEST_BYTES}")
-        about: dict[str, Any] = json.loads((self.run_folder / ABOUT).read_text(encoding="utf-8"))
+        about = read_document(self.run_folder / ABOUT)
+        begun = validated(Begun, about, self.run_folder / ABOUT)
         scenario = load_scenario(self.run_folder / SCENARIO)
         if load_scenario(scenario.name).checksum != scenario.checksum:
             raise OutputError(f"{self.run_folder / SCENARIO}: not the shipped scenario {scenario.name!r}")
-        policies = build_policies([REFERENCE, f"{about['agent']}={self.run_folder}"], scenario)
-        seeds = episode_seeds("validation", about["seed"], self.episodes)
+        policies = build_policies([REFERENCE, f"{begun.agent}={self.run_folder}"], scenario)
+        seeds = episode_seeds("validation", begun.seed, self.episodes)
         reference, own = summarise(evaluate(scenario, policies, seeds))
         assert own.difference_rps is not None
         gain_percent = 100.0 * own.difference_rps.mean / max(1e-9, reference.throughput_rps.mean)
         card = {name: about[name] for name in _FROM_RUN if name in about} | {
-            "hyper_parameters": about["hyper_parameters"],
-            "versions": about["versions"],
+            "hyper_parameters": begun.hyper_parameters,
+            "versions": begun.versions,
             "validation": {
                 "episodes": self.episodes,
                 "throughput_rps": asdict(own.throughput_rps),
@@ -116,11 +117,11 @@ class Ship:
                 "gain_percent": gain_percent,
             },
         }
-        folder = self.to / str(about["agent"]) / scenario.name
+        folder = self.to / begun.agent / scenario.name
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(model, folder / WEIGHTS)
         write_json(folder / CARD, card)
-        console.print(f"{about['agent']}:{scenario.name}   {gain_percent:+.2f} % of DFTSP in validation   {folder}")
+        console.print(f"{begun.agent}:{scenario.name}   {gain_percent:+.2f} % of DFTSP in validation   {folder}")
         return folder
 
 

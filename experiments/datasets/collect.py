@@ -35,6 +35,7 @@ class Collect:
     env: Literal["Batch", "Select", "Rank"] = "Batch"  # Way to act that is recorded.
     policy: str = "dftsp"
     """Who acts: dftsp, noisy-expert, random, mixed, or any policy that compare takes (ppo=runs/x)."""
+    trust: bool = False  # Load models in stable-baselines3's own format too; see compare.
     episodes: int = 1000  # How many.
     seed: int = 0  # Chooses the episodes, from the training seeds.
     dataset_id: Annotated[str | None, tyro.conf.arg(name="id")] = None
@@ -65,12 +66,12 @@ class Collect:
         scenario = load_scenario(self.scenario).with_trace(self.trace).with_slots(self.slots)
         require_playable(scenario)
         acting = (self.policy, self.parts, self.epsilon)
-        plan = make_plan(scenario, self.env, acting, self.episodes, self.seed, self.tier, self.dataset_id)
+        plan = make_plan(scenario, self.env, acting, self.episodes, self.seed, self.tier, self.dataset_id, self.trust)
         root = prepare_folder(datasets_root(self.out))
         final, staging = root / plan.dataset_id, root / STAGING / plan.dataset_id
         if final.exists():
             return _complete_already(plan, final, staging, console)
-        settings = {name: value for name, value in asdict(plan).items() if name != "trace"}
+        settings = {name: value for name, value in asdict(plan).items() if name not in ("trace", "trust")}
         with open_ledger(staging, "collection", settings | {"checksum": plan.checksum}):
             shards = staging / "units"
             shards.mkdir(exist_ok=True)

@@ -79,6 +79,7 @@ class Plan:
     seed: int  # chooses the episodes
     unit_episodes: int  # how many make a unit of work
     files: dict[str, str]  # SHA-256 of files that the content depends on (trace, models), by command-line names
+    trust: bool = False  # as :func:`agents.registry.build_policies` takes it
 
     @property
     def units(self) -> int:
@@ -89,7 +90,7 @@ class Plan:
     def checksum(self) -> str:
         """Hash over all that the content depends on; where files lie is no part of it."""
         settings = asdict(self) | {"layout": LAYOUT}
-        del settings["trace"]
+        del settings["trace"], settings["trust"]
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
@@ -119,7 +120,7 @@ class Plan:
         """
         behaviours = []
         for name in self.players:
-            policy = NoisyExpert(self.epsilon) if name == NOISY else build_policies([name], scenario)[0]
+            policy = NoisyExpert(self.epsilon) if name == NOISY else build_policies([name], scenario, self.trust)[0]
             if isinstance(policy, CallablePolicy):
                 raise DatasetError(f"policy: {name!r} returns actions of {policy.environment_id}; expected batches")
             # The folder of a trained model is each user's own: it stays out of the dataset.
@@ -135,6 +136,7 @@ def make_plan(
     seed: int,
     tier: str | None,
     dataset_id: str | None,
+    trust: bool = False,
 ) -> Plan:
     """Check everything and return the plan; nothing has been played then.
 
@@ -181,6 +183,7 @@ def make_plan(
         seed=seed,
         unit_episodes=_unit_episodes(scenario, environment),
         files={name: _checksum(path) for name, path in files.items()},
+        trust=trust,
     )
     plan.behaviours(plan.playable_scenario())
     return plan

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from agents.files import OutputError, alone_in, sync_folder, write_json
+from agents.files import OutputError, alone_in, read_document, sync_folder, write_json
 from experiments.results.provenance import command_line
 
 PLAN: Final = "plan.json"
@@ -75,7 +75,7 @@ def open_ledger(folder: Path, what: str, settings: Mapping[str, Any]) -> Iterato
     """
     with continuable(), alone_in(folder, f"running this {what}"):
         plan, path = json.loads(json.dumps(settings)), folder / PLAN
-        before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else plan
+        before = read_document(path) if path.is_file() else plan
         differ = ", ".join(name for name in plan if before.get(name) != plan[name])
         if differ:
             holds = f"{str(folder)!r} holds a {what} with other settings ({differ})"

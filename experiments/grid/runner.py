@@ -59,6 +59,7 @@ class Plan:
     seeds: tuple[int, ...]  # one for each episode, the same at every point
     axes: tuple[Axis, ...] = ()  # the settings that make up the points
     collect: Collect | None = None  # what else to keep of episodes
+    trust: bool = False  # as :func:`agents.registry.build_policies` takes it
 
     @property
     def episodes(self) -> int:
@@ -171,7 +172,7 @@ def require_complete(failures: Sequence[PolicyFailure], policies: int, where: st
 def _play(plans: Sequence[Plan], task: tuple[int, Share]) -> list[Episode]:
     plan, share = plans[task[0]], task[1]
     scenario = plan.points[share.point].scenario
-    (policy,) = build_policies([share.policy], scenario)
+    (policy,) = build_policies([share.policy], scenario, plan.trust)
     return list(play_episodes(scenario, policy, share.seeds, share.first, plan.collect))
 
 

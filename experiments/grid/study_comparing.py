@@ -8,7 +8,7 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 
-from agents.files import OutputError, file_sha256
+from agents.files import OutputError, file_sha256, read_document
 from agents.optimal import dftsp_answers
 from agents.policy import Policy
 from agents.registry import CARD, build_policies, names, shipped_agents, shipped_path
@@ -25,7 +25,6 @@ from experiments.grid.study_store import (
     Measured,
     comparison_path,
     read_comparison,
-    read_document,
 )
 from experiments.results.provenance import command_line, package_versions
 

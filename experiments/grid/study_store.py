@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from agents.files import OutputError, write_text
+from agents.files import OutputError, read_document, write_text
 from experiments.grid.evaluation import EpisodeResult
 
 STORE: Final = Path("docs/results/data")
@@ -162,21 +162,6 @@ def write_document(path: Path, document: Mapping[str, Any]) -> None:
     """Write JSON whole or not at all; lists without names in them take a line each."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, _as_text(document, 0) + "\n")
-
-
-def read_document(path: Path) -> dict[str, Any]:
-    """Read stored JSON.
-
-    Raises:
-        OutputError: not there, or no JSON object.
-    """
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise OutputError(f"{path}: can't be read: {error}") from error
-    if not isinstance(document, dict):
-        raise OutputError(f"{path}: {type(document).__name__}; expected a JSON object")
-    return document
 
 
 def validated(kind: type[Stored], document: Any, path: Path) -> Stored:

@@ -1,22 +1,21 @@
 """Training runs: one whose folder says what is trained, and the study's, which are then played on test episodes."""
 
 import dataclasses
-import json
 import shutil
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from agents.files import OutputError, write_json, write_text
+from agents.files import OutputError, read_document, write_json, write_text
 from agents.learning.runs import ABOUT, SCENARIO, TENSORBOARD, Learner, OnProgress, Run
-from agents.models.storage import COLUMNS, MODEL
+from agents.models.storage import COLUMNS, WEIGHTS
 from agents.registry import LearnerName, make_learner, settings_path
 from edgellm_env.node.features import fingerprint
 from edgellm_env.scenario import Scenario, load_scenario, parse_setting
 from experiments.grid.ledger import require_same
 from experiments.grid.study_comparing import play_test_episodes
-from experiments.grid.study_store import Curve, TrainedRun, read_document, read_run, validated
+from experiments.grid.study_store import Curve, TrainedRun, read_run, validated
 from experiments.results.provenance import command_line, machine, metadata, package_versions
 from experiments.results.statistics import REFERENCE
 
@@ -28,6 +27,19 @@ ABLATIONS: Final[dict[str, dict[str, Any]]] = parse_setting(
     Path(__file__).with_name("ablations.yaml").read_text(encoding="utf-8")
 )
 """By name, ``settings`` in place of a learner's own, to see what a part is worth, and ``words`` for it."""
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What a run's ``run.json`` says."""
+
+    agent: LearnerName  # who was trained
+    seed: int  # of the training
+    command: str  # the last one that trained
+    hyper_parameters: dict[str, Any]  # by the learner's own names
+    versions: dict[str, str]  # of packages
+    training_s: float = 0.0  # real seconds so far
+    resumed: tuple[str, ...] = ()  # the commands before
 
 
 def train_run(agent: LearnerName, learner: Learner, run: Run, command: str | None = None) -> Path:
@@ -48,14 +60,15 @@ def train_run(agent: LearnerName, learner: Learner, run: Run, command: str | Non
     if run.resume:
         if not path.is_file():
             raise OutputError(f"out: {run.folder} holds no training run to --resume")
-        before = json.loads(path.read_text(encoding="utf-8"))
+        document = read_document(path)
+        before = validated(Begun, document, path)
         same = ("agent", "seed", "hyper_parameters", "scenario_checksum", COLUMNS)
-        require_same({name: about[name] for name in same}, before, run.folder)
+        require_same({name: about[name] for name in same}, document, run.folder)
         if load_scenario(run.folder / SCENARIO).checksum != run.scenario.checksum:
             raise OutputError(f"{run.folder / SCENARIO}: changed since the run began")
-        before_s = before.get("training_s", 0.0)
-        about |= {"training_s": before_s, "resumed": [*before.get("resumed", []), before["command"]]}
-    elif path.exists() or (run.folder / MODEL).exists():
+        before_s = before.training_s
+        about |= {"training_s": before_s, "resumed": [*before.resumed, before.command]}
+    elif path.exists() or (run.folder / WEIGHTS).exists():
         raise OutputError(f"out: {run.folder} holds a training run; expected another folder, or --resume")
     else:
         write_text(run.folder / SCENARIO, run.scenario.to_yaml())
@@ -135,7 +148,8 @@ def finish_run(run: StudyRun, episodes: int, on_progress: OnProgress) -> Trained
     """Train unless that is done, play test episodes; return the result."""
     if not run.folder.is_dir():
         _train(run, on_progress)
-    about, spec = read_document(run.folder / ABOUT), f"{run.agent}={run.folder}"
+    path, spec = run.folder / ABOUT, f"{run.agent}={run.folder}"
+    about = validated(Begun, read_document(path), path)
     rows = play_test_episodes(run.scenario, [REFERENCE, spec], episodes)
     return TrainedRun(
         agent=run.agent,
@@ -144,9 +158,9 @@ def finish_run(run: StudyRun, episodes: int, on_progress: OnProgress) -> Trained
         scenario_checksum=run.scenario.checksum,
         seed=run.seed,
         steps=run.steps,
-        training_s=about["training_s"],
+        training_s=about.training_s,
         command=run.command,
-        about={"versions": package_versions(), "machine": machine(), "hyper_parameters": about["hyper_parameters"]},
+        about={"versions": package_versions(), "machine": machine(), "hyper_parameters": about.hyper_parameters},
         curve=validated(Curve, read_document(run.folder / CURVE), run.folder / CURVE),
         rows=[dataclasses.replace(row, policy=run.agent) for row in rows if row.policy == spec],
         reference=[row for row in rows if row.policy == REFERENCE],

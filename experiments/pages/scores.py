@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from agents.files import OutputError
+from agents.files import OutputError, read_document
 from edgellm_env.arrays import FloatArray
 from experiments.benchmarks.decisions import DecisionTime
 from experiments.grid.evaluation import EpisodeResult
@@ -17,7 +17,6 @@ from experiments.grid.study_store import (
     Comparison,
     TrainedRun,
     read_comparisons,
-    read_document,
     read_runs,
     validated,
 )

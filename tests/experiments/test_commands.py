@@ -86,8 +86,8 @@ def test_compare_on_a_trace_file(tmp_path: Path) -> None:
     ("line", "message"),
     [
         ("compare --scenario no-such --out {out}", "'no-such' is neither a file nor a shipped scenario"),
-        ("compare --policies dftps --out {out}", "policy 'dftps': no such policy; expected one of dftsp"),
-        ("compare --policies ppo={tmp}/none --out {out}", "no trained model"),
+        ("compare --policies dftps --out {out}", "policy 'dftps': no such policy; the nearest are dftsp"),
+        ("compare --policies ppo={tmp}/none --out {out}", "no trained weights"),
         ("compare --scenario azure-conv --out {out}", "--trace PATH"),
         ("compare --scenario azure-conv --trace {tmp}/none.csv --out {out}", "none.csv: can't be read"),
         ("compare --trace {tmp}/none.csv --out {out}", "replays no file"),

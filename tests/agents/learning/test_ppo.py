@@ -1,6 +1,8 @@
 import json
+import shutil
 from pathlib import Path
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -9,14 +11,17 @@ from stable_baselines3 import PPO
 
 from agents.learned import PpoPolicy
 from agents.learning.ppo import PlainPpo
-from agents.learning.runs import ABOUT, CHECKPOINTS, Progress, Run, read_settings
-from agents.models.storage import COLUMNS, MODEL
+from agents.learning.runs import CHECKPOINTS, Progress, Run, read_settings
+from agents.models.sb3_storage import load_checkpoint, load_policy, save_checkpoint, save_policy
+from agents.models.storage import FOREIGN, WEIGHTS
 from agents.policy import BATCH, PolicyError
 from agents.registry import build_policies, make_learner, settings_path
 from agents.rollout import make_engine, rollout
 from edgellm_env import Scenario, load_scenario
 from edgellm_env.env.slots import Slots
-from edgellm_env.node.features import fingerprint
+from edgellm_env.node import features
+from edgellm_env.node.features import FEATURES, fingerprint
+from edgellm_env.wrappers.sb3 import SB3VecEnv
 
 SMALL = {
     "environments": 2,
@@ -48,8 +53,12 @@ def run(tmp_path_factory: pytest.TempPathFactory, scenario: Scenario, settings: 
 
 
 def weights(path: Path) -> dict[str, np.ndarray]:
-    model = PPO.load(path, device="cpu")
-    return {name: value.numpy() for name, value in model.policy.state_dict().items()}
+    return {name: value.numpy() for name, value in load_policy(path).state_dict().items()}
+
+
+def new_model(scenario: Scenario, settings: PlainPpo, **changes: object) -> PPO:
+    environments = SB3VecEnv(gym.make_vec(BATCH, num_envs=2, scenario=scenario))
+    return settings.model_copy(update=changes)._new_model(environments, 0)
 
 
 def same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
@@ -57,9 +66,11 @@ def same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
 
 
 def test_training_saves_model_checkpoints_and_curves(run: Path) -> None:
-    assert (run / MODEL).is_file()
-    assert [path.name for path in sorted((run / CHECKPOINTS).iterdir())] == ["step_000000064.zip", "step_000000128.zip"]
-    assert Run(load_scenario("tiny"), 1, 0, run).last_checkpoint() == (run / CHECKPOINTS / "step_000000128.zip", 128)
+    assert (run / WEIGHTS).is_file()
+    names = ["step_000000064.safetensors", "step_000000128.safetensors"]
+    assert [path.name for path in sorted((run / CHECKPOINTS).iterdir())] == names
+    found = [(run / CHECKPOINTS / names[1], 128), (run / CHECKPOINTS / names[0], 64)]
+    assert Run(load_scenario("tiny"), 1, 0, run).checkpoints() == found
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     curves = EventAccumulator(str(run / "tensorboard")).Reload()
@@ -73,8 +84,8 @@ def test_same_seed_same_model(tmp_path: Path, run: Path, scenario: Scenario, set
     for name, seed in (("same", 0), ("other", 1)):
         (tmp_path / name).mkdir()
         settings.train(Run(scenario, 128, seed, tmp_path / name))
-    newest = Path(CHECKPOINTS) / "step_000000128.zip"
-    for file in (Path(MODEL), newest):
+    newest = Path(CHECKPOINTS) / "step_000000128.safetensors"
+    for file in (Path(WEIGHTS), newest):
         assert same(weights(run / file), weights(tmp_path / "same" / file))
     assert not same(weights(run / newest), weights(tmp_path / "other" / newest))
 
@@ -90,8 +101,10 @@ def test_resuming_continues_the_step_count_and_is_repeatable(
         reports: list[Progress] = []
         settings.train(Run(scenario, 128, 0, folder, resume=True, on_progress=reports.append))
         assert [state.steps for state in reports] == [96, 128]
-        newest = folder / CHECKPOINTS / "step_000000128.zip"
-        assert PPO.load(newest, device="cpu").num_timesteps == 128
+        newest = folder / CHECKPOINTS / "step_000000128.safetensors"
+        model = new_model(scenario, settings)
+        load_checkpoint(model, newest)
+        assert (model.num_timesteps, len(model.ep_info_buffer)) == (128, 16)
         results.append(weights(newest))
     assert same(*results)
     with pytest.raises(PolicyError, match="has 128 already, expected more"):
@@ -136,9 +149,77 @@ def test_a_model_that_does_not_fit_the_scenario(run: Path) -> None:
 
 
 def test_a_file_that_is_no_model(tmp_path: Path, scenario: Scenario) -> None:
-    (tmp_path / "model.zip").write_text("no model")
-    with pytest.raises(PolicyError, match="is no PPO model"):
+    (tmp_path / WEIGHTS).write_text("no model")
+    with pytest.raises(PolicyError, match="no PPO model: SafetensorError"):
         PpoPolicy.load(tmp_path, "ppo")
+
+
+def test_a_checkpoint_holds_everything_that_training_goes_on_from(
+    run: Path, scenario: Scenario, settings: PlainPpo, tmp_path: Path
+) -> None:
+    path = run / CHECKPOINTS / "step_000000128.safetensors"
+    model, again = new_model(scenario, settings), tmp_path / path.name
+    load_checkpoint(model, path)
+    state = model.policy.optimizer.state_dict()["state"]
+    assert {int(one["step"]) for one in state.values()} == {8}  # updates: 4 rollouts of 32 steps, batches of 16
+    assert all(float(one["exp_avg_sq"].sum()) > 0.0 for one in state.values())
+    save_checkpoint(model, again)
+    assert again.read_bytes() == path.read_bytes()
+    other = new_model(scenario, settings, hidden_sizes=(9,))
+    with pytest.raises(PolicyError, match=r"no checkpoint of this learner: .* shape \(8, .*expected \(9, "):
+        load_checkpoint(other, path)
+
+
+def test_resuming_leaves_out_checkpoints_that_cant_be_read(
+    run: Path, tmp_path: Path, scenario: Scenario, settings: PlainPpo
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    newest, _ = Run(scenario, 1, 0, folder).checkpoints()[0]
+    newest.write_bytes(newest.read_bytes()[:-100])
+    notes: list[str] = []
+    begun: list[Progress] = []
+    resumed = Run(scenario, 160, 0, folder, True, begun.append, notes.append)
+    settings.train(resumed)
+    assert begun[0].steps == 64 + 32
+    assert [note.startswith(f"left out: {newest}: no checkpoint") and "\n" not in note for note in notes] == [True]
+    for path, _ in resumed.checkpoints():
+        path.write_bytes(b"{}")
+    with pytest.raises(PolicyError, match=r"no checkpoint to resume from; 3 can't be read; expected a new run"):
+        settings.train(Run(scenario, 320, 0, folder, True, begun.append, notes.append))
+
+
+class Runs:
+    """Unpickling it makes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[Path]]:
+        return Path.touch, (self.path,)
+
+
+def test_a_zip_file_runs_nothing_unless_it_is_trusted(tmp_path: Path, scenario: Scenario, settings: PlainPpo) -> None:
+    model, traces = new_model(scenario, settings), tmp_path / "it ran"
+    model.lr_schedule = Runs(traces)  # type: ignore[assignment]
+    model.save(tmp_path / FOREIGN)
+    for spec in (f"ppo={tmp_path}", f"ppo={tmp_path / FOREIGN}"):
+        with pytest.raises(PolicyError, match=r"is a ZIP file of stable-baselines3, .* give --trust") as refused:
+            build_policies([spec], scenario)
+        assert "\n" not in str(refused.value)
+    assert not traces.exists()
+    foreign, _ = build_policies([f"ppo={tmp_path}", "fcfs"], scenario, trust=True)
+    assert traces.exists()  # which is what trust means
+    save_policy(model, tmp_path / "own.safetensors")
+    (own,) = build_policies([f"ppo={tmp_path / 'own.safetensors'}"], scenario)
+    np.testing.assert_array_equal(rollout(own, scenario, range(4)).served, rollout(foreign, scenario, range(4)).served)
+
+
+def test_a_policy_that_is_not_the_librarys_own_is_not_saved(scenario: Scenario, tmp_path: Path) -> None:
+    environments = SB3VecEnv(gym.make_vec(BATCH, num_envs=2, scenario=scenario))
+    model = PPO("MultiInputPolicy", environments, policy_kwargs={"activation_fn": torch.nn.ReLU}, device="cpu")
+    with pytest.raises(ValueError, match="only layers' sizes may differ"):
+        save_policy(model, tmp_path / WEIGHTS)
 
 
 def test_shipped_settings_load_and_every_one_has_its_reason() -> None:
@@ -168,16 +249,13 @@ def test_wrong_settings_are_named(tmp_path: Path, change: dict[str, object], mes
         make_learner("ppo", tmp_path / "none.yaml")
 
 
-@pytest.mark.parametrize("file", ["", MODEL, CHECKPOINTS])
-def test_a_model_whose_run_says_other_columns(file: str, run: Path, scenario: Scenario) -> None:
+@pytest.mark.parametrize("file", ["", WEIGHTS, CHECKPOINTS])
+def test_a_model_that_was_trained_on_other_columns(
+    file: str, run: Path, scenario: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = next((run / CHECKPOINTS).iterdir()) if file == CHECKPOINTS else run / file
-    about = run / ABOUT
-    try:
-        for columns in ({}, {COLUMNS: fingerprint()}):
-            about.write_text(json.dumps({"agent": "ppo"} | columns))
-            build_policies([f"ppo={path}"], scenario)
-        about.write_text(json.dumps({COLUMNS: "0123"}))
-        with pytest.raises(PolicyError, match=f"trained on observation columns 0123; expected {fingerprint()}"):
-            build_policies([f"ppo={path}"], scenario)
-    finally:
-        about.unlink()
+    build_policies([f"ppo={path}"], scenario)
+    trained_on, (first, second, *others) = fingerprint(), FEATURES["requests"]
+    monkeypatch.setattr(features, "FEATURES", {**FEATURES, "requests": (second, first, *others)})
+    with pytest.raises(PolicyError, match=f"trained on observation columns {trained_on}; expected {fingerprint()}"):
+        build_policies([f"ppo={path}"], scenario)

@@ -96,7 +96,9 @@ def test_a_plain_ppo_model_is_recorded_in_every_environment(tmp_path: Path) -> N
     environment = gym.make("EdgeLLM/Batch-v0", scenario="balanced")
     PPO("MultiInputPolicy", environment, n_steps=8, batch_size=8, seed=0).save(tmp_path / "model.zip")
     batch, select = (
-        episodes_of(collect(tmp_path, way.lower(), env=way, policy=f"ppo={tmp_path / 'model.zip'}", episodes=1))
+        episodes_of(
+            collect(tmp_path, way.lower(), env=way, policy=f"ppo={tmp_path / 'model.zip'}", episodes=1, trust=True)
+        )
         for way in ("Batch", "Select")
     )
     assert batch[0][0].arrays["rewards"].sum() == select[0][0].arrays["rewards"].sum() > 0
