@@ -12,7 +12,6 @@ rounded down, so that every feasible batch stays one. An answer that the feasibi
 model is solved again.
 """
 
-import importlib
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from edgellm_env.arrays import BoolArray, FloatArray, IntArray
 from edgellm_env.slot.problem import SlotProblem, checked_column
 from edgellm_env.slot.usage import RELATIVE_TOLERANCE
 from edgellm_env.solvers.solution import Solution, solution_of
+from experiments.extras import require
 
 CP_SAT_SCALE = 10**6
 """CP-SAT's integers per limit. At 10**9 the presolve of ortools 9.15 returned batches as optimal that were not."""
@@ -42,11 +42,10 @@ def solve_milp(problem: SlotProblem, *, values: ArrayLike | None = None, time_li
         time_limit_s: seconds after which to stop with the best batch found.
 
     Raises:
-        ModuleNotFoundError: highspy is missing; install the group `dev`.
-        ValueError: bad values.
+        ValueError: bad values, or highspy is not installed.
         RuntimeError: HiGHS failed.
     """
-    highs = _need("highspy")
+    highs = require("highspy", "dev")
     worth = (
         np.ones(problem.size)
         if values is None
@@ -104,7 +103,7 @@ def solve_cp_sat(
 
     Arguments, answers and errors are those of :func:`solve_milp`; it needs ortools.
     """
-    cp_model = _need("ortools.sat.python.cp_model")
+    cp_model = require("ortools.sat.python.cp_model", "dev")
     worth = (
         np.ones(problem.size)
         if values is None
@@ -148,15 +147,6 @@ def solve_cp_sat(
             break
         model.add(_dot(x, taken.astype(np.int64)) <= int(taken.sum()) - 1)
     return solution_of(selection, nodes=0, optimal=status == cp_model.OPTIMAL, values=None if values is None else worth)
-
-
-def _need(module: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f"{module} is missing; the reference solvers need it: pip install --group dev"
-        ) from error
 
 
 def _relaxed(limit: float) -> float:
@@ -204,7 +194,7 @@ def _big_m_rows(problem: SlotProblem, members: IntArray) -> tuple[FloatArray, Fl
 
 def _dot(variables: list[Any], amounts: ArrayLike) -> Any:
     """Return the linear expression of integer ``amounts`` times ``variables``."""
-    cp_model = _need("ortools.sat.python.cp_model")
+    cp_model = require("ortools.sat.python.cp_model", "dev")
     return cp_model.LinearExpr.weighted_sum(variables, [int(amount) for amount in np.asarray(amounts)])
 
 

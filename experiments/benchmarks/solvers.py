@@ -6,7 +6,6 @@ what is timed is everything until the checked answer: a reference's model is bui
 """
 
 import gc
-import importlib.util
 import math
 import statistics
 from collections.abc import Callable, Sequence
@@ -26,6 +25,7 @@ from edgellm_env.solvers import BatchSolution, Solution, solve_dftsp, solve_exac
 from experiments.benchmarks.met_slots import MetSlots, meet_slots
 from experiments.benchmarks.milp_reference import solve_cp_sat, solve_milp
 from experiments.benchmarks.throughput import Answer, Timed, report, require_arguments, timed
+from experiments.extras import require
 from experiments.results.provenance import measured_with
 from experiments.results.summary import plain_table
 
@@ -101,8 +101,7 @@ class BenchmarkSolvers:
         limits = Limits(self.reference_slots, self.time_limit_s, self.node_limit)
         seeds = iter(episode_seeds("validation", self.seed, 2**20))  # far more than the search for slots plays
         for package in ("highspy", "ortools"):
-            if importlib.util.find_spec(package) is None:
-                raise ValueError(f"{package} is missing; {HIGHS} and {CP_SAT} need it: pip install --group dev")
+            require(package, "dev")
         about = measured_with("highspy", "ortools")
         about |= {"scenario": scenario.name, "scenario_checksum": scenario.checksum}
 

@@ -15,7 +15,7 @@ from experiments.grid.evaluation import EpisodeResult
 from experiments.report.document import Document, ReportError, make_document, render_page
 from experiments.report.recordings import FILE_NAME as RECORDINGS
 from experiments.report.recordings import Recordings, read_recordings
-from experiments.results.records import read_results_and_remarks
+from experiments.results.records import read_results
 
 MAXIMUM_BYTES: Final = 8_000_000
 """A page that can still be sent by mail and opened on a phone; more than half of it is the plotting library."""
@@ -77,7 +77,7 @@ def fit_page(
 def _results(folder: Path) -> tuple[dict[str, object], list[EpisodeResult], list[str]]:
     path = folder / "results.json"
     try:
-        return read_results_and_remarks(path)
+        return read_results(path)
     except OSError as error:
         raise ReportError(
             f"results: {str(folder)!r} has no results.json that can be read ({error.strerror}); "

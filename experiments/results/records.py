@@ -34,12 +34,7 @@ def write_results(
     write_json(path, {"metadata": about} | {name: [asdict(one) for one in own] for name, own in lists.items()})
 
 
-def read_results(path: Path) -> tuple[dict[str, Any], list[EpisodeResult]]:
-    """Read back metadata and episodes of a ``results.json``."""
-    return read_results_and_remarks(path)[:2]
-
-
-def read_results_and_remarks(path: Path) -> tuple[dict[str, Any], list[EpisodeResult], list[str]]:
+def read_results(path: Path) -> tuple[dict[str, Any], list[EpisodeResult], list[str]]:
     """Read back metadata and episodes of a ``results.json``, and what it says of failures and bounds, in words."""
     document = json.loads(path.read_text(encoding="utf-8"))
     rows = [EpisodeResult(**row) for row in document["episodes"]]

@@ -45,27 +45,25 @@ class PolicySummary:
     first_infeasible_slot: int | None = None  # its slot
 
 
-def summarise(
-    rows: Sequence[EpisodeResult], reference: str = REFERENCE, bounds: Sequence[EpisodeBound] = ()
-) -> list[PolicySummary]:
+def summarise(rows: Sequence[EpisodeResult], bounds: Sequence[EpisodeBound] = ()) -> list[PolicySummary]:
     """Return a summary of each policy that played the episodes, in order of first appearance.
 
-    Others are compared with the ``reference``, if it is among them, and with the episodes' ``bounds``, if known.
+    They are compared with :data:`REFERENCE`, if it is among them, and with the episodes' ``bounds``, if known.
     """
     by_policy: dict[str, list[EpisodeResult]] = {}
     for row in rows:
         by_policy.setdefault(row.policy, []).append(row)
     rps = {name: [row.throughput_rps for row in own] for name, own in by_policy.items()}
     upper = {bound.episode: bound.upper for bound in bounds}
-    return [_summarise(own, reference, rps, upper) for own in by_policy.values()]
+    return [_summarise(own, rps, upper) for own in by_policy.values()]
 
 
 def _summarise(
-    rows: Sequence[EpisodeResult], reference: str, rps: Mapping[str, Sequence[float]], upper: Mapping[int, int]
+    rows: Sequence[EpisodeResult], rps: Mapping[str, Sequence[float]], upper: Mapping[int, int]
 ) -> PolicySummary:
     name = rows[0].policy
-    throughput, zero, one = rps[name], rps.get(ZERO), rps.get(reference)
-    against = None if name == reference else one
+    throughput, zero, one = rps[name], rps.get(ZERO), rps.get(REFERENCE)
+    against = None if name == REFERENCE else one
     arrived = max(1, sum(row.arrived for row in rows))
     served = sum(row.served for row in rows)
     latency_s = sum(row.served * row.mean_latency_s for row in rows if row.mean_latency_s is not None)

@@ -45,7 +45,7 @@ def test_train_resume_and_compare_end_to_end(tmp_path: Path, config: Path, capsy
     text = capsys.readouterr().out
     assert "difference to dftsp" in text
     assert str(out / "throughput.png") in text
-    about, rows = read_results(out / "results.json")
+    about, rows, _ = read_results(out / "results.json")
     assert about["scenario"] == "light"
     assert about["settings"]["timing"]["episode_slots"] == 10
     assert {"python", "numpy", "gymnasium"} <= set(about["versions"])
@@ -76,7 +76,7 @@ def test_compare_on_a_trace_file(tmp_path: Path) -> None:
     out = tmp_path / "out"
     line = f"compare --scenario azure-conv --trace {SAMPLE_TRACE} --policies dftsp --episodes 2 --slots 10 --out {out}"
     assert run(line) == 0
-    about, rows = read_results(out / "results.json")
+    about, rows, _ = read_results(out / "results.json")
     assert about["settings"]["workload"]["trace"]["path"] == str(SAMPLE_TRACE)
     assert all(isinstance(row, EpisodeResult) and row.covered_s == 5.0 for row in rows)
     assert rows[0].source_start_s != rows[1].source_start_s

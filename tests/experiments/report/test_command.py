@@ -56,7 +56,7 @@ def test_the_page_is_whole_small_and_says_what_the_results_say(results: Path, tm
     assert 4_000_000 < out.stat().st_size <= command.MAXIMUM_BYTES
     assert [entry.name for entry in tmp_path.iterdir()] == ["report.html"]
     shown = document_of(page)
-    about, rows = read_results(results / "results.json")
+    about, rows, _ = read_results(results / "results.json")
     assert shown["about"]["command"] == about["command"]
     best = max({row.policy for row in rows}, key=lambda name: sum(row.served for row in rows if row.policy == name))
     assert shown["policies"][0]["summary"]["policy"] == best
@@ -81,7 +81,7 @@ def test_texts_can_not_leave_the_data(results: Path, folder: Path) -> None:
     assert json.loads(as_script_data([HOSTILE])) == [HOSTILE]
     assert not re.search("[<>&]", as_script_data([HOSTILE]))
     rename(folder, "sjf", HOSTILE)
-    about, rows = read_results(folder / "results.json")
+    about, rows, _ = read_results(folder / "results.json")
     about["settings"]["name"] = about["scenario"] = HOSTILE
     page = render_page(make_document(about, rows, read_recordings(folder / FILE_NAME)), "/* library */")
     shown = document_of(page)
@@ -105,7 +105,7 @@ def test_static_files_are_all_used_and_all_there() -> None:
 
 
 def test_episodes_are_left_out_rather_than_the_page_too_large(results: Path) -> None:
-    about, rows = read_results(results / "results.json")
+    about, rows, _ = read_results(results / "results.json")
     recordings = read_recordings(results / FILE_NAME)
     whole = len(render_page(make_document(about, rows, recordings), ""))
     document, page = command.fit_page(about, rows, recordings, "", whole - 1)
@@ -123,7 +123,7 @@ def test_episodes_are_left_out_rather_than_the_page_too_large(results: Path) -> 
 
 def test_without_recordings_there_is_no_replay_and_the_page_says_so(folder: Path) -> None:
     (folder / FILE_NAME).unlink()
-    about, rows = read_results(folder / "results.json")
+    about, rows, _ = read_results(folder / "results.json")
     document = make_document(about, rows, None)
     assert document.replay is None
     assert "compare --record 1" in document.notes[0]
@@ -131,7 +131,7 @@ def test_without_recordings_there_is_no_replay_and_the_page_says_so(folder: Path
 
 
 def test_two_hundred_slots_of_many_requests_and_policies_fit(results: Path) -> None:
-    about, rows = read_results(results / "results.json")
+    about, rows, _ = read_results(results / "results.json")
     recordings = read_recordings(results / FILE_NAME)
     stretched = recordings.model_copy(update={"episodes": [stretch(recordings.episodes[0], 3000, 200, 8)]})
     own = [row for row in rows if row.policy == "sjf"]
@@ -189,7 +189,7 @@ def test_what_can_not_be_used_is_named(results: Path, folder: Path, tmp_path: Pa
 
 
 def test_who_has_no_rows_is_not_shown(results: Path) -> None:
-    about, rows = read_results(results / "results.json")
+    about, rows, _ = read_results(results / "results.json")
     recordings = read_recordings(results / FILE_NAME)
     document = make_document(about, [row for row in rows if row.policy != "es-value:light"], recordings)
     assert document.replay is not None

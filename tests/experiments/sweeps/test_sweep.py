@@ -50,7 +50,7 @@ def test_the_rows_are_those_of_compare_on_the_same_seeds(swept: Path, tmp_path: 
     path.write_text(load_scenario("light").with_values({"workload.arrival_rate_rps": 16}).to_yaml())
     command = f"compare --scenario {path} --policies dftsp random --slots 10 --episodes 3 --out {tmp_path / 'c'}"
     assert main(shlex.split(command)) == 0
-    about, rows = read_results(tmp_path / "c" / "results.json")
+    about, rows, _ = read_results(tmp_path / "c" / "results.json")
     found = [row for row in tidy(swept) if row["workload.arrival_rate_rps"] == "16"]
     assert len(found) == len(rows) == 6
     for line, row in zip(found, rows, strict=True):
