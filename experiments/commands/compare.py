@@ -13,8 +13,7 @@ from agents.registry import build_policies, names
 from agents.seeds import episode_seeds
 from edgellm_env.scenario import Scenario, load_scenario
 from experiments.extras import require
-from experiments.grid.bounds import bound_episodes, require_bounds
-from experiments.grid.evaluation import EpisodeBound, EpisodeResult, require_playable
+from experiments.grid.evaluation import EpisodeBound, EpisodeResult, bound_episodes, require_bounds, require_playable
 from experiments.grid.ledger import open_ledger
 from experiments.grid.parallel import Workers, worker_count
 from experiments.grid.points import Point
