@@ -46,11 +46,7 @@ def solve_milp(problem: SlotProblem, *, values: ArrayLike | None = None, time_li
         RuntimeError: HiGHS failed.
     """
     highs = require("highspy", "dev")
-    worth = (
-        np.ones(problem.size)
-        if values is None
-        else checked_column("values", values, np.ones(problem.size, dtype=np.bool_), "the problem's requests")
-    )
+    worth = _worth(problem, values)
     rows, limits, members = _rows(problem)
     n = members.size
     profit = worth[members]
@@ -104,11 +100,7 @@ def solve_cp_sat(
     Arguments, answers and errors are those of :func:`solve_milp`; it needs ortools.
     """
     cp_model = require("ortools.sat.python.cp_model", "dev")
-    worth = (
-        np.ones(problem.size)
-        if values is None
-        else checked_column("values", values, np.ones(problem.size, dtype=np.bool_), "the problem's requests")
-    )
+    worth = _worth(problem, values)
     rows, limits, members = _rows(problem)
     n = members.size
     model = cp_model.CpModel()
@@ -147,6 +139,11 @@ def solve_cp_sat(
             break
         model.add(_dot(x, taken.astype(np.int64)) <= int(taken.sum()) - 1)
     return solution_of(selection, nodes=0, optimal=status == cp_model.OPTIMAL, values=None if values is None else worth)
+
+
+def _worth(problem: SlotProblem, values: ArrayLike | None) -> FloatArray:
+    given = np.ones(problem.size) if values is None else values
+    return checked_column("values", given, np.ones(problem.size, dtype=np.bool_), "the problem's requests")
 
 
 def _relaxed(limit: float) -> float:

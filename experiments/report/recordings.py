@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from agents.files import written_whole
 from agents.rollout import Step
@@ -43,15 +42,16 @@ HOPELESS: Final = 64
 _OF_REQUESTS: Final = (
     "arrival_s", "prompt_tokens", "output_tokens", "compute_s", "kv_bytes", "uplink_share", "downlink_share",
 )  # fmt: skip
-_WHOLE: Final = (
-    "scheme", "infeasible", "prompt_tokens", "output_tokens", "outcome", "last_slot", "cause", "first_slot",
-)  # fmt: skip
-_SECONDS: Final = ("start_s", "compute_limit_s", "delivered_s", "arrival_s", "latency_requirement_s")
 _DIGITS: Final = 6  # of a cost; more than a screen can show
 _DECIMALS: Final = 5  # of a time in seconds, however late in the episode
 
-Numbers: TypeAlias = list[float]
-Whole: TypeAlias = list[Annotated[int, Field(ge=0)]]
+Times: TypeAlias = Annotated[
+    list[float], BeforeValidator(lambda values: [round(float(value), _DECIMALS) for value in values])
+]
+Costs: TypeAlias = Annotated[
+    list[float], BeforeValidator(lambda values: [float(f"{float(value):.{_DIGITS}g}") for value in values])
+]
+Whole: TypeAlias = Annotated[list[Annotated[int, Field(ge=0)]], BeforeValidator(lambda values: list(map(int, values)))]
 
 
 class _Part(BaseModel):
@@ -64,14 +64,14 @@ class Requests(_Part):
     Costs are those under full availability in FP16; a slot's scales turn them into what its batch pays.
     """
 
-    arrival_s: Numbers
-    latency_requirement_s: Numbers
+    arrival_s: Times
+    latency_requirement_s: Times
     prompt_tokens: Whole
     output_tokens: Whole
-    compute_s: Numbers
-    kv_bytes: Numbers
-    uplink_share: Numbers
-    downlink_share: Numbers
+    compute_s: Costs
+    kv_bytes: Costs
+    uplink_share: Costs
+    downlink_share: Costs
     first_slot: Whole  # first slot at whose start the request is there
 
 
@@ -79,27 +79,32 @@ class Slots(_Part):
     """A policy's K slots: what its batches could use, and how costs scale in that slot under the batch's scheme."""
 
     scheme: Whole
-    start_s: Numbers  # compute that still runs at the slot's start, and the time to load another scheme
-    compute_limit_s: Numbers
-    free_memory_bytes: Numbers
-    capacity_bytes: Numbers
-    compute_scale: Numbers
-    kv_scale: Numbers
-    uplink_scale: Numbers
-    downlink_scale: Numbers
-    delivered_s: Numbers  # when the slot's batch is delivered, from the episode's start
+    start_s: Times  # compute that still runs at the slot's start, and the time to load another scheme
+    compute_limit_s: Times
+    free_memory_bytes: Costs
+    capacity_bytes: Costs
+    compute_scale: Costs
+    kv_scale: Costs
+    uplink_scale: Costs
+    downlink_scale: Costs
+    delivered_s: Times  # when the slot's batch is delivered, from the episode's start
     infeasible: list[Literal[0, 1]]
 
 
-class Played(_Part):
-    """What one policy made of an episode's M requests."""
+class Fates(_Part):
+    """What became of an episode's M requests."""
 
-    policy: str
     outcome: Whole  # (M,) indices of edgellm_env.node.records.OUTCOMES, as they are when the episode ends
     # (M,) slot that served the request, or the last that it waited in; that at whose start it was turned away
     last_slot: Whole
     cause: Whole  # (M,) bits of CAUSES for those that expired
     slots: Slots
+
+
+class Played(Fates):
+    """What one policy made of an episode."""
+
+    policy: str
 
 
 class RecordedEpisode(_Part):
@@ -206,23 +211,12 @@ class FateRecorder(Collector):
         first_slot = np.searchsorted(starts_s, records["arrival_s"], side="right")
         # One that still waits has done so in the last slot, or came after it.
         last_slot = np.where(outcome == WAITS, np.maximum(first_slot, timing.episode_slots - 1), log["slot"])
-        of_requests = {name: records[name] for name in _OF_REQUESTS}
-        of_requests |= {"latency_requirement_s": records["deadline_s"] - records["arrival_s"], "first_slot": first_slot}
+        of_requests = {name: records[name] for name in _OF_REQUESTS} | {"first_slot": first_slot}
+        of_requests["latency_requirement_s"] = records["deadline_s"] - records["arrival_s"]
         cause = np.where(outcome == EXPIRED, self._cause[: log.size], 0)
-        played = _columns({"outcome": outcome, "last_slot": last_slot, "cause": cause})
-        return {"requests": _columns(of_requests), "played": {**played, "slots": _columns(self._slots)}}
-
-
-def _columns(table: Mapping[str, ArrayLike]) -> dict[str, list[int] | list[float]]:
-    return {name: _column(name, np.asarray(values)) for name, values in table.items()}
-
-
-def _column(name: str, values: NDArray[Any]) -> list[int] | list[float]:
-    if name in _WHOLE:
-        return [int(value) for value in values]
-    if name in _SECONDS:
-        return [round(float(value), _DECIMALS) for value in values]
-    return [float(f"{float(value):.{_DIGITS}g}") for value in values]
+        fates = {"outcome": outcome, "last_slot": last_slot, "cause": cause, "slots": self._slots}
+        requests, played = Requests.model_validate(of_requests), Fates.model_validate(fates)
+        return {"requests": requests.model_dump(), "played": played.model_dump()}
 
 
 def record_first(episodes: int) -> Collect:
