@@ -16,9 +16,10 @@ from rich.table import Table
 
 from agents.seeds import episode_seeds
 from edgellm_env.env.single import EdgeLLMEnv
-from edgellm_env.scenario import Scenario, load_scenario
+from edgellm_env.scenario import Scenario
 from edgellm_env.solvers import solve_dftsp
 from experiments.benchmarks.throughput import Stepper, report, require_arguments, timed
+from experiments.changes import Changes
 from experiments.datasets.collect import Collect
 from experiments.extras import MissingExtraError, require
 from experiments.grid.parallel import Workers, worker_count
@@ -42,7 +43,7 @@ class CollectSpeed:
 
 
 @dataclass(frozen=True)
-class BenchmarkCollect:
+class BenchmarkCollect(Changes):
     """Measure how fast DFTSP's episodes become a dataset, against Minari's DataCollector in the same run."""
 
     scenario: str = "balanced"  # Shipped scenario, or path to a YAML file.
@@ -64,13 +65,13 @@ class BenchmarkCollect:
         minari = require("minari", "datasets")
         if find_spec("jax") is None:
             raise MissingExtraError("jax is not installed; DataCollector needs it: pip install 'minari[create]'")
-        scenario = load_scenario(self.scenario).with_slots(self.slots)
+        scenario = self.changed(self.scenario, self.slots)
         seeds = episode_seeds("train", self.seed, self.collector_episodes)
         about, per_episode = measured_with("minari", "h5py", "jax"), scenario.timing.episode_slots
         with tempfile.TemporaryDirectory() as folder:
             command = Collect(
                 scenario=self.scenario, episodes=self.episodes, seed=self.seed, slots=self.slots, workers=workers,
-                out=Path(folder), dataset_id="benchmark/ours-v0",
+                out=Path(folder), dataset_id="benchmark/ours-v0", settings=self.settings, trace=self.trace,
             )  # fmt: skip
             rows = [_speed(OURS, workers, self.episodes * per_episode, lambda: command.run(console))]
             # It warns about every piece of metadata that is not given.

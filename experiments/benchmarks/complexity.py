@@ -13,12 +13,12 @@ from rich.console import Console
 from rich.table import Table
 
 from agents.seeds import episode_seeds
-from edgellm_env.scenario import load_scenario
 from edgellm_env.slot.problem import SlotProblem
 from edgellm_env.solvers import Solution, solve_dftsp
 from edgellm_env.solvers.dftsp import NO_PRUNING, Pruning
 from experiments.benchmarks.met_slots import settled_slots
 from experiments.benchmarks.throughput import report, require_arguments
+from experiments.changes import Changes
 from experiments.results.provenance import measured_with
 from experiments.results.statistics import REFERENCE, share_of
 from experiments.results.summary import plain_table
@@ -66,7 +66,7 @@ class NodeCount:
 
 
 @dataclass(frozen=True)
-class BenchmarkComplexity:
+class BenchmarkComplexity(Changes):
     """Count the nodes that brute force and DFTSP visit, by arrival rate and by pruning rule."""
 
     scenario: str = "paper"  # Shipped scenario, or path to a YAML file; its arrival rate is replaced.
@@ -84,7 +84,7 @@ class BenchmarkComplexity:
             ValueError: an argument that can't be used; nothing has been played then.
             RuntimeError: searches disagree on a slot's count.
         """
-        scenario = load_scenario(self.scenario)
+        scenario = self.changed(self.scenario)
         if not self.rates or len(set(self.rates)) < len(self.rates):
             raise ValueError(f"rates: {self.rates}; expected at least one, each once")
         require_arguments(self.out, slots=self.slots, node_limit=self.node_limit)

@@ -17,8 +17,10 @@ from agents.seeds import episode_seeds
 from edgellm_env.env.engine import Engine
 from edgellm_env.env.slots import Slots
 from edgellm_env.scenario import load_scenario
+from edgellm_env.scenario.scenario import ScenarioLike
 from experiments.benchmarks.met_slots import Meeting
 from experiments.benchmarks.throughput import Subject, Throughput, measure, report, require_arguments
+from experiments.changes import Changes
 from experiments.results.provenance import measured_with
 from experiments.results.statistics import REFERENCE
 from experiments.results.summary import plain_table
@@ -42,7 +44,7 @@ class DecisionTime:
 
 
 @dataclass(frozen=True)
-class BenchmarkDecisions:
+class BenchmarkDecisions(Changes):
     """Time decisions of learned agents, DFTSP and the fast solver on the same slots, many at once."""
 
     scenario: list[str] = field(default_factory=lambda: ["light", "balanced", "memory", "patient"])
@@ -68,7 +70,7 @@ class BenchmarkDecisions:
         with console.status("") as status:
             for name, built in policies.items():
                 status.update(f"{name}: meeting slots")
-                engine = met_engine(name, self.environments, self.seed)
+                engine = met_engine(self.changed(name), self.environments, self.seed)
                 subjects = [
                     Subject(name, who, "vector", self.environments, decider(one, engine)) for who, one in built.items()
                 ]
@@ -84,16 +86,16 @@ class BenchmarkDecisions:
         specs = self.policies or [spec for spec in shipped_agents() if spec.partition(":")[2] == name]
         if not specs:
             raise ValueError(f"policies: none given, and no agent is shipped for {name!r}")
-        built = build_policies(specs, load_scenario(name))
+        built = build_policies(specs, self.changed(name))
         others = [policy.name for policy in built if isinstance(policy, CallablePolicy)]
         if others:
             raise ValueError(f"policies: {', '.join(others)} takes single actions; expected policies that decide slots")
         return {REFERENCE: Dftsp(), FAST: Exact(), **{policy.name: policy for policy in built}}
 
 
-def met_engine(name: str, size: int, seed: int) -> Engine:
+def met_engine(source: ScenarioLike, size: int, seed: int) -> Engine:
     """Return ``size`` environments in a slot past an episode's empty start, as DFTSP meets it in an episode of each."""
-    scenario = load_scenario(name)
+    scenario = load_scenario(source)
     engine = make_engine(scenario, BATCH, size)
     rollout(Dftsp(), scenario, episode_seeds("validation", seed, size), [Meeting(wanted=1)], engine=engine)
     return engine

@@ -20,6 +20,8 @@ from rich.console import Console
 from rich.table import Table
 
 from edgellm_env import ENVIRONMENT_IDS
+from edgellm_env.scenario import Scenario
+from edgellm_env.scenario.scenario import ScenarioLike
 from edgellm_env.wrappers import FlattenObservation, vector_wrappers
 from experiments.benchmarks.throughput import (
     STEPS,
@@ -30,6 +32,7 @@ from experiments.benchmarks.throughput import (
     report,
     require_arguments,
 )
+from experiments.changes import Changes
 from experiments.results.provenance import measured_with
 from experiments.results.summary import plain_table
 
@@ -48,7 +51,7 @@ _ARRIVALS_PER_PLACE: Final = 1.5  # requests/s per place of the queue, that wait
 
 
 @dataclass(frozen=True)
-class BenchmarkEnv:
+class BenchmarkEnv(Changes):
     """Measure slots a second of every environment, single and vectorised, and of PPO training, with peers beside."""
 
     scenario: str = "light"  # Shipped scenario of the environments; EdgeLLM/Joint-v0 always plays quantized.
@@ -70,13 +73,15 @@ class BenchmarkEnv:
         if not self.sizes or min(self.sizes) < 1:
             raise ValueError(f"sizes: {self.sizes}; expected numbers of at least 1")
         about = measured_with("sb3-contrib", "jax", *PACKAGES)
-        about |= {"scenario": self.scenario, "torch_threads": self.torch_threads}
+        scenario = self.changed(self.scenario)
+        about |= {"scenario": scenario.name, "scenario_checksum": scenario.checksum}
+        about |= {"torch_threads": self.torch_threads}
         import torch  # noqa: PLC0415 - takes seconds to import
 
         with console.status("getting ready") as status, ExitStack() as after:
             after.callback(torch.set_num_threads, torch.get_num_threads())
             torch.set_num_threads(self.torch_threads)
-            subjects, notes = self._subjects()
+            subjects, notes = self._subjects(scenario)
             rows = measure(
                 subjects, self.repeats, self.seconds, lambda one: status.update(" ".join(map(str, one[1:4])))
             )
@@ -87,9 +92,9 @@ class BenchmarkEnv:
         report(console, self.out, document, throughput_table(rows), *growing, *notes)
         return rows
 
-    def _subjects(self) -> tuple[list[Subject], list[str]]:
+    def _subjects(self, scenario: Scenario) -> tuple[list[Subject], list[str]]:
         subjects = [
-            environment(name, size, None if "Joint" in name else self.scenario)
+            environment(name, size, None if "Joint" in name else scenario)
             for name in ENVIRONMENT_IDS
             for size in (0, *self.sizes)
         ]
@@ -100,7 +105,7 @@ class BenchmarkEnv:
         return subjects + others, notes
 
 
-def environment(environment_id: str, environments: int, scenario: str | None) -> Subject:
+def environment(environment_id: str, environments: int, scenario: ScenarioLike | None) -> Subject:
     """Return so many environments (0: one of ``gym.make``) of a shipped scenario, or the id's own for None.
 
     Actions are drawn beforehand; Select, in which none is legal beforehand, takes the first one of the mask.

@@ -19,12 +19,12 @@ from rich.console import Console
 from rich.table import Table
 
 from agents.seeds import episode_seeds
-from edgellm_env.scenario import load_scenario
 from edgellm_env.slot.problem import Problems, SlotProblem
 from edgellm_env.solvers import BatchSolution, Solution, solve_dftsp, solve_exact, solve_exact_batch
 from experiments.benchmarks.met_slots import MetSlots, meet_slots
 from experiments.benchmarks.milp_reference import solve_cp_sat, solve_milp
 from experiments.benchmarks.throughput import Answer, Timed, report, require_arguments, timed
+from experiments.changes import Changes
 from experiments.extras import require
 from experiments.results.provenance import measured_with
 from experiments.results.summary import plain_table
@@ -68,7 +68,7 @@ class SolverTimes:
 
 
 @dataclass(frozen=True)
-class BenchmarkSolvers:
+class BenchmarkSolvers(Changes):
     """Time every exact solver, HiGHS and CP-SAT on the very same slots, as DFTSP meets them."""
 
     scenario: str = "balanced"
@@ -89,7 +89,7 @@ class BenchmarkSolvers:
             ValueError: an argument that can't be used; nothing has been played then.
             RuntimeError: slots of a size can't be met, or solvers disagree.
         """
-        scenario = load_scenario(self.scenario)
+        scenario = self.changed(self.scenario)
         scenario.with_arrival_rate(1.0)
         bad = [size for size in self.requests if not 1 <= size <= MOST_REQUESTS]
         if bad or not self.requests:

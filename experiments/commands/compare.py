@@ -11,7 +11,8 @@ from agents.files import prepare_folder
 from agents.policy import Policy
 from agents.registry import build_policies, names
 from agents.seeds import episode_seeds
-from edgellm_env.scenario import Scenario, load_scenario
+from edgellm_env.scenario import Scenario
+from experiments.changes import Changes
 from experiments.extras import require
 from experiments.grid.evaluation import EpisodeBound, EpisodeResult, bound_episodes, require_bounds, require_playable
 from experiments.grid.ledger import open_ledger
@@ -28,7 +29,7 @@ from experiments.results.summary import PolicySummary, comparison_table, infeasi
 
 
 @dataclass(frozen=True)
-class Compare:
+class Compare(Changes):
     """Compare policies on the very same requests, with the same throughput reward.
 
     Stopped before its end, the same command continues.
@@ -43,7 +44,6 @@ class Compare:
     """Load models in stable-baselines3's own format (ppo=model.zip) too: that runs whatever such a file holds."""
     episodes: int = 20  # How many episodes each policy plays.
     seed: int = 0  # Chooses the test episodes; never the same requests as in training.
-    trace: Path | None = None  # Trace file, for scenarios that replay one.
     slots: int | None = None  # Slots per episode, in place of the scenario's.
     record: int = 1
     """How many episodes, from the first, are also kept slot by slot in recordings.json.gz, for the report."""
@@ -54,7 +54,7 @@ class Compare:
 
     def run(self, console: Console) -> list[EpisodeResult]:
         """Check everything, then play, then write and print."""
-        scenario = load_scenario(self.scenario).with_trace(self.trace).with_slots(self.slots)
+        scenario = self.changed(self.scenario, self.slots)
         seeds = episode_seeds("test", self.seed, self.episodes)
         if not 0 <= self.record <= self.episodes:
             raise ValueError(f"record: {self.record}; expected 0 to {self.episodes}, the number of episodes")

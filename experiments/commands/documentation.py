@@ -9,6 +9,7 @@ from rich.console import Console
 from agents.files import require_place, write_json, write_text
 from agents.seeds import episode_seeds
 from edgellm_env.scenario import Scenario, load_scenario, scenario_names
+from experiments.changes import Changes
 from experiments.grid.binding import Census, census_checksum, read_censuses, take_census
 from experiments.grid.evaluation import require_playable
 from experiments.grid.study_store import STORE
@@ -28,14 +29,13 @@ _BINDING = {
 
 
 @dataclass(frozen=True)
-class CensusCommand:
+class CensusCommand(Changes):
     """Count how often each constraint binds under DFTSP, in one scenario or several."""
 
     scenario: list[str] = field(default_factory=lambda: list(scenario_names()))
     """Shipped scenarios, or paths to YAML files; all shipped ones unless given."""
     slots: int = 1000  # Slots to look at in each.
     seed: int = 0  # Chooses the validation episodes that are looked at.
-    trace: Path | None = None  # Trace file, for the scenarios that replay one; they are left out without it.
     out: Path = CENSUS_FILE  # JSON file; scenarios that it already holds are kept unless they are counted anew.
 
     def run(self, console: Console) -> dict[str, Census]:
@@ -57,11 +57,11 @@ class CensusCommand:
         return censuses
 
     def _playable(self, name: str) -> Scenario | None:
-        scenario = load_scenario(name)
-        if scenario.workload.trace is not None:
-            if self.trace is None:
-                return None
-            scenario = scenario.with_trace(self.trace)
+        """Return the scenario, or None if it replays a trace file and none is given."""
+        replays = load_scenario(name).workload.trace is not None
+        scenario = self.changed(name) if replays else Changes(settings=self.settings).changed(name)
+        if scenario.workload.trace is not None and scenario.workload.trace.path is None:
+            return None
         require_playable(scenario)
         return scenario
 

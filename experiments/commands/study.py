@@ -14,6 +14,7 @@ from agents.learned import ScoringPolicy
 from agents.registry import LearnerName, build_policies
 from agents.seeds import episode_seeds
 from edgellm_env.scenario import Scenario
+from experiments.changes import Changes
 from experiments.grid import study_comparing as comparing
 from experiments.grid.evaluation import require_playable
 from experiments.grid.ledger import continuable
@@ -35,7 +36,7 @@ from experiments.results.statistics import REFERENCE
 
 
 @dataclass(frozen=True)
-class StudyTrain:
+class StudyTrain(Changes):
     """Train agents in scenarios with several seeds, as ``train`` does, and store what each reaches on test episodes.
 
     A run that is stored is not trained again. It may be ended at any time: the run under way begins anew. Several of
@@ -62,11 +63,13 @@ class StudyTrain:
         folder, runs = prepare_folder(self.runs), []
         for seed, agent, name in itertools.product(self.seed, self.agent, self.scenario):
             episode_seeds("train", seed, 1)
-            scenario, learner = shipped_scenario(name).with_slots(self.slots), ablated_learner(agent, self.ablation)
+            scenario = self.changed(shipped_scenario(name), self.slots)
+            learner = ablated_learner(agent, self.ablation)
             steps = learner.default_steps(scenario) if self.steps is None else self.steps
+            words = [*self.words, *([] if self.slots is None else ["--slots", str(self.slots)])]
             stored_at = training_path(self.store, agent, self.ablation, name, seed)
             own = folder / stored_at.parent.name / stored_at.stem
-            runs.append(StudyRun(agent, learner, self.ablation, scenario, self.slots, steps, seed, own, stored_at))
+            runs.append(StudyRun(agent, learner, self.ablation, scenario, words, steps, seed, own, stored_at))
         known = [None if self.again else stored_run(run, self.episodes) for run in runs]
         finished = []
         for place, (run, stored) in enumerate(zip(runs, known, strict=True), 1):
@@ -87,7 +90,7 @@ class StudyTrain:
 
 
 @dataclass(frozen=True)
-class StudyCompare:
+class StudyCompare(Changes):
     """Play policies on the study's test episodes and store the rows; those that are stored are not played again."""
 
     scenario: list[str]  # Shipped scenarios.
@@ -95,7 +98,6 @@ class StudyCompare:
     """As in compare; unless given, all that need nothing but their name, and the agents shipped for the scenario."""
     rates: list[float] = field(default_factory=list)
     """Arrival rates in requests/s, each in place of the scenario's own."""
-    trace: Path | None = None  # Trace file, for scenarios that replay one.
     again: bool = False  # Play the policies again and replace what is stored of them.
     episodes: int = TEST_EPISODES  # Test episodes; stored ones must be as many.
     store: Path = STORE  # Where results are stored.
@@ -107,9 +109,8 @@ class StudyCompare:
         wanted = []
         for name in self.scenario:
             for rate_rps in rates:
-                stored, scenario = comparing.stored_comparison(self.store, name, self.trace, rate_rps, self.episodes)
+                stored, scenario = comparing.stored_comparison(self.store, name, self, rate_rps, self.episodes)
                 policies = self.policies or comparing.default_policies(name)
-                require_playable(scenario)
                 require_playable(scenario, build_policies(policies, scenario))
                 wanted.append((stored, scenario, policies))
         return [self._fill(stored, scenario, policies, console) for stored, scenario, policies in wanted]
@@ -119,7 +120,7 @@ class StudyCompare:
             if comparing.is_stored(stored, policy) and not self.again:
                 console.print(f"{stored.case}: {policy} is stored")
                 continue
-            stored = comparing.with_policy(stored, scenario, policy, self.episodes, self.trace)
+            stored = comparing.with_policy(stored, scenario, policy, self.episodes, self.words)
             write_comparison(stored, self.store)
             rates_rps = [row.throughput_rps for row in stored.rows if row.policy == policy]
             console.print(f"{stored.case}: {policy} {sum(rates_rps) / len(rates_rps):.2f} requests/s")
@@ -142,7 +143,7 @@ class StudyBounds:
 
 
 @dataclass(frozen=True)
-class StudyBehaviour:
+class StudyBehaviour(Changes):
     """Count which requests an agent serves and defers in validation episodes, and store it."""
 
     policy: str  # As in compare; one that scores requests, such as es-value:light.
@@ -154,7 +155,7 @@ class StudyBehaviour:
 
     def run(self, console: Console) -> Behaviour:
         """Check everything, then play, then store."""
-        scenario = shipped_scenario(self.scenario).with_slots(self.slots)
+        scenario = self.changed(shipped_scenario(self.scenario), self.slots)
         episode_seeds("validation", self.seed, self.episodes)
         (policy,) = build_policies([self.policy], scenario)
         if not isinstance(policy, ScoringPolicy):

@@ -2,15 +2,14 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
 
-import tyro
 from rich.console import Console
 
 from agents.files import prepare_folder
 from agents.registry import build_policies
 from agents.seeds import episode_seeds
 from edgellm_env.scenario import Scenario, load_scenario
+from experiments.changes import Changes
 from experiments.grid.evaluation import require_playable
 from experiments.grid.ledger import open_ledger
 from experiments.grid.parallel import Workers, worker_count
@@ -22,19 +21,18 @@ from experiments.results.records import SweepResult, sweep_table, sweep_title, w
 
 
 @dataclass(frozen=True)
-class Sweep:
-    """Compare policies at every combination of scenario settings. Stopped at any moment, the same command continues."""
+class Sweep(Changes):
+    """Compare policies at every combination of scenario settings. Stopped at any moment, the same command continues.
+
+    Here --set is PATH=VALUE,VALUE,..., at least once: every combination is played, the last one along the plot's axis.
+    """
 
     out: Path  # Folder for sweep.csv (a row per point, policy and episode), sweep.json (with intervals) and sweep.png.
-    settings: Annotated[tuple[str, ...], tyro.conf.arg(name="set"), tyro.conf.UseAppendAction]
-    """PATH=VALUE,VALUE,... of a scenario's field, values as in YAML. Given several times: every combination, the last
-    along the plot's axis."""
     scenario: str = "balanced"  # Shipped scenario, or path to a YAML file.
     policies: list[str] = field(default_factory=lambda: ["dftsp", "static-batching", "no-batching"])  # As for compare.
     trust: bool = False  # Load models in stable-baselines3's own format too; see compare.
     episodes: int = 20  # How many episodes each policy plays at each point.
     seed: int = 0  # Chooses the test episodes, as for compare.
-    trace: Path | None = None  # Trace file, for scenarios that replay one.
     slots: int | None = None  # Slots per episode, in place of the scenario's.
     workers: Workers = None
     ray: str | None = None  # Work on Ray in place of processes: local, or the address of a cluster.

@@ -20,6 +20,7 @@ from agents.rollout import make_engine, rollout
 from agents.seeds import episode_seeds
 from edgellm_env.arrays import FloatArray
 from edgellm_env.scenario import Scenario, load_scenario, parse_setting
+from experiments.changes import Changes
 from experiments.grid.evaluation import evaluate, require_playable
 from experiments.grid.study_store import validated
 from experiments.grid.training import Begun, train_run
@@ -36,7 +37,7 @@ _FROM_RUN: Final = ("agent", "seed", "steps", "training_s", "scenario", "scenari
 
 
 @dataclass(frozen=True)
-class Train:
+class Train(Changes):
     """Train an agent; compare it afterwards with --policies AGENT=RUN."""
 
     out: Path  # The run's folder.
@@ -46,7 +47,6 @@ class Train:
     """Environment steps (slots) in all, those before a --resume included; the agent's own number unless given."""
     seed: int = 0  # Of networks, actions and training episodes.
     config: Path | None = None  # YAML with the agent's hyper-parameters, in place of configs/agents/<agent>.yaml.
-    trace: Path | None = None  # Trace file, for scenarios that replay one.
     slots: int | None = None  # Slots per episode, in place of the scenario's.
     resume: bool = False  # Continue the run in --out from its newest checkpoint.
     dataset: str | None = None  # For bc: the id of a dataset to learn from, in its own scenario, in place of playing.
@@ -58,7 +58,7 @@ class Train:
             return self._learn_from_dataset(self.dataset, console)
         if self.steps is not None and self.steps < 1:
             raise ValueError(f"steps: {self.steps}; expected at least 1")
-        scenario = load_scenario(self.scenario).with_trace(self.trace).with_slots(self.slots)
+        scenario = self.changed(self.scenario, self.slots)
         learner = make_learner(self.agent, self.config)
         steps = learner.default_steps(scenario) if self.steps is None else self.steps
         episode_seeds("train", self.seed, 1)
@@ -74,9 +74,11 @@ class Train:
 
         if self.agent != "bc":
             raise ValueError(f"dataset: {self.agent!r} learns by playing; expected --agent bc")
-        given = [name for name in ("steps", "slots", "resume") if getattr(self, name)]
+        given = [name for name in ("steps", "slots", "resume", "settings") if getattr(self, name)]
         if given:
-            raise ValueError(f"{given[0]}: not with --dataset, whose episodes are what they are")
+            raise ValueError(
+                f"{given[0].replace('settings', 'set')}: not with --dataset, whose episodes are what they are"
+            )
         config = self.config or settings_path("bc")
         return clone_dataset(dataset_id, self.dataset_root, self.out, self.seed, config, self.trace, console).model
 
@@ -126,7 +128,7 @@ class Ship:
 
 
 @dataclass(frozen=True)
-class TuneLookahead:
+class TuneLookahead(Changes):
     """Tune `lookahead` for a scenario on training seeds and store its settings."""
 
     scenario: str  # Shipped name or path of the scenario.
@@ -136,7 +138,7 @@ class TuneLookahead:
 
     def run(self, console: Console) -> None:
         """Tune, and write the result into the settings file."""
-        scenario = load_scenario(self.scenario)
+        scenario = self.changed(self.scenario)
         settings = tune(scenario, self.generations, self.seed, console)
         text = self.out.read_text(encoding="utf-8") if self.out.is_file() else ""
         header = "".join(line + "\n" for line in text.splitlines() if line.startswith("#"))

@@ -10,7 +10,7 @@ import tyro
 from rich.console import Console
 
 from agents.files import PARTIAL, prepare_folder
-from edgellm_env.scenario import load_scenario
+from experiments.changes import Changes
 from experiments.datasets.card import merge_units, publish
 from experiments.datasets.plan import Plan, make_plan
 from experiments.datasets.storage import OWN, CollectionError, DatasetError, datasets_root, read_about, read_metadata
@@ -28,7 +28,7 @@ MIXTURE = ("dftsp", "noisy-expert", "random")
 
 
 @dataclass(frozen=True)
-class Collect:
+class Collect(Changes):
     """Record episodes as a Minari dataset. Stopped at any moment, the same command continues."""
 
     scenario: str = "balanced"  # Shipped scenario, or path to a YAML file.
@@ -48,7 +48,6 @@ class Collect:
     """What to call the data's quality; from the policy unless given (dftsp: expert, ppo: medium)."""
     workers: Workers = None
     ray: str | None = None  # Work on Ray in place of processes: local, or the address of a cluster.
-    trace: Path | None = None  # Trace file, for scenarios that replay one.
     slots: int | None = None  # Slots per episode, in place of the scenario's.
     licence: str = "MIT"  # Licence of the data, as an SPDX name.
     author: str = "The edgellm-env maintainers"  # Who to name as author.
@@ -63,7 +62,7 @@ class Collect:
         require("h5py", "datasets")
         require("minari", "datasets")
         workers = worker_count(self.workers)
-        scenario = load_scenario(self.scenario).with_trace(self.trace).with_slots(self.slots)
+        scenario = self.changed(self.scenario, self.slots)
         require_playable(scenario)
         acting = (self.policy, self.parts, self.epsilon)
         plan = make_plan(scenario, self.env, acting, self.episodes, self.seed, self.tier, self.dataset_id, self.trust)

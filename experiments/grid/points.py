@@ -46,16 +46,25 @@ class Point:
     scenario: Scenario  # with the settings in place
 
 
+def split_setting(text: str, expected: str) -> tuple[str, str]:
+    """Return the dotted path before ``=``, and what is written after it.
+
+    Raises:
+        SweepError: one of them is missing; ``expected`` says what was wanted.
+    """
+    path, _, written = (part.strip() for part in text.partition("="))
+    if not path or not written:
+        raise SweepError(f"set: {text!r}; expected {expected}")
+    return path, written
+
+
 def parse_axis(text: str) -> Axis:
     """Return the axis that ``PATH=VALUE,VALUE,...`` writes; values are YAML, such as ``{kind: constant, value: 1}``.
 
     Raises:
         SweepError: no path, no values, or the same value twice.
     """
-    path, equals, written = text.partition("=")
-    path = path.strip()
-    if not path or not equals or not written.strip():
-        raise SweepError(f"set: {text!r}; expected PATH=VALUE,VALUE,...")
+    path, written = split_setting(text, "PATH=VALUE,VALUE,...")
     try:
         values = parse_setting(f"[{written}]")
     except ScenarioError as error:

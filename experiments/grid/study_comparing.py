@@ -17,7 +17,8 @@ from agents.seeds import episode_seeds
 from edgellm_env.arrays import FloatArray, IntArray
 from edgellm_env.env.observation import Observation
 from edgellm_env.scenario import Scenario, load_scenario, scenario_names
-from experiments.grid.evaluation import EpisodeResult, evaluate, require_same_traces
+from experiments.changes import Changes
+from experiments.grid.evaluation import EpisodeResult, evaluate, require_playable, require_same_traces
 from experiments.grid.ledger import require_same
 from experiments.grid.study_store import (
     Behaviour,
@@ -60,7 +61,7 @@ def play_test_episodes(scenario: Scenario, policies: Sequence[str], episodes: in
 
 
 def stored_comparison(
-    store: Path, name: str, trace: Path | None, rate_rps: float | None, episodes: int
+    store: Path, name: str, changes: Changes, rate_rps: float | None, episodes: int
 ) -> tuple[Comparison, Scenario]:
     """Return what is stored of a shipped scenario, or an empty comparison, and the scenario to play.
 
@@ -68,7 +69,9 @@ def stored_comparison(
         ValueError: no such scenario, it has no trace file or arrival rate to change, or stored results are of other
             episodes or settings.
     """
-    plain = shipped_scenario(name).with_arrival_rate(rate_rps)
+    scenario = changes.changed(shipped_scenario(name)).with_arrival_rate(rate_rps)
+    require_playable(scenario)  # before the trace file is read otherwise: it could be anything
+    plain, trace = scenario.without_trace(), changes.trace
     empty = Comparison(
         case=name if rate_rps is None else f"{name}-{rate_rps:g}rps",
         scenario=name,
@@ -80,7 +83,7 @@ def stored_comparison(
         policies={},
         rows=[],
     )
-    scenario, path = plain.with_trace(trace), comparison_path(store, empty.case)
+    path = comparison_path(store, empty.case)
     if not path.is_file():
         return empty, scenario
     stored = read_comparison(path)
@@ -96,7 +99,7 @@ def is_stored(stored: Comparison, policy: str) -> bool:
 
 
 def with_policy(
-    stored: Comparison, scenario: Scenario, policy: str, episodes: int, trace: Path | None = None
+    stored: Comparison, scenario: Scenario, policy: str, episodes: int, changes: Sequence[str] = ()
 ) -> Comparison:
     """Play a policy's test episodes; return the comparison with its rows added, or in place of those it had.
 
@@ -104,11 +107,9 @@ def with_policy(
         RuntimeError: the policy failed, or met other requests than those stored.
     """
     rows = play_test_episodes(scenario, [policy], episodes)
-    words = ["study", "compare", "--scenario", stored.scenario, "--policies", policy]
+    words = ["study", "compare", "--scenario", stored.scenario, "--policies", policy, *changes]
     if stored.arrival_rate_rps is not None:
         words += ["--rates", f"{stored.arrival_rate_rps:g}"]
-    if trace is not None:
-        words += ["--trace", trace.name]  # its folder is this machine's own
     others = [row for row in stored.rows if row.policy != policy]
     require_same_traces([*others, *rows])
     measured = Measured(command_line(words), package_versions(), *shipped_training(policy))

@@ -3,6 +3,7 @@
 import dataclasses
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -87,7 +88,7 @@ class StudyRun:
     learner: Learner  # that one, with the ablation's settings
     ablation: str | None  # what is taken from it; None for the learner as it is
     scenario: Scenario  # trained on and tested in
-    slots: int | None  # of an episode, in place of the scenario's; None for its own
+    changes: Sequence[str]  # the words of a command line that change the scenario's settings
     steps: int  # environment steps
     seed: int  # of the training
     folder: Path  # where it is trained
@@ -103,7 +104,7 @@ class StudyRun:
     def command(self) -> str:
         """The command that trains this run by itself: what a shipped agent's card should tell."""
         own = ["--scenario", self.scenario.name, "--agent", self.agent, "--seed", str(self.seed)]
-        own += ["--steps", str(self.steps), *([] if self.slots is None else ["--slots", str(self.slots)])]
+        own += ["--steps", str(self.steps), *self.changes]
         if self.ablation is not None:
             return command_line(["study", "train", *own, "--ablation", self.ablation])
         return command_line(["train", *own, "--out", f"runs/{self.agent}-{self.scenario.name}-{self.seed}"])
