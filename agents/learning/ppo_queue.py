@@ -18,14 +18,11 @@ from stable_baselines3.common.buffers import DictRolloutBuffer
 
 from agents.learned import PickingPolicy, ScoringPolicy
 from agents.learning.imitation import Imitation
-from agents.learning.judging import Validation
-from agents.learning.ppo_common import Candidate, PpoLearner, learn, open_model
-from agents.learning.runs import SETTINGS_FOLDER, Run, read_settings
+from agents.learning.ppo import PpoLearner
+from agents.learning.runs import SETTINGS_FOLDER, Run, Validation, read_settings
 from agents.models.queue_network import RequestScorer
 from agents.models.sb3_policies import MaskedQueuePolicy, PerRequest, QueueFeatures, QueuePolicy
-from agents.models.storage import WEIGHTS
 from agents.policy import Policy
-from agents.seeds import episode_seeds
 from edgellm_env.arrays import BoolArray, FloatArray
 from edgellm_env.env.observation import Observation
 from edgellm_env.scenario import Scenario
@@ -74,19 +71,18 @@ class PpoQueue(PpoLearner):
                 cloning = imitation or read_settings(Imitation, SETTINGS_FOLDER / "bc.yaml")
                 _begin_with(model, self._clone(cloning, run))
 
-        model, done = open_model(run, lambda: self._new_model(environments, run.seed), prepare)
-        environments.seed(episode_seeds("train", run.seed, 1)[0] + 2**31 + done)
-        candidate = Candidate(
-            policy=lambda: self._policy(scorer_of(model)),
-            save=lambda path: scorer_of(model).save(path),
-            load=lambda path: self._policy(RequestScorer.load(path)),
-            path=run.folder / WEIGHTS,
-        )
-        path = learn(self, run, model, done, validation, candidate)
-        environments.close()
-        return path
+        return self.learn(run, validation, environments, prepare)
 
-    def _policy(self, network: RequestScorer) -> Policy:
+    def _policy(self, model: PPO | MaskablePPO) -> Policy:
+        return self._playing(scorer_of(model))
+
+    def _save(self, model: PPO | MaskablePPO, path: Path) -> None:
+        scorer_of(model).save(path)
+
+    def _load(self, path: Path) -> Policy:
+        return self._playing(RequestScorer.load(path))
+
+    def _playing(self, network: RequestScorer) -> Policy:
         return PickingPolicy(network) if self.environment == "Select" else ScoringPolicy(network)
 
     def _clone(self, imitation: Imitation, run: Run) -> RequestScorer:

@@ -19,16 +19,13 @@ from pydantic import Field
 from stable_baselines3 import PPO
 
 from agents.learned import ScoringPolicy
-from agents.learning.judging import Validation
-from agents.learning.ppo_common import Candidate, PpoLearner, learn, open_model
-from agents.learning.runs import SETTINGS_FOLDER, Run, read_settings
+from agents.learning.ppo import PpoLearner
+from agents.learning.runs import SETTINGS_FOLDER, Run, Validation, read_settings
 from agents.learning.search import RankerSearch, linear_weights
 from agents.models.actor import SUMMARY_SIZE, WEIGHT_LIMIT, Actor, linear_scores, slot_summary
 from agents.models.packing import PACKINGS, Packing, PackingName
-from agents.models.ranker_features import REQUEST_FEATURES
-from agents.models.storage import WEIGHTS
-from agents.policy import BATCH
-from agents.seeds import episode_seeds
+from agents.models.scorer import REQUEST_FEATURES
+from agents.policy import BATCH, Policy
 from edgellm_env.arrays import BoolArray, FloatArray
 from edgellm_env.env.observation import Observation
 from edgellm_env.env.slots import Slots
@@ -73,17 +70,16 @@ class PpoRank(PpoLearner):
                 search = search.model_copy(update={"packing": self.packing})
                 _begin_with(model, linear_weights(run.scenario, search, self.linear_generations, run.seed))
 
-        model, done = open_model(run, lambda: self._new_model(environments, run.seed), prepare)
-        environments.seed(episode_seeds("train", run.seed, 1)[0] + 2**31 + done)
-        candidate = Candidate(
-            policy=lambda: ScoringPolicy(actor_of(model, self.packing)),
-            save=lambda path: actor_of(model, self.packing).save(path),
-            load=lambda path: ScoringPolicy(Actor.load(path)),
-            path=run.folder / WEIGHTS,
-        )
-        path = learn(self, run, model, done, validation, candidate)
-        environments.close()
-        return path
+        return self.learn(run, validation, environments, prepare)
+
+    def _policy(self, model: PPO) -> Policy:
+        return ScoringPolicy(actor_of(model, self.packing))
+
+    def _save(self, model: PPO, path: Path) -> None:
+        actor_of(model, self.packing).save(path)
+
+    def _load(self, path: Path) -> Policy:
+        return ScoringPolicy(Actor.load(path))
 
     def _new_model(self, environments: SB3VecEnv, seed: int) -> PPO:
         first, last = self.learning_rate, self.final_learning_rate

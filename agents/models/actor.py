@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.models.packing import PACKINGS, PackingName
-from agents.models.ranker_features import FEATURES, REQUEST_FEATURES, RESOURCES, count_waiting, write_features
-from agents.models.scorer import Scorers
+from agents.models.scorer import FEATURES, REQUEST_FEATURES, RESOURCES, Scorers, count_waiting, write_features
 from agents.models.storage import reading, require_arrays, save_arrays
 from agents.policy import require_finite
 from edgellm_env._compile import compiled_parallel

@@ -6,8 +6,16 @@ import pytest
 
 from agents.models.actor import SUMMARY_SIZE, Actor, slot_summary
 from agents.models.packing import squashed
-from agents.models.ranker_features import FEATURES, REQUEST_FEATURES, count_waiting, write_features
-from agents.models.scorer import LINEAR, Scorers, parameter_count, parameter_mask
+from agents.models.scorer import (
+    FEATURES,
+    LINEAR,
+    REQUEST_FEATURES,
+    Scorers,
+    count_waiting,
+    parameter_count,
+    parameter_mask,
+    write_features,
+)
 from edgellm_env.arrays import FloatArray
 from edgellm_env.env.observation import Observation
 from edgellm_env.node import features as columns

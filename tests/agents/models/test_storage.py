@@ -13,8 +13,7 @@ from agents.learning.evolution import CrossEntropy
 from agents.learning.search import SearchState, load_state, save_state
 from agents.models.actor import SUMMARY_SIZE, Actor
 from agents.models.queue_network import RequestScorer
-from agents.models.ranker_features import REQUEST_FEATURES
-from agents.models.scorer import LINEAR, Scorers
+from agents.models.scorer import LINEAR, REQUEST_FEATURES, Scorers
 from agents.models.storage import COLUMNS, reading, require_columns, save_arrays
 from agents.policy import PolicyError
 from agents.registry import build_policies, shipped_agents
