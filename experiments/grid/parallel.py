@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from typing import Annotated, Any, Final, TypeAlias, TypeVar
 
 import numba
@@ -208,14 +208,38 @@ def _cluster(ray: Any, address: str) -> Iterator[None]:
         return
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     # "local" starts a cluster on this machine; without the argument, a running one might be joined instead.
-    dashboard = False if address == "local" else None
-    try:
-        if colon and port.isdigit():  # fail at once where nothing listens; Ray itself would try for minutes
-            socket.create_connection((host.strip("[]"), int(port)), timeout=10.0).close()
-        ray.init(address=address, include_dashboard=dashboard, log_to_driver=False, logging_level="ERROR")
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ParallelError(f"ray: no cluster at {address!r}: {error}") from error
+    local = address == "local"
+    with _loopback_alone(ray) if local else nullcontext():
+        try:
+            if colon and port.isdigit():  # fail at once where nothing listens; Ray itself would try for minutes
+                socket.create_connection((host.strip("[]"), int(port)), timeout=10.0).close()
+            dashboard = False if local else None
+            ray.init(address=address, include_dashboard=dashboard, log_to_driver=False, logging_level="ERROR")
+        except (OSError, ValueError, RuntimeError) as error:
+            raise ParallelError(f"ray: no cluster at {address!r}: {error}") from error
+        try:
+            if local and (ip := ray.util.get_node_ip_address()) not in ("127.0.0.1", "::1"):
+                raise ParallelError(f"ray: it listens on {ip}; expected loopback alone")
+            yield
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def _loopback_alone(ray: Any) -> Iterator[None]:
+    """Let a cluster that starts here listen on loopback alone; by itself Ray listens on all interfaces.
+
+    Given a loopback address as the node's own, Ray replaces it. It keeps to loopback where it is told that this machine
+    takes part in no cluster of several, as it assumes by itself on Windows and macOS.
+    """
+    constants = ray._private.ray_constants
+    name, before = constants.ENABLE_RAY_CLUSTERS_ENV_VAR, constants.ENABLE_RAY_CLUSTER
+    value = os.environ.get(name)
+    os.environ[name], constants.ENABLE_RAY_CLUSTER = "0", False
     try:
         yield
     finally:
-        ray.shutdown()
+        constants.ENABLE_RAY_CLUSTER = before
+        os.environ.pop(name)
+        if value is not None:
+            os.environ[name] = value

@@ -96,3 +96,23 @@ def test_a_cluster_that_is_not_there_is_an_error() -> None:
     pytest.importorskip("ray", reason="needs the group 'distributed'")
     with pytest.raises(ParallelError, match=r"ray: no cluster at '127.0.0.1:1'"):
         run_units(square, [1], ray="127.0.0.1:1")
+
+
+def listeners(driver: int) -> set[tuple[str, int]]:
+    """Return the addresses and ports that a process and its descendants listen on."""
+    import psutil
+    import ray  # noqa: F401 - it brings psutil
+
+    own = {driver, *(process.pid for process in psutil.Process(driver).children(recursive=True))}
+    found = psutil.net_connections("tcp")
+    return {one.laddr[:2] for one in found if one.status == psutil.CONN_LISTEN and one.pid in own}
+
+
+def test_a_local_cluster_listens_on_loopback_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ray", reason="needs the group 'distributed'")
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    before = listeners(os.getpid())  # of the cluster of two nodes, if other tests have one
+    (during,) = run_units(listeners, [os.getpid()], ray="local")
+    assert len(during - before) > 3
+    assert {address.removeprefix("::ffff:") for address, _ in during - before} == {"127.0.0.1"}
+    assert os.environ.get("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER") is None
