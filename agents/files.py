@@ -1,10 +1,12 @@
 """Files that are whole or not there, in folders that one process at a time works in."""
 
 import csv
+import errno
 import fcntl
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +14,8 @@ from typing import Any, Final
 
 PARTIAL: Final = ".partial"
 """End of the names of files that are not complete: of one being written, or left by a process that was killed."""
+
+_FULL_BYTES: Final = 65_536
 
 
 class FolderInUseError(RuntimeError):
@@ -69,6 +73,24 @@ def alone_in(folder: Path, doing: str) -> Iterator[None]:
 
 
 @contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let an error of the disk name the file that was being written: a full disk is noticed by writes, which know none.
+
+    Raises:
+        OSError: what the work raised, with the file's name; or, whatever that was, that no space was left.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        # Libraries that write have errors of their own.
+        if path.parent.is_dir() and shutil.disk_usage(path.parent).free < _FULL_BYTES:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        raise
+
+
+@contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
     """Yield the path of a temporary file to write, which gets the name ``path`` unless writing it fails.
 
@@ -77,10 +99,11 @@ def written_whole(path: Path) -> Iterator[Path]:
     # Named by the process too: a worker that outlives its killed parent for a moment must not write into ours.
     temporary = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL}")
     try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        with naming(path):
+            yield temporary
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
     finally:
         # On a full disk, what was written of the file takes room that others need.
         temporary.unlink(missing_ok=True)

@@ -1,6 +1,5 @@
 """The one protocol that everything that decides follows: experts, baselines and learned agents."""
 
-import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol, TypeAlias, runtime_checkable
@@ -12,6 +11,7 @@ from edgellm_env.arrays import BoolArray, IntArray
 from edgellm_env.env.observation import Observation
 from edgellm_env.env.slots import Slots
 from edgellm_env.scenario import Scenario
+from edgellm_env.settings import one_line
 
 Mode: TypeAlias = Literal["deterministic", "stochastic"]
 Generators: TypeAlias = Sequence[np.random.Generator]
@@ -122,7 +122,7 @@ def require_finite(numbers: NDArray[np.floating], what: str, rows: IntArray | No
 
 def in_one_line(error: BaseException) -> str:
     """Return an error's type and text, of which libraries write several lines, as one short line."""
-    return f"{type(error).__name__}: {textwrap.shorten(str(error), 300, placeholder=' ...')}"
+    return f"{type(error).__name__}: {one_line(str(error))}"
 
 
 Act = Callable[[Observation, Mapping[str, Any]], Any]

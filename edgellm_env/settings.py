@@ -1,5 +1,6 @@
 """From YAML to checked settings: how files are read, and what is said of settings that can't be used."""
 
+import difflib
 import re
 from collections import Counter
 from collections.abc import Collection, Hashable, Mapping
@@ -14,11 +15,30 @@ Settings = TypeVar("Settings", bound=BaseModel)
 MOST_BYTES = 200_000
 """Size of a file of settings, at most; the shipped ones have three thousand."""
 
-_MOST_PROBLEMS = 12
+_MOST_CHARACTERS = 300
+
+
+def one_line(text: str) -> str:
+    """Return an error's text as one line of at most 300 characters; what is cut is in the middle: hints come last."""
+    line = " ".join(text.split())
+    if len(line) <= _MOST_CHARACTERS:
+        return line
+    return f"{line[: _MOST_CHARACTERS - 105]} ... {line[-100:]}"
+
+
+def nearest(word: str, known: Collection[str]) -> str:
+    """Return what to expect in place of a word that is not known: all words if they are few, or the nearest three."""
+    if len(known) <= 6:
+        return f"one of {', '.join(known) or 'nothing'}"
+    near = difflib.get_close_matches(word[:100], known, n=3, cutoff=0.0)
+    return f"one of {', '.join(near)}, ... ({len(known)} in all)"
 
 
 class ScenarioError(ValueError):
-    """A scenario, or a profile, that can't be used; the message names each field, its value and what is allowed."""
+    """A scenario, or a profile, that can't be used; one line names fields, their values and what is allowed."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
 
 
 class _Loader(yaml.SafeLoader):
@@ -104,11 +124,15 @@ def checked(kind: type[Settings], tree: Any, origin: str, hidden: Collection[str
     try:
         return kind.model_validate(dict(tree))
     except ValidationError as error:
-        problems = _describe(error, hidden)
-        shown = [f"  {problem}" for problem in problems[:_MOST_PROBLEMS]]
-        if len(problems) > _MOST_PROBLEMS:
-            shown.append(f"  and {len(problems) - _MOST_PROBLEMS} more")
-        raise ScenarioError("\n".join([f"{origin}: {len(problems)} invalid setting(s)", *shown])) from error
+        raise ScenarioError(_listed(origin, _describe(error, hidden))) from error
+
+
+def _listed(origin: str, problems: list[str]) -> str:
+    """Return as many of the problems as a line holds, the first in any case, and how many more there are."""
+    said, left = f"{origin}: {len(problems)} invalid setting(s): {problems[0]}", len(problems) - 1
+    while left and len(said) + len(problems[-left]) < _MOST_CHARACTERS - 20:
+        said, left = f"{said}; and {problems[-left]}", left - 1
+    return f"{said}; and {left} more" if left else said
 
 
 def _describe(error: ValidationError, hidden: Collection[str]) -> list[str]:

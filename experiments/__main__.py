@@ -1,14 +1,15 @@
-"""``python -m experiments``: the command line."""
+"""``python -m experiments``: the command line.
 
+Whatever goes wrong ends in one line on the standard error that names what and, where something is kept, how to go on.
+"""
+
+import contextlib
 import importlib
+import io
+import re
+import shlex
 import sys
 from typing import Annotated, Any, Final, Union
-
-import tyro
-from rich.console import Console
-
-from experiments.grid.ledger import InterruptedRunError
-from experiments.grid.runner import IncompleteRunError
 
 COMMANDS: Final = {
     "compare": "commands.compare:Compare",
@@ -38,26 +39,37 @@ COMMANDS: Final = {
 """Module and class of each command: only the one that is given is imported, which saves it the others' seconds."""
 
 
+class UsageError(ValueError):
+    """Words that are no command line."""
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command that ``arguments`` (by default the command line's) name; return the exit status."""
     words = sys.argv[1:] if arguments is None else arguments
-    # A table of six columns needs more than the 80 that are assumed where there is no terminal. Names in brackets or
-    # between colons are names, and no markup.
-    console = Console(width=None if sys.stdout.isatty() else 110, markup=False, emoji=False)
+    command: Any = None
     try:
-        parse(words).run(console)
-    except InterruptedRunError as error:
-        print(error, file=sys.stderr)
-        return 130
+        from rich.console import Console  # noqa: PLC0415 - an interrupt in the seconds of imports ends in one line too
+
+        # A table of six columns needs more than the 80 that are assumed where there is no terminal. Names in brackets
+        # or between colons are names, and no markup.
+        console = Console(width=None if sys.stdout.isatty() else 110, markup=False, emoji=False)
+        command = parse(words)
+        command.run(console)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    except IncompleteRunError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return _say(f"interrupted; {_kept(command, words) or 'nothing is kept'}", 130)
+    except OSError as error:
+        from edgellm_env.settings import one_line  # noqa: PLC0415
+
+        where = "" if error.filename is None else f"{error.filename}: "
+        kept = _kept(command, words)
+        return _say(f"error: {one_line(f'{where}{error.strerror or error}')}{f'; {kept}' if kept else ''}", 2)
+    except MemoryError:
+        return _say("error: not enough memory", 2)
     except (ValueError, RuntimeError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        from edgellm_env.settings import one_line  # noqa: PLC0415
+
+        lines = str(error).splitlines() if (status := getattr(error, "status", 2)) == 1 else [str(error)]
+        return _say("error: " + "\n".join(map(one_line, lines)), status)
     return 0
 
 
@@ -65,23 +77,58 @@ def parse(words: list[str]) -> Any:
     """Return the command that the words of a command line give.
 
     Raises:
-        ValueError: an empty word: as a path it would be the working folder, which whoever means it calls ``.``.
+        UsageError: they give none, or an empty word: as a path it would be the working folder, which whoever means it
+            calls ``.``.
+        SystemExit: they ask for help, which has been printed.
     """
     for before, word in zip(["", *words], words, strict=False):
         name, equals, value = word.partition("=")
-        option, given = (name, value) if equals and name.startswith("--") else (before, word)
-        if not given.strip():
-            raise ValueError(f"{option.removeprefix('--') or 'command'}: {given!r}; expected a value that is not empty")
-    prog = "python -m experiments"
-    for name in (" ".join(words[:2]), *words[:1]):
-        if name in COMMANDS:
-            return tyro.cli(_load(name), args=words[len(name.split()) :], prog=f"{prog} {name}")
-    # No command, or a group's name alone: everything that could follow.
-    group = words[:1] if words and any(name.startswith(f"{words[0]} ") for name in COMMANDS) else []
+        option, text = (name, value) if equals and name.startswith("--") else (before, word)
+        if not text.strip():
+            raise UsageError(f"{option.removeprefix('--') or 'command'}: {text!r}; expected a value that is not empty")
+    import tyro  # noqa: PLC0415
+
+    from edgellm_env.settings import nearest  # noqa: PLC0415
+
+    prog, printed = "python -m experiments", io.StringIO()
+    given = next((one for one in (" ".join(words[:2]), *words[:1]) if one in COMMANDS), "")
+    group = words[:1] if words and any(one.startswith(f"{words[0]} ") for one in COMMANDS) else []
     first = "".join(f"{word} " for word in group)
-    found = {name.removeprefix(first): name for name in COMMANDS if name.startswith(first)}
-    every: Any = Union[tuple(Annotated[_load(one), tyro.conf.subcommand(name)] for name, one in found.items())]  # noqa: UP007
-    return tyro.cli(every, args=words[len(group) :], prog=" ".join([prog, *group]))
+    found = {one.removeprefix(first): one for one in COMMANDS if one.startswith(first)}
+    if given:
+        kind, words, prog = _load(given), words[len(given.split()) :], f"{prog} {given}"
+    elif {"-h", "--help"}.isdisjoint(words):
+        said = " ".join(words[: 1 + len(group)])
+        raise UsageError(f"command: {said!r}; expected {nearest(said, found.values())}; see: {prog} {first}--help")
+    else:  # everything that could follow
+        kind = Union[tuple(Annotated[_load(one), tyro.conf.subcommand(own)] for own, one in found.items())]  # noqa: UP007
+        words, prog = words[len(group) :], " ".join([prog, *group])
+    try:
+        with contextlib.redirect_stderr(printed):
+            return tyro.cli(kind, args=words, prog=prog)
+    except SystemExit as error:
+        if not error.code:
+            raise
+        raise UsageError(f"{_unboxed(printed.getvalue())}; see: {prog} --help") from None
+
+
+def _unboxed(printed: str) -> str:
+    """Return what is in the box of several lines that says what is wrong with a command line."""
+    lines = [re.sub(r"^[│|]\s*|\s*[│|]$", "", line.strip()) for line in printed.splitlines()]
+    said = " ".join("\n" if re.fullmatch(r"[─-]+", line) else line for line in lines if line[:1] not in "╭╰+")
+    parts = [" ".join(part.split()) for part in said.split("\n")]
+    return "; ".join(part.rstrip(".") for part in parts if not part.startswith(("For full help", "Argument helptext")))
+
+
+def _kept(command: Any, words: list[str]) -> str:
+    """Return what an unfinished command leaves, and how to go on; nothing if it leaves nothing."""
+    kept: str = getattr(command, "kept", "")
+    return kept.replace("{command}", shlex.join(["python", "-m", "experiments", *words]))
+
+
+def _say(text: str, status: int) -> int:
+    print(text, file=sys.stderr)
+    return status
 
 
 def _load(name: str) -> Any:

@@ -257,7 +257,7 @@ def test_every_number_refuses_text_and_what_is_not_finite(path: str) -> None:
     scenario = load_scenario("bursty")
     for value in ("1", True, None, NAN, INFINITY, -INFINITY):
         # None leaves an optional number out, and these arrivals need theirs
-        with pytest.raises(ScenarioError, match=rf"(?m)^  {re.escape(path)}: "):
+        with pytest.raises(ScenarioError, match=rf"^scenario: 1 invalid setting\(s\): {re.escape(path)}: "):
             scenario.with_values({path: value})
 
 
@@ -266,7 +266,9 @@ def test_every_number_but_decibels_refuses_negative_values(path: str) -> None:
     if path.endswith(("_db", "_dbm_per_hz")):
         assert load_scenario("bursty").with_values({path: -1.0}).numbers()[path] == -1.0
     else:
-        with pytest.raises(ScenarioError, match=rf"(?m)^  {re.escape(path.removesuffix('.low'))}"):
+        with pytest.raises(
+            ScenarioError, match=rf"^scenario: . invalid setting\(s\): {re.escape(path.removesuffix('.low'))}"
+        ):
             load_scenario("bursty").with_values({path: -1})
 
 
@@ -343,10 +345,14 @@ def test_with_values_marks_what_it_sets_as_assumed() -> None:
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("timing.slots", 3, r"timing\.slots: no such setting; at 'slots' expected one of: slot_s, uplink_s"),
-        ("time.slot_s", 3, r"time\.slot_s: no such setting; at 'time' expected one of: name"),
-        ("timing.slot_s.x", 3, r"timing\.slot_s\.x: no such setting; at 'x' expected one of: nothing"),
-        ("schemes.1.quality", 1.0, r"schemes\.1\.quality: no such setting; at '1' expected one of: 0"),
+        ("timing.slots", 3, r"timing\.slots: no such setting; at 'slots' expected one of slot_s, uplink_s"),
+        (
+            "time.slot_s",
+            3,
+            r"time\.slot_s: no such setting; at 'time' expected one of timing, .*, \.\.\. \(\d+ in all\)",
+        ),
+        ("timing.slot_s.x", 3, r"timing\.slot_s\.x: no such setting; at 'x' expected one of nothing"),
+        ("schemes.1.quality", 1.0, r"schemes\.1\.quality: no such setting; at '1' expected one of 0"),
         ("schemes.-1.quality", 1.0, r"schemes\.-1\.quality: no such setting"),
         ("workload.bursts.rate_rps", 1.0, r"workload\.bursts\.rate_rps: no such setting"),
         ("", 1.0, "no such setting"),
@@ -426,7 +432,7 @@ BOMB = "a: &a [x, x]\n" + "".join(
     ("text", "message"),
     [
         (BOMB, r"an alias .*; expected settings written out"),
-        ("\n".join(f"unknown_{i}: 1" for i in range(8_000)), r"invalid setting\(s\)(.|\n)*and \d+ more"),
+        ("\n".join(f"unknown_{i}: 1" for i in range(8_000)), r"8008 invalid setting\(s\).*; and 8000 more$"),
         ("[" * 3000 + "]" * 3000, "not valid YAML"),
         ("{[1, 2]: 3}", "not valid YAML"),
         ("x" * 2_000_000, "more than 200000 bytes"),

@@ -37,7 +37,7 @@ from edgellm_env.scenario.parts import (
     Timing,
     Workload,
 )
-from edgellm_env.settings import ScenarioError, checked, read_settings
+from edgellm_env.settings import ScenarioError, checked, nearest, read_settings
 
 SCENARIO_FOLDER = Path(__file__).parent / "shipped"
 
@@ -270,6 +270,6 @@ def _replace(tree: Any, path: str, value: Any) -> None:
         holder = holder[key]
         keys = _keys(holder)
         if part not in keys:
-            raise ScenarioError(f"{path}: no such setting; at {part!r} expected one of: {', '.join(keys) or 'nothing'}")
+            raise ScenarioError(f"{path}: no such setting; at {part!r} expected {nearest(part, keys)}")
         key = keys[part]
     holder[key] = value

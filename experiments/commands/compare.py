@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from rich.console import Console
 
@@ -15,7 +15,7 @@ from edgellm_env.scenario import Scenario
 from experiments.changes import Changes
 from experiments.extras import require
 from experiments.grid.evaluation import EpisodeBound, EpisodeResult, bound_episodes, require_bounds, require_playable
-from experiments.grid.ledger import open_ledger
+from experiments.grid.ledger import CONTINUES, open_ledger
 from experiments.grid.parallel import Workers, worker_count
 from experiments.grid.points import Point
 from experiments.grid.runner import Plan, play_plans, require_complete
@@ -34,6 +34,8 @@ class Compare(Changes):
 
     Stopped before its end, the same command continues.
     """
+
+    kept: ClassVar[str] = CONTINUES
 
     out: Path  # Folder for results.json, summary.csv and throughput.png.
     scenario: str = "balanced"  # Shipped scenario, or path to a YAML file.
@@ -91,9 +93,16 @@ class Compare(Changes):
             about = self._metadata(scenario, policies, seeds[0])
             write_results(out / "results.json", about, summaries, contest, bounds)
             write_records(out / "summary.csv", PolicySummary, summaries)
+            title = (
+                f"{scenario.name}: {self.episodes} episodes of {scenario.timing.episode_slots} slots "
+                f"({scenario.timing.episode_s:g} s), seed {self.seed}"
+            )
+            if summaries:
+                rates_rps = {summary.policy: summary.throughput_rps for summary in summaries}
+                plot_throughput(rates_rps, title, out / "throughput.png")
             ledger.forget()
         if summaries:
-            self._show(scenario, summaries, out, console)
+            self._show(scenario, summaries, title, console)
         require_complete(contest.failures, len(policies), f"no table; {out / 'results.json'} says why")
         return contest.rows
 
@@ -112,13 +121,8 @@ class Compare(Changes):
             ],
         }
 
-    def _show(self, scenario: Scenario, summaries: Sequence[PolicySummary], out: Path, console: Console) -> None:
-        title = (
-            f"{scenario.name}: {self.episodes} episodes of {scenario.timing.episode_slots} slots "
-            f"({scenario.timing.episode_s:g} s), seed {self.seed}"
-        )
-        rates_rps = {summary.policy: summary.throughput_rps for summary in summaries}
-        plot_throughput(rates_rps, title, out / "throughput.png")
+    def _show(self, scenario: Scenario, summaries: Sequence[PolicySummary], title: str, console: Console) -> None:
+        out = self.out
         console.print(comparison_table(summaries, title))
         console.print(statistics_table(summaries))
         if worker_count(self.workers) > 1 or self.ray is not None:

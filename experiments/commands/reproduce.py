@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from rich.console import Console
 from rich.table import Table
@@ -16,7 +16,7 @@ from agents.seeds import episode_seeds
 from experiments.benchmarks.complexity import BenchmarkComplexity
 from experiments.grid import reproduce_claims as claims
 from experiments.grid import reproduce_plan as study
-from experiments.grid.ledger import open_ledger
+from experiments.grid.ledger import CONTINUES, open_ledger
 from experiments.grid.parallel import Workers, worker_count
 from experiments.grid.reproduce_claims import LATENCY, MEASURES, THROUGHPUT, Comparison, NodeReduction, Verdict
 from experiments.grid.reproduce_plan import FULL, QUICK, Latencies, Size, SweepSpec, record_latencies
@@ -39,6 +39,8 @@ class Reproduce:
 
     Stopped at any moment, the same command continues.
     """
+
+    kept: ClassVar[str] = CONTINUES
 
     out: Path = Path("results/reproduce")  # Folder for summary.md, summary.json, comparisons.csv and figures/.
     quick: bool = False  # Fewer points, episodes and slots: minutes in place of half an hour.

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from rich.console import Console
@@ -17,7 +18,7 @@ from edgellm_env.scenario import Scenario
 from experiments.changes import Changes
 from experiments.grid import study_comparing as comparing
 from experiments.grid.evaluation import require_playable
-from experiments.grid.ledger import continuable
+from experiments.grid.ledger import CONTINUES
 from experiments.grid.study_comparing import TEST_EPISODES, observe_behaviour, shipped_scenario
 from experiments.grid.study_store import (
     STORE,
@@ -43,6 +44,8 @@ class StudyTrain(Changes):
     these commands may run side by side as long as they train different runs.
     """
 
+    kept: ClassVar[str] = CONTINUES
+
     agent: list[LearnerName]  # Which learners.
     scenario: list[str]  # Shipped scenarios.
     seed: list[int] = field(default_factory=lambda: [0, 1, 2])  # Training seeds.
@@ -55,7 +58,6 @@ class StudyTrain(Changes):
     runs: Path = Path("runs/study")  # Where the training runs' folders go.
     store: Path = STORE  # Where results are stored.
 
-    @continuable()
     def run(self, console: Console) -> list[TrainedRun]:
         """Check everything, then train, play and store, run by run."""
         if self.steps is not None and self.steps < 1:
@@ -93,6 +95,8 @@ class StudyTrain(Changes):
 class StudyCompare(Changes):
     """Play policies on the study's test episodes and store the rows; those that are stored are not played again."""
 
+    kept: ClassVar[str] = CONTINUES
+
     scenario: list[str]  # Shipped scenarios.
     policies: list[str] = field(default_factory=list)
     """As in compare; unless given, all that need nothing but their name, and the agents shipped for the scenario."""
@@ -102,7 +106,6 @@ class StudyCompare(Changes):
     episodes: int = TEST_EPISODES  # Test episodes; stored ones must be as many.
     store: Path = STORE  # Where results are stored.
 
-    @continuable()
     def run(self, console: Console) -> list[Comparison]:
         """Check everything, then play and store, policy by policy."""
         rates: list[float | None] = [*self.rates] or [None]

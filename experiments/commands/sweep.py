@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from rich.console import Console
 
@@ -11,7 +12,7 @@ from agents.seeds import episode_seeds
 from edgellm_env.scenario import Scenario, load_scenario
 from experiments.changes import Changes
 from experiments.grid.evaluation import require_playable
-from experiments.grid.ledger import open_ledger
+from experiments.grid.ledger import CONTINUES, open_ledger
 from experiments.grid.parallel import Workers, worker_count
 from experiments.grid.points import make_points, parse_axis
 from experiments.grid.runner import Plan, play_plans, require_complete
@@ -26,6 +27,8 @@ class Sweep(Changes):
 
     Here --set is PATH=VALUE,VALUE,..., at least once: every combination is played, the last one along the plot's axis.
     """
+
+    kept: ClassVar[str] = CONTINUES
 
     out: Path  # Folder for sweep.csv (a row per point, policy and episode), sweep.json (with intervals) and sweep.png.
     scenario: str = "balanced"  # Shipped scenario, or path to a YAML file.

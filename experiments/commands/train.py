@@ -9,9 +9,9 @@ import numpy as np
 import yaml
 from rich.console import Console
 
-from agents.files import OutputError, prepare_folder, read_document, write_json, write_text
+from agents.files import PARTIAL, OutputError, prepare_folder, read_document, write_json, write_text
 from agents.learning.evolution import CrossEntropy, antithetic_noise
-from agents.learning.runs import ABOUT, SCENARIO, Run
+from agents.learning.runs import ABOUT, CHECKPOINTS, SCENARIO, Run
 from agents.models.storage import WEIGHTS
 from agents.optimal import LOOKAHEAD_FILE, Lookahead, LookaheadSettings
 from agents.policy import BATCH
@@ -51,6 +51,14 @@ class Train(Changes):
     resume: bool = False  # Continue the run in --out from its newest checkpoint.
     dataset: str | None = None  # For bc: the id of a dataset to learn from, in its own scenario, in place of playing.
     dataset_root: Path | None = None  # Where the dataset lies, as --out of collect.
+
+    @property
+    def kept(self) -> str:
+        """What is left when it ends before its end, and how to go on."""
+        if any(path.suffix != PARTIAL for path in (self.out / CHECKPOINTS).glob("*")):
+            return "the newest checkpoint is kept; to continue: {command}" + ("" if self.resume else " --resume")
+        began = f"; to begin anew, remove {self.out}" if (self.out / ABOUT).exists() else ""
+        return f"no checkpoint was reached, nothing is kept{began}"
 
     def run(self, console: Console) -> Path:
         """Check everything, then train; return the model's path."""

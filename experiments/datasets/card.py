@@ -83,7 +83,7 @@ def _copy_episodes(
 ) -> tuple[UnitTotals, list[str]]:
     h5py = require("h5py", "datasets")
     totals, digests = UnitTotals(), []
-    with h5py.File(target, "w") as merged:
+    with storage.new_file(target) as merged:
         for index, path in enumerate(shards):
             about, own = storage.read_about(path)
             totals.add(**own)

@@ -4,7 +4,7 @@ import shutil
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import tyro
 from rich.console import Console
@@ -17,7 +17,7 @@ from experiments.datasets.storage import OWN, CollectionError, DatasetError, dat
 from experiments.datasets.work import REFERENCES, Reference, Task, Unit, run_tasks
 from experiments.extras import require
 from experiments.grid.evaluation import require_playable
-from experiments.grid.ledger import open_ledger
+from experiments.grid.ledger import CONTINUES, open_ledger
 from experiments.grid.parallel import Workers, worker_count
 from experiments.progress import progress_bar
 
@@ -30,6 +30,8 @@ MIXTURE = ("dftsp", "noisy-expert", "random")
 @dataclass(frozen=True)
 class Collect(Changes):
     """Record episodes as a Minari dataset. Stopped at any moment, the same command continues."""
+
+    kept: ClassVar[str] = CONTINUES
 
     scenario: str = "balanced"  # Shipped scenario, or path to a YAML file.
     env: Literal["Batch", "Select", "Rank"] = "Batch"  # Way to act that is recorded.

@@ -8,7 +8,9 @@ nothing but zeros and are not stored at all; the others are compressed with gzip
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +18,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from agents.files import naming
 from experiments.extras import require
 
 DATA_FILE: Final = "main_data.hdf5"
@@ -132,10 +135,24 @@ def group_name(episode: int) -> str:
     return f"episode_{episode}"
 
 
+@contextmanager
+def new_file(path: Path) -> Iterator[Any]:
+    """Yield a new HDF5 file to write.
+
+    On a full disk the library complains once more for each object that is let go of, until the process ends: of its
+    thousand complaints the first is raised, as an OSError that names the file.
+    """
+    h5py, complain = require("h5py", "datasets"), sys.unraisablehook
+    sys.unraisablehook = lambda unraisable: None
+    with naming(path), h5py.File(path, "w") as file:
+        yield file
+    sys.unraisablehook = complain
+
+
 def write_shard(path: Path, episodes: Iterable[Episode], about: dict[str, Any], totals: dict[str, Any]) -> None:
     """Write episodes to a new file, numbered from ``about["first"]``; it carries ``about`` and ``totals`` as JSON."""
     h5py = require("h5py", "datasets")
-    with h5py.File(path, "w") as file:
+    with new_file(path) as file:
         for number, episode in enumerate(episodes, about["first"]):
             _write_episode(h5py, file, number, episode)
         file.attrs["about"], file.attrs["totals"] = json.dumps(about), json.dumps(totals)

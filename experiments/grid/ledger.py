@@ -11,15 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from agents.files import OutputError, alone_in, read_document, sync_folder, write_json
-from experiments.results.provenance import command_line
+from agents.files import OutputError, alone_in, naming, read_document, sync_folder, write_json
 
 PLAN: Final = "plan.json"
 DONE: Final = "done.jsonl"
-
-
-class InterruptedRunError(RuntimeError):
-    """The user has stopped a run that can be continued; the message says how."""
+CONTINUES: Final = "what is finished is kept, and the same command continues: {command}"
+"""What a command that is a run with a ledger says of itself, as ``kept``, when it ends before its end."""
 
 
 class Ledger:
@@ -38,7 +35,7 @@ class Ledger:
         """Note a unit's result; it is on the disk when this returns."""
         if self.path is not None:
             began = self.path.exists()
-            with self.path.open("a", encoding="utf-8") as file:
+            with naming(self.path), self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps([key, result], allow_nan=False) + "\n")
                 file.flush()
                 os.fsync(file.fileno())
@@ -55,25 +52,14 @@ class Ledger:
 
 
 @contextmanager
-def continuable() -> Iterator[None]:
-    """Turn an interrupt (Ctrl-C) into an InterruptedRunError, which says how to go on."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        kept = "interrupted; what is finished is kept, and the same command continues"
-        raise InterruptedRunError(f"{kept}: {command_line()}") from None
-
-
-@contextmanager
 def open_ledger(folder: Path, what: str, settings: Mapping[str, Any]) -> Iterator[Ledger]:
     """Hold the folder of a run (``what``: such as "sweep") that only the same settings continue; yield what it has.
 
     Raises:
         FolderInUseError: another process works there.
         OutputError: the folder holds a run with other settings.
-        InterruptedRunError: the work was interrupted.
     """
-    with continuable(), alone_in(folder, f"running this {what}"):
+    with alone_in(folder, f"running this {what}"):
         plan, path = json.loads(json.dumps(settings)), folder / PLAN
         before = read_document(path) if path.is_file() else plan
         differ = ", ".join(name for name in plan if before.get(name) != plan[name])

@@ -32,7 +32,9 @@ when a run is killed."""
 
 
 class IncompleteRunError(RuntimeError):
-    """Policies failed; the message says which, and the results of the others have been written."""
+    """Policies failed; a line of the message for each says why, and the results of the others have been written."""
+
+    status = 1  # that the command line ends with
 
 
 @dataclass(frozen=True)

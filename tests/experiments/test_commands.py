@@ -1,5 +1,6 @@
 import csv
 import json
+import re
 import shlex
 from pathlib import Path
 
@@ -147,6 +148,8 @@ def test_errors_come_before_anything_runs(
     captured = capsys.readouterr()
     assert message in captured.err
     assert captured.err.startswith("error: ")
+    assert captured.err.count("\n") == 1
+    assert len(captured.err) <= 308
     assert not (tmp_path / "out" / "results.json").exists()
 
 
@@ -181,6 +184,33 @@ def test_a_resumed_run_must_be_the_same(tmp_path: Path, config: Path, capsys: py
         assert message in capsys.readouterr().err
 
 
-def test_unknown_arguments_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit):
-        run(f"compare --out {tmp_path} --epsiodes 3")
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("compare --out {tmp} --epsiodes 3", "Unrecognized options: --epsiodes"),
+        ("compare --out {tmp} --episodes two", "--episodes: invalid literal for int() with base 10: 'two'"),
+        ("compare", "Missing from python -m experiments compare: --out PATH"),
+        ("collect --env Bach", "invalid choice 'Bach' for argument '--env'"),
+        ("study train", "Missing from python -m experiments study train: --agent"),
+        ("compaer --out {tmp}", "command: 'compaer'; expected one of compare, "),
+        ("", "command: ''; expected one of "),
+        ("study", "command: 'study'; expected one of study train, study compare, study bounds, study behaviour"),
+        ("benchmark solver", "command: 'benchmark solver'; expected one of benchmark env, benchmark solvers, "),
+    ],
+)
+def test_words_that_are_no_command_line_are_refused_in_a_line_that_says_where_help_is(
+    line: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(line.format(tmp=tmp_path)) == 2
+    error = capsys.readouterr().err
+    assert message.format() in error
+    assert error.count("\n") == 1
+    assert error.startswith("error: ")
+    assert re.search(r"; see: python -m experiments( [a-z]+)* --help$", error)
+
+
+def test_help_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run("compare --help")
+    assert ended.value.code == 0
+    assert "--episodes INT" in capsys.readouterr().out

@@ -41,7 +41,7 @@ def test_points_are_every_combination_and_the_last_axis_changes_fastest() -> Non
         (["queue.capacity=8", "queue.capacity=9"], "set the same field"),
         (
             ["queue.length=8"],
-            "set queue.length=8: queue.length: no such setting; at 'length' expected one of: capacity",
+            "set queue.length=8: queue.length: no such setting; at 'length' expected one of capacity",
         ),
         (["queue.capacity=8,0"], "set queue.capacity=0: scenario: 1 invalid setting"),
         (["queue.capacity=eight"], "'eight'; Input should be a valid integer"),
