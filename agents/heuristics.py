@@ -16,7 +16,7 @@ from edgellm_env.env.view import SlotView
 from edgellm_env.node import features as columns
 from edgellm_env.scenario import Scenario
 from edgellm_env.slot.packing import pack_in_order
-from edgellm_env.slot.usage import RELATIVE_TOLERANCE
+from edgellm_env.slot.tolerance import RELATIVE_TOLERANCE
 
 
 class Greedy(Policy):

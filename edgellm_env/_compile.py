@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
+from numba import types
 from numba.core.caching import FunctionCache
-from numba.extending import register_jitable
+from numba.extending import overload, register_jitable
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -79,6 +80,23 @@ def compilable(function: Function) -> Function:
     One formula then serves both: analysis on arrays, and loops that write a million requests a second.
     """
     return register_jitable(function)
+
+
+def by_none(when_none: Function, otherwise: Function) -> Function:
+    """Return a function that calls ``when_none`` where its first argument is None, else ``otherwise``.
+
+    Compiled code chooses by type, when it is compiled, so that the two may return what no variable could hold both of.
+    """
+
+    def choose(first: Any, *others: Any) -> Any:
+        return when_none(first, *others) if first is None else otherwise(first, *others)
+
+    @overload(choose)
+    def _choose(first, *others):  # type: ignore[no-untyped-def] # numba compares signatures with the lambda's
+        chosen = when_none if isinstance(first, types.NoneType) else otherwise
+        return lambda first, *others: chosen(first, *others)
+
+    return cast(Function, choose)
 
 
 def compiled_parallel(work: str, least: int = _WORTH_A_THREAD) -> Callable[[Function], Function]:

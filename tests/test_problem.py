@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edgellm_env.slot.problem import BatchTotals, SlotProblem
-from edgellm_env.slot.usage import RELATIVE_TOLERANCE
+from edgellm_env.slot.tolerance import RELATIVE_TOLERANCE
 
 COLUMNS = ("compute_s", "kv_bytes", "uplink_share", "downlink_share")
 LIMITS = ("compute_limit_s", "memory_bytes", "uplink_limit_share", "downlink_limit_share")

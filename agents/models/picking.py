@@ -1,16 +1,18 @@
 """Batches picked one request after the other, several side by side: a beam search over what a network says."""
 
+from typing import Any
+
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from agents.models.queue_network import RequestScorer, one_torch_thread, shortened
 from agents.policy import require_finite
-from edgellm_env._compile import compiled
+from edgellm_env._compile import by_none, compiled
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
 from edgellm_env.env.observation import Observation
 from edgellm_env.env.slots import Slots
 from edgellm_env.slot import picking
+from edgellm_env.slot.usage import Queues
 
 
 def pick_numbers(
@@ -57,15 +59,14 @@ def picked_batches(network: RequestScorer, slots: Slots) -> BoolArray:
         network: of pointers.
         slots: R slots with nothing begun.
     """
-    node, waiting = slots.nodes, slots.queues
     count, capacity, beams = slots.size, slots.capacity, network.beams
-    length = max(1, int(node["waiting"].max()))
+    length = max(1, int(slots.waiting.max()))
     each = np.repeat(np.arange(count), beams)
     seen = shortened(slots.observation, length)
-    partial = picking.start_partial(each.size, length)
-    state = (node[each], waiting[each, :length], partial)
+    state = slots.state(each)
+    partial = picking.start_partial(each.size, length, state.running)
     # The environment's own way of picking, so that masks are the same.
-    picking.start_selecting(np.arange(each.size), *state)
+    picking.start_selecting(np.arange(each.size), state, partial)
     legal = partial.legal
     likelihood = np.where(np.arange(each.size) % beams == 0, 0.0, -np.inf)
     for _ in range(length):  # each batch takes a request more, or closes
@@ -77,7 +78,7 @@ def picked_batches(network: RequestScorer, slots: Slots) -> BoolArray:
         begun["batch"] = partial.batch[rows].astype(np.int8)
         numbers = torch.as_tensor(pick_numbers(network, begun, legal[rows], each[rows]))
         options[rows] = torch.log_softmax(numbers, dim=1).numpy()
-        _widen(beams, options, likelihood, *state)
+        _widen(beams, options, likelihood, state, partial)
     batches = np.zeros((count, capacity), dtype=np.bool_)
     best = likelihood.reshape(count, beams).argmax(axis=1)
     batches[:, :length] = partial.batch.reshape(count, beams, length)[np.arange(count), best]
@@ -89,8 +90,7 @@ def _widen(
     beams: int,
     options: FloatArray,
     likelihood: FloatArray,
-    node: NDArray[np.void],
-    waiting: NDArray[np.void],
+    queues: Queues,
     partial: picking.Partial,
 ) -> None:
     """Replace each slot's batches by the most probable ones with a pick more; leave them if there is none.
@@ -99,8 +99,7 @@ def _widen(
         beams: rows of a slot, one after the other.
         options: (rows, N + 1) logarithms of the picks' probabilities, ``-inf`` where there is none; used up.
         likelihood: (rows,) logarithms of the batches' probabilities, ``-inf`` for none.
-        node: (rows,) the batches' nodes.
-        waiting: (rows, N) their queues.
+        queues: of the batches' slots.
         partial: the batches.
     """
     parents, places = np.empty(beams, dtype=np.int64), np.empty(beams, dtype=np.int64)
@@ -123,6 +122,7 @@ def _widen(
             continue
         own = slice(first, first + beams)
         batch_before, used_before = partial.batch[own].copy(), partial.used[own].copy()
+        members_before = _copied(partial.members, own), _copied(partial.count, own)
         legal_before = partial.legal[own].copy()
         likelihood[first : first + beams] = -np.inf
         for child in range(found):
@@ -130,10 +130,31 @@ def _widen(
             likelihood[row] = values[child]
             partial.batch[row], partial.used[row] = batch_before[parent], used_before[parent]
             partial.legal[row] = legal_before[parent]
-            closed = picking.pick(row, places[child], False, node, waiting, partial)
-            picking.refresh(row, False, node, waiting, partial)
+            _put_back(partial.members, row, members_before[0], parent)
+            _put_back(partial.count, row, members_before[1], parent)
+            closed = picking.pick(row, places[child], False, queues, partial)
+            picking.refresh(row, False, queues, partial)
             if closed:
                 partial.legal[row] = False
+
+
+@compiled
+def _nothing(array: None, rows: slice) -> None:
+    return None
+
+
+@compiled
+def _copy(array: Any, rows: slice) -> Any:
+    return array[rows].copy()
+
+
+_copied = by_none(_nothing, _copy)
+
+
+@compiled
+def _put_back(array: Any, row: int, before: Any, parent: int) -> None:
+    if array is not None:
+        array[row] = before[parent]
 
 
 @compiled

@@ -1,6 +1,7 @@
 """What serving a request costs a node: transformer, quantization and radio formulas, and the cost models."""
 
 import abc
+from collections.abc import Mapping
 from typing import Any, ClassVar, Final, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
@@ -9,6 +10,9 @@ from edgellm_env.arrays import FloatArray, IntArray
 
 ADDITIVE: Final = "additive"
 """The kind of use in which a batch takes the sums of what its members take; :mod:`edgellm_env.slot.usage` adds up."""
+
+ITERATIONS: Final = "iterations"
+"""The kind of use in which requests share iterations, each with a finishing time of its own."""
 
 
 class RequestCosts(NamedTuple):
@@ -28,11 +32,13 @@ class CostModel(BaseModel, abc.ABC):
     Attributes:
         kind: its name in scenarios and in the table.
         usage: how the costs of a batch come about from its members'.
+        resolved: settings that stand for others, which are read from elsewhere, and these others.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     usage: ClassVar[str] = ADDITIVE
+    resolved: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     kind: str
 
     def check(self, scenario: Any) -> None:
@@ -45,3 +51,7 @@ class CostModel(BaseModel, abc.ABC):
     @abc.abstractmethod
     def request_costs(self, scenario: Any, prompt_tokens: IntArray, output_tokens: IntArray) -> RequestCosts:
         """Return what requests with these prompts (before padding) and outputs cost, arrays of their shape."""
+
+    def memory_bytes(self, scenario: Any, scheme: Any) -> float:
+        """Return the bytes that a node has for KV caches under a quantization scheme: what the weights leave."""
+        return float(scenario.node.memory_bytes - scenario.weight_bytes(scheme))

@@ -16,6 +16,11 @@ class LinearCosts(CostModel):
 
     kind: Literal["linear"] = "linear"
 
+    def check(self, scenario: Any) -> None:
+        """Refuse continuous nodes, whose iterations it says nothing of."""
+        if scenario.serving.kind != "slot-batch":
+            raise ValueError(f"serving.kind: {scenario.serving.kind!r}; expected 'slot-batch' where costs.kind is 'linear'")
+
     def request_costs(self, scenario: Any, prompt_tokens: IntArray, output_tokens: IntArray) -> RequestCosts:
         """Return compute seconds and KV bytes by :mod:`edgellm_env.costs.transformer`, prompts padded."""
         model, workload = scenario.model, scenario.workload

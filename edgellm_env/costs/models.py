@@ -7,9 +7,11 @@ from pydantic import ValidationError
 
 from edgellm_env.costs import CostModel
 from edgellm_env.costs.linear import LinearCosts
+from edgellm_env.costs.measured import MeasuredCosts
 
 COST_MODELS: dict[str, type[CostModel]] = {
     "linear": LinearCosts,
+    "measured": MeasuredCosts,
 }
 """By the kind that scenarios name."""
 

@@ -150,7 +150,7 @@ class SelectInterface(ActionInterface):
 
     def __init__(self, dynamics: Dynamics, encoder: ObservationEncoder) -> None:
         super().__init__(dynamics, encoder)
-        self._partial = picking.start_partial(dynamics.num_envs, dynamics.capacity)
+        self._partial = picking.start_partial(dynamics.num_envs, dynamics.capacity, dynamics.nodes.running)
 
     def space(self) -> spaces.Discrete[np.int64]:
         """``Discrete(N + 1)``."""
@@ -158,7 +158,7 @@ class SelectInterface(ActionInterface):
 
     def begin(self, rows: IntArray) -> None:
         """Start with empty batches."""
-        picking.start_selecting(rows, self.dynamics.node, self.dynamics.waiting, self._partial)
+        picking.start_selecting(rows, self.dynamics.nodes.queues, self._partial)
 
     def execute(self, actions: NDArray[Any], observation: Observation) -> BoolArray:
         """Add to the partial batches; advance by a slot where one has been committed."""

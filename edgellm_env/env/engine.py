@@ -22,8 +22,8 @@ from edgellm_env.workload.trace import RequestTrace
 
 UTILISATIONS = ("compute_utilisation", "memory_utilisation", "uplink_utilisation", "downlink_utilisation")
 NODE_INFO = (*COUNTERS, *UTILISATIONS, "infeasible", "slot", "slot_served", "slot_latency_s")
+CONTINUOUS_INFO = ("running", "first_tokens", "ttft_s", "finished", "latency_s", "decoded", "tpot_s")
 _TRACES_AT_ONCE = 128
-_INFO_PLACES = {name: NODE.names.index(name) for name in NODE_INFO if NODE.names}
 
 
 class Engine:
@@ -43,6 +43,8 @@ class Engine:
         self.encoder = ObservationEncoder(self.scenario)
         self.interface = interface(self.dynamics, self.encoder)
         self.episode_seed = np.zeros(num_envs, dtype=np.uint64)
+        names = NODE_INFO + (CONTINUOUS_INFO if self.scenario.serving.max_running else ())
+        self._info_places = {name: NODE.names.index(name) for name in names if NODE.names}
 
     def observation_space(self) -> spaces.Dict:
         """Observation space of one environment."""
@@ -83,7 +85,7 @@ class Engine:
     def info(self) -> dict[str, NDArray[Any]]:
         """Every info entry as an array with leading axis E."""
         node = self.dynamics.node
-        info: dict[str, NDArray[Any]] = {name: node[name].copy() for name in NODE_INFO}
+        info: dict[str, NDArray[Any]] = {name: node[name].copy() for name in self._info_places}
         info["episode_seed"] = self.episode_seed.copy()
         mask = self.interface.action_mask()
         if mask is not None:
@@ -93,7 +95,7 @@ class Engine:
     def info_of(self, row: int) -> dict[str, Any]:
         """Every info entry of one environment, as plain Python numbers (and the action mask as an array)."""
         values: tuple[Any, ...] = self.dynamics.node[row].item()
-        info: dict[str, Any] = {name: values[place] for name, place in _INFO_PLACES.items()}
+        info: dict[str, Any] = {name: values[place] for name, place in self._info_places.items()}
         info["episode_seed"] = int(self.episode_seed[row])
         mask = self.interface.action_mask()
         if mask is not None:

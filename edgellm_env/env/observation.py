@@ -37,7 +37,9 @@ class ObservationEncoder:
         self.capacity = scenario.queue.capacity
         self.schemes = len(scenario.schemes)
         self.memory_bytes = float(scheme_records(scenario)["memory_bytes"].max())
-        self.node_size = len(NODE_FEATURES) + (self.schemes if self.schemes > 1 else 0)
+        self.running = scenario.serving.max_running or 0
+        more = len(FEATURES["continuous"]) if self.running else self.schemes if self.schemes > 1 else 0
+        self.node_size = len(NODE_FEATURES) + more
         self._scales = np.array(
             [
                 1.0 / scenario.timing.slot_s,
@@ -47,20 +49,24 @@ class ObservationEncoder:
                 1.0 / scenario.timing.episode_slots,
                 1.0 / self.capacity,
                 scenario.timing.slot_s,
+                1.0 / scenario.costs.kv_tokens if self.running else 0.0,
             ]
         )
 
     def space(self) -> spaces.Dict:
         """Return the observation space of one environment."""
         request_bounds = np.tile(self._bounds(FEATURES["requests"]), (self.capacity, 1))
-        node_bounds = self._bounds(FEATURES["node"] + (SCHEME,) * (self.node_size - len(NODE_FEATURES)))
-        return spaces.Dict(
-            {
-                "requests": spaces.Box(0.0, request_bounds, dtype=np.float32),
-                "valid": flags(self.capacity),
-                "node": spaces.Box(0.0, node_bounds, dtype=np.float32),
-            }
-        )
+        more = FEATURES["continuous"] if self.running else (SCHEME,) * (self.node_size - len(NODE_FEATURES))
+        own: dict[str, spaces.Space[Any]] = {
+            "requests": spaces.Box(0.0, request_bounds, dtype=np.float32),
+            "valid": flags(self.capacity),
+            "node": spaces.Box(0.0, self._bounds(FEATURES["node"] + more), dtype=np.float32),
+        }
+        if self.running:
+            bounds = np.tile(self._bounds(FEATURES["running"]), (self.running, 1))
+            own["running"] = spaces.Box(0.0, bounds, dtype=np.float32)
+            own["running_valid"] = flags(self.running)
+        return spaces.Dict(own)
 
     def _bounds(self, features: tuple[Feature, ...]) -> NDArray[np.float32]:
         """Return the columns' bounds, with room for float32's rounding and the feasibility check's tolerance."""
@@ -78,8 +84,13 @@ class ObservationEncoder:
         requests = np.empty((size, self.capacity, len(REQUEST_FEATURES)), dtype=np.float32)
         valid = np.empty((size, self.capacity), dtype=np.int8)
         node = np.empty((size, self.node_size), dtype=np.float32)
-        return {"requests": requests, "valid": valid, "node": node}
+        blank = {"requests": requests, "valid": valid, "node": node}
+        if self.running:
+            blank["running"] = np.empty((size, self.running, len(FEATURES["running"])), dtype=np.float32)
+            blank["running_valid"] = np.empty((size, self.running), dtype=np.int8)
+        return blank
 
     def places(self, observation: Observation) -> Shown:
         """Return where the dynamics are to show each state as they reach it: in the arrays of :meth:`blank`."""
-        return Shown(self._scales, observation["requests"], observation["valid"], observation["node"])
+        every = observation["requests"], observation["valid"], observation["node"]
+        return Shown(self._scales, *every, observation.get("running"), observation.get("running_valid"))

@@ -14,6 +14,7 @@ from edgellm_env.env.view import SlotView, view_slot
 from edgellm_env.scenario import Scenario
 from edgellm_env.slot.packing import pack_by_score
 from edgellm_env.slot.problem import Problems, SlotProblem
+from edgellm_env.slot.usage import Queues
 
 Answer = TypeVar("Answer")
 
@@ -67,7 +68,7 @@ class Slots:
         """The slots' problems under the loaded schemes, as batched solvers take them; copies: policies may write."""
         if not self._all:
             return self._dynamics.problem_arrays(self.episode)
-        return Problems._make([array.copy() for array in self._dynamics.problem_arrays()])
+        return self._dynamics.problem_arrays().each(np.copy)
 
     @cached_property
     def observation(self) -> Observation:
@@ -164,12 +165,17 @@ class Slots:
 
         Requests that no longer fit are skipped. No key may be NaN.
         """
-        node, queues = self._dynamics.node, self._dynamics.waiting[:, : self.waits.shape[1]]
-        if not self._all:
-            node, queues = node[self.episode], queues[self.episode]
-        admitted = np.zeros(queues.shape, dtype=np.bool_)
-        pack_by_score(node, queues, -np.asarray(keys, dtype=np.float64), admitted)
+        admitted = np.zeros(self.waits.shape, dtype=np.bool_)
+        pack_by_score(self.episode, -np.asarray(keys, dtype=np.float64), admitted, self._dynamics.nodes.queues)
         return admitted
+
+    def state(self, rows: IntArray) -> Queues:
+        """Return the state that decisions in these slots, by their places among them, are about: copies."""
+        at, nodes = self.episode[rows], self._dynamics.nodes
+        width = self.waits.shape[1]
+        if nodes.running is None:  # no decision looks at the requests themselves
+            return Queues(nodes.node[at], nodes.waiting[at, :width], nodes.requests, None, None)
+        return Queues(nodes.node[at], nodes.waiting[at, :width], nodes.requests[at], nodes.running[at], nodes.iteration)
 
     def remember(self, key: Hashable, compute: Callable[["Slots"], Answer]) -> Answer:
         """Return ``compute(self)``, computed once for these slots: policies and observers share costly answers."""

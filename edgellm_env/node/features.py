@@ -7,13 +7,15 @@ agents use, the documentation page of ``EdgeLLM/Batch-v0`` and the fingerprint t
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgellm_env._compile import compiled, compiled_parallel
 from edgellm_env.arrays import FloatArray
+from edgellm_env.costs import ITERATIONS
+from edgellm_env.costs.iterations import decode_seconds, prompt_seconds
 from edgellm_env.node.records import Nodes, scheme_records
 from edgellm_env.scenario.scenario import Scenario
 
@@ -40,16 +42,30 @@ def _spread(scenario: Scenario, factor: str) -> float:
     return float(factors.max() / factors.min())
 
 
-def _longest_compute(scenario: Scenario) -> float:
-    timing, factor = scenario.timing, _spread(scenario, "compute_factor")
-    return factor * (timing.slot_s + timing.spill_s) / timing.slot_s / scenario.availability.compute.low
-
-
 def _longest_wait(scenario: Scenario) -> float:
     return scenario.workload.longest_latency_requirement_s / scenario.timing.slot_s
 
 
+def _longest_compute(scenario: Scenario) -> float:
+    if scenario.costs.usage == ITERATIONS:  # many slots, but never beyond the deadline
+        return _longest_wait(scenario)
+    timing, factor = scenario.timing, _spread(scenario, "compute_factor")
+    return factor * (timing.slot_s + timing.spill_s) / timing.slot_s / scenario.availability.compute.low
+
+
+def _longest_iteration(scenario: Scenario) -> float:
+    """Return the longest iteration: every place taken, prompts as long as they may be, the KV cache full."""
+    costs, most = scenario.costs, scenario.serving.max_running or 0
+    if scenario.costs.usage != ITERATIONS:
+        return 0.0
+    prompts_s = most * prompt_seconds(costs, float(scenario.workload.prompt_limit_tokens))
+    decoding_s = costs.sequence_s * most + costs.context_token_s * costs.kv_tokens
+    return float(costs.step_s + prompts_s + decoding_s) / scenario.timing.slot_s
+
+
 def _longest_backlog(scenario: Scenario) -> float:
+    if scenario.costs.usage == ITERATIONS:  # the last iteration of a slot may begin at its very end
+        return _longest_iteration(scenario)
     timing, load_s = scenario.timing, float(scheme_records(scenario)["load_s"].max())
     # An agent may switch again while weights still load: each switch adds its load, each slot works off its own length.
     switches = timing.episode_slots - 1 if len(scenario.schemes) > 1 else 0
@@ -95,15 +111,27 @@ FEATURES: Final[Mapping[str, tuple[Feature, ...]]] = {
             "compute_limit",
             "slots",
             lambda scenario: 1.0 + scenario.timing.spill_s / scenario.timing.slot_s,
-            "compute time that this slot's batch may take",
+            "compute time that this slot's batch may take; on continuous nodes, what is left of the slot",
         ),
         Feature("memory", _SHARE_OF_MEMORY, _one, "free KV memory"),
         Feature("compute_availability", "share", _one, "compute that background load leaves"),
         Feature("uplink_availability", "share", _one, "uplink that background load leaves"),
         Feature("downlink_availability", "share", _one, "downlink that background load leaves"),
     ),
+    "continuous": (
+        Feature("running", "share of the most", _one, "running requests"),
+        Feature("iteration", "slots", _longest_iteration, "length of the next iteration, if nothing is admitted"),
+    ),
+    "running": (
+        Feature("to_go", "share of the limit", _one, "output tokens still to be made"),
+        Feature("context", "share of the KV cache", _one, "tokens in the KV cache; of a waiting prompt: its own"),
+        Feature("finish", "slots", _longest_wait, "time until its last token, if nothing is admitted"),
+        Feature("margin", "slots", _longest_wait, "by how much its last token may be later"),
+        Feature("prompt_waits", _FLAG, _one, "1 if the next iteration processes its prompt"),
+    ),
 }
-"""Columns of ``requests`` and the first columns of ``node``."""
+"""Columns of ``requests``, the first columns of ``node``, and those of continuous nodes: the columns of ``node`` after
+these, and of ``running``, a row for each request that runs, in order of admission."""
 
 SCHEME: Final = Feature("scheme", _FLAG, _one, "1 for the loaded quantization scheme, 0 for the others")
 """Last columns of ``node``, one per scheme, if there are several."""
@@ -132,29 +160,36 @@ COMPUTE_AVAILABILITY: Final = NODE_FEATURES.index("compute_availability")
 UPLINK_AVAILABILITY: Final = NODE_FEATURES.index("uplink_availability")
 DOWNLINK_AVAILABILITY: Final = NODE_FEATURES.index("downlink_availability")
 SCHEMES: Final = len(NODE_FEATURES)
+RUNNING: Final = len(NODE_FEATURES)
+ITERATION: Final = len(NODE_FEATURES) + 1
+
+TO_GO, CONTEXT, FINISH, MARGIN, PROMPT_WAITS = range(len(FEATURES["running"]))
 PER_CAPACITY: Final = (WAITING, ARRIVALS)
 """Columns of ``node`` whose values depend on the queue's capacity N."""
 
 
-def fingerprint() -> str:
+def fingerprint(continuous: bool = False) -> str:
     """Return a hash of the columns' names, units and order: equal if and only if observations mean the same."""
-    columns = {array: [(row.name, row.unit) for row in rows] for array, rows in FEATURES.items()}
+    arrays = FEATURES if continuous else {name: FEATURES[name] for name in ("requests", "node")}
+    columns = {array: [(row.name, row.unit) for row in rows] for array, rows in arrays.items()}
     return hashlib.sha256(json.dumps(columns).encode()).hexdigest()[:16]
 
 
 class Shown(NamedTuple):
     """Where a pass over slots shows what it has come to, and in what units; no environments: it shows nothing."""
 
-    scales: FloatArray  # (7,)
+    scales: FloatArray  # (8,)
     requests: NDArray[np.float32]  # (E, N, F)
     valid: NDArray[np.int8]  # (E, N)
     node: NDArray[np.float32]  # (E, G)
+    running: NDArray[np.float32] | None  # (E, R, 5) of continuous nodes
+    running_valid: NDArray[np.int8] | None  # (E, R)
 
 
 def nothing_shown() -> Shown:
     """Return what makes a pass over slots show nothing."""
     requests = np.empty((0, 0, len(REQUEST_FEATURES)), dtype=np.float32)
-    return Shown(np.ones(7), requests, np.empty((0, 0), dtype=np.int8), np.empty((0, 0), dtype=np.float32))
+    return Shown(np.ones(8), requests, np.empty((0, 0), dtype=np.int8), np.empty((0, 0), dtype=np.float32), None, None)
 
 
 @compiled
@@ -162,7 +197,7 @@ def encode_row(nodes: Nodes, row: int, shown: Shown) -> None:
     """Write what an agent sees of environment ``row``."""
     state, waiting, records = nodes.node[row], nodes.waiting[row], nodes.requests[row]
     requests_out, valid_out, out = shown.requests[row], shown.valid[row], shown.node[row]
-    per_slot_s, per_memory, per_prompt, per_output, per_episode, per_queue, slot_s = shown.scales
+    per_slot_s, per_memory, per_prompt, per_output, per_episode, per_queue, slot_s, _ = shown.scales
     now_s = state.slot * slot_s
     for place in range(state.waiting):
         one = waiting[place]
@@ -190,8 +225,45 @@ def encode_row(nodes: Nodes, row: int, shown: Shown) -> None:
     out[COMPUTE_AVAILABILITY] = state.compute_availability
     out[UPLINK_AVAILABILITY] = state.uplink_availability
     out[DOWNLINK_AVAILABILITY] = state.downlink_availability
-    for scheme in range(SCHEMES, out.size):
-        out[scheme] = 1.0 if state.scheme == scheme - SCHEMES else 0.0
+    _encode_rest(nodes.running, nodes, row, shown)
+
+
+@compiled
+def _encode_rest(running: Any, nodes: Nodes, row: int, shown: Shown) -> None:
+    """Write the last columns of ``node``, and what runs on a continuous node."""
+    state, out = nodes.node[row], shown.node[row]
+    if running is None:
+        for scheme in range(SCHEMES, out.size):
+            out[scheme] = 1.0 if state.scheme == scheme - SCHEMES else 0.0
+    else:
+        _encode_running(running, nodes, row, shown)
+
+
+@compiled
+def _encode_running(running: Any, nodes: Nodes, row: int, shown: Shown) -> None:
+    assert shown.running is not None
+    assert shown.running_valid is not None
+    state, costs, out = nodes.node[row], nodes.iteration[0], shown.node[row]
+    per_slot_s, _, _, per_output, _, _, slot_s, per_kv_token = shown.scales
+    rows, valid = shown.running[row], shown.running_valid[row]
+    length_s = costs.step_s if state.running > 0 else 0.0
+    for place in range(state.running):
+        member = running[row, place]
+        if member.prompt_waits:
+            length_s += member.prompt_s
+        else:
+            length_s += decode_seconds(costs, member.context_tokens, 1.0)
+        rows[place, TO_GO] = member.to_go * per_output
+        rows[place, CONTEXT] = member.context_tokens * per_kv_token
+        rows[place, FINISH] = member.finish_s * per_slot_s
+        rows[place, MARGIN] = (member.slack_s - member.finish_s) * per_slot_s
+        rows[place, PROMPT_WAITS] = member.prompt_waits
+        valid[place] = 1
+    rows[state.running :] = 0.0
+    valid[state.running :] = 0
+    out[COMPUTE_LIMIT] = max(0.0, slot_s - state.backlog_s) * per_slot_s
+    out[RUNNING] = state.running / valid.size
+    out[ITERATION] = length_s * per_slot_s
 
 
 @compiled_parallel(work="shown.requests")

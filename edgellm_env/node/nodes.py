@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgellm_env.arrays import BoolArray, IntArray
-from edgellm_env.costs import ADDITIVE
+from edgellm_env.costs import ADDITIVE, ITERATIONS
 from edgellm_env.node import step, transition
 from edgellm_env.node.features import Shown, nothing_shown
 from edgellm_env.node.records import (
@@ -20,6 +20,7 @@ from edgellm_env.node.records import (
     REQUEST,
     WAITING,
     Nodes,
+    iteration_record,
     rule_record,
     scheme_records,
     write_request_records,
@@ -28,6 +29,7 @@ from edgellm_env.scenario.scenario import Scenario
 from edgellm_env.slot import packing
 from edgellm_env.slot.picking import Partial
 from edgellm_env.slot.problem import Problems, SlotProblem
+from edgellm_env.slot.timeline import MEMBER, Iterations, Running
 from edgellm_env.workload.trace import TraceBatch
 
 COUNTERS = ("arrived", "served", "expired", "rejected", "blocked", "waiting")
@@ -51,11 +53,13 @@ class Dynamics:
     """
 
     def __init__(self, scenario: Scenario, num_envs: int) -> None:
-        if scenario.costs.usage != ADDITIVE:
+        usages = ADDITIVE, ITERATIONS
+        if scenario.costs.usage not in usages:
             raise ValueError(
-                f"costs.kind: {scenario.costs.kind!r}, whose use is {scenario.costs.usage!r}; expected {ADDITIVE!r}"
+                f"costs.kind: {scenario.costs.kind!r}, whose use is {scenario.costs.usage!r}; expected one of {usages}"
             )
         self.scenario = scenario
+        continuous = scenario.costs.usage == ITERATIONS
         self.num_envs = num_envs
         self.capacity = scenario.queue.capacity
         self.schemes = scheme_records(scenario)
@@ -74,6 +78,8 @@ class Dynamics:
             availability=np.ones((num_envs, scenario.timing.episode_slots, 3)),
             schemes=self.schemes,
             rules=rule_record(scenario),
+            running=np.zeros((num_envs, scenario.serving.max_running or 0), dtype=MEMBER) if continuous else None,
+            iteration=iteration_record(scenario) if continuous else None,
         )
         self.admitted = np.zeros((num_envs, self.capacity), dtype=np.bool_)
 
@@ -101,6 +107,8 @@ class Dynamics:
         nodes.availability[rows, :, 2] = traces.downlink_availability
         nodes.node[rows] = np.zeros((), dtype=NODE)
         nodes.held[rows] = 0.0
+        if nodes.running is not None:
+            nodes.running[rows] = np.zeros((), dtype=MEMBER)
         nodes.log[rows, :room] = np.zeros((), dtype=FATE)
         transition.begin_episodes(rows, nodes)
 
@@ -155,8 +163,7 @@ class Dynamics:
     def preview_ranked(self, scores: NDArray[np.floating[Any]], row: int) -> BoolArray:
         """Return the batch (N,) that :meth:`play_ranked` would serve in environment ``row``."""
         admitted = np.zeros((1, self.capacity), dtype=np.bool_)
-        only = slice(row, row + 1)
-        packing.pack_by_score(self.node[only], self.waiting[only], scores[None], admitted)
+        packing.pack_by_score(np.array([row]), scores[None], admitted, self.nodes.queues)
         batch: BoolArray = admitted[0]
         return batch
 
@@ -190,6 +197,20 @@ class Dynamics:
             compute_limit_s=float(node["compute_limit_s"][0]),
             memory_bytes=float(node["memory_bytes"][0]),
             admissible=queue["admissible"],
+            running=self._running(row),
+        )
+
+    def _running(self, row: int) -> Running | None:
+        """Return what runs in environment ``row``, and the lengths of what waits, of a continuous node."""
+        if self.nodes.running is None:
+            return None
+        waiting = self.waiting_requests(row)
+        return Running(
+            costs=self.nodes.iteration.copy(),
+            members=self.nodes.running[row, : self.node["running"][row]].copy(),
+            max_running=self.nodes.running.shape[1],
+            prompt_tokens=waiting["prompt_tokens"].astype(np.int64),
+            output_tokens=waiting["output_tokens"].astype(np.int64),
         )
 
     def problem_arrays(self, rows: IntArray | None = None) -> Problems:
@@ -201,7 +222,17 @@ class Dynamics:
         width = max(1, int(node["waiting"].max(initial=0)))
         waiting = self.waiting[:, :width] if rows is None else self.waiting[rows, :width]
         waits = np.arange(width) < node["waiting"][:, None]
-        whole_link = np.ones(node.size)
+        whole_link, iterations = np.ones(node.size), None
+        if self.nodes.running is not None:
+            at = np.arange(self.num_envs) if rows is None else rows
+            lengths = self.requests[at[:, None], np.where(waits, waiting["request"], 0)]
+            iterations = Iterations(
+                costs=self.nodes.iteration,
+                members=self.nodes.running[at],
+                running=node["running"],
+                prompt_tokens=lengths["prompt_tokens"].astype(np.int64),
+                output_tokens=lengths["output_tokens"].astype(np.int64),
+            )
         return Problems(
             compute_s=waiting["compute_s"],
             kv_bytes=waiting["kv_bytes"],
@@ -213,6 +244,7 @@ class Dynamics:
             memory_bytes=node["memory_bytes"],
             uplink_limit_share=whole_link,
             downlink_limit_share=whole_link,
+            iterations=iterations,
         )
 
     def request_log(self, row: int = 0) -> NDArray[np.void]:

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from edgellm_env._compile import compiled_parallel
 from edgellm_env.arrays import FloatArray, IntArray
 from edgellm_env.costs import quantization, radio
+from edgellm_env.costs.iterations import COEFFICIENTS, ITERATION
 from edgellm_env.scenario.scenario import Scenario
+from edgellm_env.slot.usage import Queues
 from edgellm_env.workload.trace import TraceBatch
 
 REQUEST = np.dtype(
@@ -86,6 +88,15 @@ NODE = np.dtype(
         ("uplink_utilisation", np.float64),
         ("downlink_utilisation", np.float64),
         ("infeasible", np.bool_),
+        # Continuous nodes alone: the running requests, and totals since the episode's start over those that have their
+        # first token, have finished, and have finished with two tokens or more.
+        ("running", np.int64),
+        ("first_tokens", np.int64),
+        ("ttft_s", np.float64),  # arrival to the first token's delivery
+        ("finished", np.int64),
+        ("latency_s", np.float64),  # arrival to the last token's delivery
+        ("decoded", np.int64),
+        ("tpot_s", np.float64),  # from first to last token, per token after the first
     ],
     align=True,
 )
@@ -116,7 +127,9 @@ FATE = np.dtype(
     [
         ("outcome", np.int8),  # an index of OUTCOMES
         ("slot", np.int32),  # in which it was served or last waited, or at whose start it was turned away
-        ("delivered_s", np.float64),  # since the episode's start, of the served
+        # Since the episode's start, of the served; on continuous nodes NaN until then.
+        ("delivered_s", np.float64),
+        ("first_token_s", np.float64),  # the first token's delivery, on continuous nodes; else 0
     ],
     align=True,
 )
@@ -135,6 +148,13 @@ class Nodes(NamedTuple):
     availability: FloatArray  # (E, K, 3) of compute, uplink and downlink
     schemes: Any  # (S,) SCHEME
     rules: Any  # (1,) RULES
+    running: Any  # (E, R) MEMBER of continuous nodes, real up to the node's ``running``, in order of admission; or None
+    iteration: Any  # (1,) ITERATION of continuous nodes, else None
+
+    @property
+    def queues(self) -> Queues:
+        """What decisions are about."""
+        return Queues(self.node, self.waiting, self.requests, self.running, self.iteration)
 
 
 class _Drawn(NamedTuple):
@@ -208,10 +228,15 @@ def scheme_records(scenario: Scenario) -> NDArray[np.void]:
     records = np.zeros(len(scenario.schemes), dtype=SCHEME)
     for index, scheme in enumerate(scenario.schemes):
         weights_bytes = scenario.weight_bytes(scheme)
-        kv_factor, left_bytes = quantization.weight_factor(scheme.kv_bits), scenario.node.memory_bytes - weights_bytes
+        kv_factor, left_bytes = quantization.weight_factor(scheme.kv_bits), scenario.costs.memory_bytes(scenario, scheme)
         load_s = weights_bytes / scenario.node.load_bandwidth_bytes_per_s
         records[index] = scheme.compute_factor, kv_factor, left_bytes, scheme.quality, load_s
     return records
+
+
+def iteration_record(scenario: Scenario) -> NDArray[np.void]:
+    """Return the coefficients of a continuous node's iterations, (1,) record of ITERATION."""
+    return np.array([tuple(getattr(scenario.costs, name) for name in COEFFICIENTS)], dtype=ITERATION)
 
 
 def rule_record(scenario: Scenario) -> NDArray[np.void]:

@@ -25,12 +25,11 @@ _WORTH_A_THREAD = 8_192  # elements of actions: some hundred slots
 @compiled
 def find_infeasible(asked: NDArray[np.int8], scheme: IntArray, admitted: BoolArray, nodes: Nodes) -> int:
     """Return the first environment that :func:`play_selected` would find asking for an infeasible batch, or -1."""
-    order, used = np.empty(admitted.shape[1], dtype=np.int64), np.empty(usage.WIDTH)
+    order, room = np.empty(admitted.shape[1], dtype=np.int64), usage.room_for(nodes.running)
     for row in range(asked.shape[0]):
-        node, waiting = nodes.node[row], nodes.waiting[row]
         view_under_scheme(nodes, row, scheme[row])
-        skipped = admit_marked(usage.account_of(used, node, waiting), asked[row], order, admitted[row])
-        view_under_scheme(nodes, row, node.scheme)
+        skipped = admit_marked(usage.account_of(room, nodes, row), asked[row], order, admitted[row])
+        view_under_scheme(nodes, row, nodes.node[row].scheme)
         if skipped > 0:
             return row
     return -1
@@ -61,12 +60,12 @@ def play_selected(
     With ``serve_none`` an infeasible batch is not served at all.
     """
     nodes, shown = Nodes(*nodes), Shown(*shown)
-    order, used = np.empty(admitted.shape[1], dtype=np.int64), np.empty(usage.WIDTH)
+    order, room = np.empty(admitted.shape[1], dtype=np.int64), usage.room_for(nodes.running)
     for row in range(first, last):
         node = nodes.node[row]
         if scheme[row] != node.scheme:
             view_under_scheme(nodes, row, scheme[row])
-        skipped = admit_marked(usage.account_of(used, node, nodes.waiting[row]), asked[row], order, admitted[row])
+        skipped = admit_marked(usage.account_of(room, nodes, row), asked[row], order, admitted[row])
         node.infeasible = skipped > 0
         if node.infeasible and serve_none:
             admitted[row] = False
@@ -84,10 +83,10 @@ def play_ranked(
 ) -> None:
     """Play the slot packed by ``scores`` (E, N), as ``admit_by_score`` does."""
     nodes, shown = Nodes(*nodes), Shown(*shown)
-    order, used = np.empty(admitted.shape[1], dtype=np.int64), np.empty(usage.WIDTH)
+    order, room = np.empty(admitted.shape[1], dtype=np.int64), usage.room_for(nodes.running)
     for row in range(first, last):
         node = nodes.node[row]
-        admit_by_score(usage.account_of(used, node, nodes.waiting[row]), scores[row], order, admitted[row])
+        admit_by_score(usage.account_of(room, nodes, row), scores[row], order, admitted[row])
         node.infeasible = False
         _play(nodes, row, node.scheme, admitted[row], shown)
 
@@ -106,10 +105,10 @@ def play_picked(
     """Add ``picked`` (E,) to the partial batches, play the slots that end with it, and mark in ``closed`` which do."""
     partial, nodes, shown = Partial(*partial), Nodes(*nodes), Shown(*shown)
     for row in range(first, last):
-        closed[row] = pick(row, picked[row], serve_none, nodes.node, nodes.waiting, partial)
+        closed[row] = pick(row, picked[row], serve_none, nodes, partial)
         if closed[row]:
             close_slot(nodes, row, nodes.node[row].scheme, partial.batch[row])
             open_slot(nodes, row)
-        refresh(row, closed[row], nodes.node, nodes.waiting, partial)
+        refresh(row, closed[row], nodes, partial)
         if shown.node.shape[0] > 0:
             encode_row(nodes, row, shown)

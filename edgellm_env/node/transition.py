@@ -8,10 +8,22 @@ from typing import Any
 import numpy as np
 
 from edgellm_env._compile import compiled, compiled_parallel
-from edgellm_env.arrays import BoolArray, IntArray
+from edgellm_env.arrays import BoolArray, FloatArray, IntArray
+from edgellm_env.node import iterations
 from edgellm_env.node.records import BLOCKED, EXPIRED, REJECTED, SERVED, Nodes
 from edgellm_env.slot import usage
-from edgellm_env.slot.usage import Limits, totals_fit, within
+from edgellm_env.slot.tolerance import within
+from edgellm_env.slot.usage import Limits, totals_fit
+
+
+@compiled
+def _running_bytes(running: Any, nodes: Nodes, row: int, kv_factor: float) -> float:
+    """Return the KV memory of a continuous node's running requests: their whole length is reserved."""
+    held_bytes = 0.0
+    if running is not None:
+        for one in range(nodes.node[row].running):
+            held_bytes += nodes.requests[row, running[row, one].request].kv_bytes * kv_factor
+    return held_bytes
 
 
 @compiled
@@ -24,10 +36,11 @@ def view_under_scheme(nodes: Nodes, row: int, scheme: int) -> None:
     rules, chosen = nodes.rules[0], nodes.schemes[scheme]
     load_s = 0.0 if scheme == node.scheme else chosen.load_s
     start_s = node.backlog_s + load_s
-    held_bytes = 0.0
+    held_bytes = _running_bytes(nodes.running, nodes, row, chosen.kv_factor)
     for batch in range(held.shape[0]):
         held_bytes += held[batch, 1]
-    node.compute_limit_s = max(0.0, rules.slot_s + rules.spill_s - start_s)
+    # A continuous node has no limit for a batch's sum: each member has a finishing time of its own.
+    node.compute_limit_s = max(0.0, rules.slot_s + rules.spill_s - start_s) if nodes.running is None else np.inf
     node.memory_bytes = max(0.0, chosen.memory_bytes - held_bytes)
     now_s = node.slot * rules.slot_s
     for place in range(node.waiting):
@@ -49,10 +62,10 @@ def _best_quality(schemes: Any) -> float:
 
 
 @compiled
-def _best_compute_s(request: Any, schemes: Any, rules: Any) -> float:
+def _best_compute_s(request: Any, schemes: Any, rules: Any, limit_s: float) -> float:
     """Least compute time in which the request could ever be served: alone, on an idle node at its best availability.
 
-    Infinite if no scheme that is accurate enough for it could serve it even then.
+    Infinite if no scheme that is accurate enough for it could serve it within ``limit_s`` even then.
     """
     best_s = np.inf
     for scheme in range(schemes.size):
@@ -65,7 +78,7 @@ def _best_compute_s(request: Any, schemes: Any, rules: Any) -> float:
             request.downlink_share / rules.best_downlink_availability,
             np.inf,
         )
-        limits = Limits(rules.slot_s + rules.spill_s, chosen.memory_bytes, 1.0, 1.0)
+        limits = Limits(limit_s, chosen.memory_bytes, 1.0, 1.0)
         admissible = chosen.quality >= request.accuracy_requirement
         if compute_s < best_s and admissible and totals_fit(alone, limits):
             best_s = compute_s
@@ -85,6 +98,7 @@ def open_slot(nodes: Nodes, row: int) -> None:
     node, waiting, requests = nodes.node[row], nodes.waiting[row], nodes.requests[row]
     schemes, rules = nodes.schemes, nodes.rules[0]
     now_s = node.slot * rules.slot_s
+    limit_s = rules.slot_s + rules.spill_s if nodes.running is None else np.inf
     first, count, best_quality = node.next_request, nodes.request_count[row], _best_quality(schemes)
     log = nodes.log[row]
     while node.next_request < count and requests[node.next_request].arrival_s < now_s:
@@ -96,7 +110,7 @@ def open_slot(nodes: Nodes, row: int) -> None:
             _note(log[node.next_request], BLOCKED, node.slot)
         else:
             waiting[node.waiting].request = node.next_request
-            waiting[node.waiting].best_compute_s = _best_compute_s(requests[node.next_request], schemes, rules)
+            waiting[node.waiting].best_compute_s = _best_compute_s(requests[node.next_request], schemes, rules, limit_s)
             node.waiting += 1
         node.next_request += 1
     node.slot_arrivals = node.next_request - first
@@ -104,11 +118,14 @@ def open_slot(nodes: Nodes, row: int) -> None:
 
     # Slack never grows from slot to slot, since a slot lets the backlog shrink by at most its own length: a request
     # that can't be served alone within it by now never will be.
+    # On a continuous node a request shares the iterations with the running ones, so that only what could not finish
+    # even alone on an idle node is lost.
     kept = 0
-    next_slot_s = rules.slot_s - min(node.backlog_s, rules.slot_s)
+    idle_s = node.backlog_s if nodes.running is None else 0.0
+    next_slot_s = rules.slot_s - min(idle_s, rules.slot_s)
     for place in range(node.waiting):
         index, best_s = waiting[place].request, waiting[place].best_compute_s
-        slack_s = requests[index].deadline_s - now_s - rules.radio_s - node.backlog_s
+        slack_s = requests[index].deadline_s - now_s - rules.radio_s - idle_s
         if within(best_s, slack_s):
             waiting[kept].request = index
             waiting[kept].best_compute_s = best_s
@@ -129,20 +146,21 @@ def open_slot(nodes: Nodes, row: int) -> None:
 
 
 @compiled
-def close_slot(nodes: Nodes, row: int, scheme: int, admitted: BoolArray) -> None:
-    """Execute the admitted batch under ``scheme`` and move to the next slot's start."""
-    node, waiting, held, requests = nodes.node[row], nodes.waiting[row], nodes.held[row], nodes.requests[row]
-    rules = nodes.rules[0]
-    load_s = 0.0 if scheme == node.scheme else nodes.schemes[scheme].load_s
-    now_s = node.slot * rules.slot_s
-    account = usage.account_of(np.empty(usage.WIDTH), node, waiting)
-    usage.add_up(account, admitted)
-    used = account.used
-    end_s = node.backlog_s + load_s + used[usage.COMPUTE_S]
-    delivered_s = now_s + rules.radio_s + end_s
+def _serve(nodes: Nodes, row: int, admitted: BoolArray, delivered_s: float) -> float:
+    """Take the admitted out of the queue, and the others too where slots are independent.
 
-    # The served leave the queue; where slots are independent the others do too.
-    log, served, kept, arrivals_s = nodes.log[row], 0, 0, 0.0
+    Args:
+        nodes: the state.
+        row: of the environment.
+        admitted: (N,) by places in the queue.
+        delivered_s: when all of them are delivered; NaN if that is written down later.
+
+    Returns:
+        The sum of the admitted requests' times of arrival.
+    """
+    node, waiting, requests, log = nodes.node[row], nodes.waiting[row], nodes.requests[row], nodes.log[row]
+    carry_over = nodes.rules[0].carry_over
+    served, kept, arrivals_s = 0, 0, 0.0
     for place in range(node.waiting):
         index = waiting[place].request
         if admitted[place]:
@@ -151,25 +169,57 @@ def close_slot(nodes: Nodes, row: int, scheme: int, admitted: BoolArray) -> None
             _note(log[index], SERVED, node.slot)
             log[index].delivered_s = delivered_s
         else:
-            if not rules.carry_over:
+            if not carry_over:
                 _note(log[index], EXPIRED, node.slot)
             waiting[kept].request = index
             waiting[kept].best_compute_s = waiting[place].best_compute_s
             kept += 1
+    node.slot_served = served
+    node.served += served
+    node.waiting = kept
+    if not carry_over:
+        node.expired += kept
+        node.waiting = 0
+    return arrivals_s
 
-    # Full use is 1; sums may pass it by the check's relative tolerance, which is no use of anything.
-    capacity_bytes = nodes.schemes[scheme].memory_bytes
-    node.compute_utilisation = min(1.0, end_s / rules.slot_s)
+
+@compiled
+def _use(node: Any, capacity_bytes: float, busy_share: float, used: Any) -> None:
+    """Write down how much of the node the slot has used: 1 is full use; sums may pass it by the check's tolerance."""
+    node.compute_utilisation = min(1.0, busy_share)
     node.memory_utilisation = min(1.0, (capacity_bytes - node.memory_bytes + used[usage.KV_BYTES]) / capacity_bytes)
     node.uplink_utilisation = min(1.0, used[usage.UPLINK_SHARE])
     node.downlink_utilisation = min(1.0, used[usage.DOWNLINK_SHARE])
-    node.slot_served = served
-    node.slot_latency_s = served * delivered_s - arrivals_s
-    node.served += served
-    node.waiting = kept
-    if not rules.carry_over:
-        node.expired += kept
-        node.waiting = 0
+
+
+@compiled
+def close_slot(nodes: Nodes, row: int, scheme: int, admitted: BoolArray) -> None:
+    """Execute the admitted batch under ``scheme`` and move to the next slot's start."""
+    account = usage.account_of(usage.room_for(nodes.running), nodes, row)
+    usage.add_up(account, admitted)
+    _execute(nodes.running, nodes, row, scheme, admitted, account)
+    nodes.node[row].slot += 1
+
+
+@compiled
+def _execute(running: Any, nodes: Nodes, row: int, scheme: int, admitted: BoolArray, account: usage.Account) -> None:
+    if running is None:
+        _run_batch(nodes, row, scheme, admitted, account.used)
+    else:
+        _run_iterations(nodes, row, admitted, account)
+
+
+@compiled
+def _run_batch(nodes: Nodes, row: int, scheme: int, admitted: BoolArray, used: FloatArray) -> None:
+    """Run a slot-batch node's batch to its end, whose use of the node is ``used``."""
+    node, held, rules = nodes.node[row], nodes.held[row], nodes.rules[0]
+    load_s = 0.0 if scheme == node.scheme else nodes.schemes[scheme].load_s
+    now_s = node.slot * rules.slot_s
+    end_s = node.backlog_s + load_s + used[usage.COMPUTE_S]
+    delivered_s = now_s + rules.radio_s + end_s
+    arrivals_s = _serve(nodes, row, admitted, delivered_s)
+    node.slot_latency_s = node.slot_served * delivered_s - arrivals_s
+    _use(node, nodes.schemes[scheme].memory_bytes, end_s / rules.slot_s, used)
 
     node.scheme = scheme
     # Not a mere subtraction: rounding must not leave a backlog of nanoseconds where slots are independent.
@@ -181,10 +231,32 @@ def close_slot(nodes: Nodes, row: int, scheme: int, admitted: BoolArray) -> None
             if held[batch, 0] == 0.0:
                 held[batch, 1] = 0.0
                 free = batch
-        if served > 0 and node.backlog_s > 0.0:
+        if node.slot_served > 0 and node.backlog_s > 0.0:
             held[free, 0] = node.backlog_s
             held[free, 1] = used[usage.KV_BYTES]
-    node.slot += 1
+
+
+@compiled
+def _run_iterations(nodes: Nodes, row: int, admitted: BoolArray, account: usage.Account) -> None:
+    """Run a continuous node's iterations that begin in this slot, the admitted requests beside the running ones.
+
+    What still runs when an episode ends is noted as it will finish.
+    """
+    node, rules, timeline = nodes.node[row], nodes.rules[0], account.timeline
+    assert timeline is not None
+    capacity_bytes, latency_s = nodes.schemes[node.scheme].memory_bytes, node.latency_s
+    _serve(nodes, row, admitted, np.nan)
+    free_s = node.slot * rules.slot_s + node.backlog_s + rules.radio_s
+    taken_s = iterations.run(nodes, row, timeline, free_s, rules.slot_s - node.backlog_s)
+    end_s = node.backlog_s + taken_s
+    _use(node, capacity_bytes, end_s / rules.slot_s, account.used)
+    node.backlog_s = 0.0 if within(end_s, rules.slot_s) else end_s - rules.slot_s
+    node.running = timeline.count[0]
+    for one in range(node.running):
+        nodes.running[row, one] = timeline.members[one]
+    if node.slot + 1 == nodes.availability.shape[1]:
+        iterations.run(nodes, row, timeline, free_s + taken_s, np.inf)
+    node.slot_latency_s = node.latency_s - latency_s
 
 
 @compiled_parallel(work="nodes.waiting")

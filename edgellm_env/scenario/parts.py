@@ -166,6 +166,21 @@ class Timing(Part):
         return self
 
 
+class Serving(Part):
+    """How the node runs requests: a slot's batch to its end, or all of them in shared iterations (``continuous``)."""
+
+    kind: Literal["slot-batch", "continuous"] = "slot-batch"
+    max_running: Annotated[int, Field(ge=1, le=4096)] | None = None
+
+    @model_validator(mode="after")
+    def _check_max_running(self) -> Self:
+        if (self.max_running is not None) != (self.kind == "continuous"):
+            raise ValueError(
+                f"max_running: {self.max_running}; expected a number for 'continuous' and none for 'slot-batch'"
+            )
+        return self
+
+
 class Queue(Part):
     """The queue of waiting requests, and what happens to an infeasible batch."""
 

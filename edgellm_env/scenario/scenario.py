@@ -34,6 +34,7 @@ from edgellm_env.scenario.parts import (
     Queue,
     Radio,
     Scheme,
+    Serving,
     Timing,
     Workload,
 )
@@ -56,6 +57,7 @@ class Scenario(Part):
     workload: Workload
     availability: Availability = Availability()
     costs: Annotated[SerializeAsAny[CostModel], BeforeValidator(models.cost_model)] = models.DEFAULT
+    serving: Serving = Serving()
     provenance: dict[str, str] = Field(default_factory=lambda: {"default": "assumed"})
 
     def weight_bytes(self, scheme: Scheme) -> float:
@@ -91,16 +93,19 @@ class Scenario(Part):
         return self
 
     @model_serializer(mode="wrap")
-    def _leave_out_default_costs(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _leave_out_defaults(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         # What is stored of a scenario, its checksum too, is as it was before there was a choice.
         settings: dict[str, Any] = serialize(self)
         if self.costs == models.DEFAULT:
             settings.pop("costs", None)
+        if self.serving == Serving():
+            settings.pop("serving", None)
         return settings
 
     def _settings(self) -> dict[str, Any]:
-        """Return every setting, the default cost model's too."""
-        return {**self.model_dump(mode="json"), "costs": self.costs.model_dump(mode="json")}
+        """Return every setting, those of the default cost model and kind of node too."""
+        default = {name: getattr(self, name).model_dump(mode="json") for name in ("costs", "serving")}
+        return {**self.model_dump(mode="json"), **default}
 
     def _check_sizes(self) -> None:
         """Refuse what no machine could hold, before anything is allocated."""
@@ -155,6 +160,9 @@ class Scenario(Part):
         tree = self._settings()
         for path, value in values.items():
             _replace(tree, path, value)
+            part, _, name = path.partition(".")
+            for resolved in self.costs.resolved.get(name, ()) if part == "costs" else ():
+                tree["costs"].pop(resolved, None)
             for stale in [key for key in tree["provenance"] if key == path or key.startswith(path + ".")]:
                 del tree["provenance"][stale]
             tree["provenance"][path] = "assumed"

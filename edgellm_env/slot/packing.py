@@ -13,7 +13,7 @@ from edgellm_env._compile import compiled, compiled_parallel
 from edgellm_env.arrays import BoolArray, IntArray
 from edgellm_env.slot import usage
 from edgellm_env.slot.problem import SlotProblem
-from edgellm_env.slot.usage import Account
+from edgellm_env.slot.usage import Account, Queues
 
 _LONG_QUEUE = 48  # up to here insertion, which needs no memory of its own, sorts faster than merging
 
@@ -78,26 +78,27 @@ def _rank(scores: NDArray[np.floating[Any]], order: IntArray) -> None:
 
 @compiled_parallel(work="scores")
 def pack_by_score(
-    node: Any,
-    waiting: Any,
+    rows: IntArray,
     scores: NDArray[np.floating[Any]],
     admitted: BoolArray,
+    queues: Queues,
     first: int = 0,
     last: int = 0,
 ) -> None:
-    """Write into ``admitted`` (E, N) what :func:`admit_by_score` admits in every environment.
+    """Write into ``admitted`` (R, n) what :func:`admit_by_score` admits in the environments ``rows``.
 
     Args:
-        node: (E,) records of :data:`edgellm_env.node.records.NODE`.
-        waiting: (E, N) records of :data:`edgellm_env.node.records.WAITING`.
-        scores: (E, N), none of them NaN.
+        rows: (R,) indices of environments.
+        scores: (R, n), none of them NaN; n is at least the longest of their queues.
         admitted: filled.
+        queues: of all environments.
         first: left out.
         last: left out.
     """
-    order, used = np.empty(admitted.shape[1], dtype=np.int64), np.empty(usage.WIDTH)
-    for row in range(first, last):
-        admit_by_score(usage.account_of(used, node[row], waiting[row]), scores[row], order, admitted[row])
+    queues = Queues(*queues)
+    order, room = np.empty(admitted.shape[1], dtype=np.int64), usage.room_for(queues.running)
+    for index in range(first, last):
+        admit_by_score(usage.account_of(room, queues, rows[index]), scores[index], order, admitted[index])
 
 
 def pack_in_order(problem: SlotProblem, order: ArrayLike, most: int | None = None) -> BoolArray:
@@ -117,6 +118,6 @@ def pack_in_order(problem: SlotProblem, order: ArrayLike, most: int | None = Non
     indices = indices.astype(np.int64)
     problem.as_mask(indices)
     admitted = np.zeros(problem.size, dtype=np.bool_)
-    account = Account(np.empty(usage.WIDTH), problem.requests, problem.limits)
+    account = Account(np.empty(usage.WIDTH), problem.requests, problem.limits, problem.timeline)
     admit_in_order(account, indices, problem.size if most is None else most, admitted)
     return admitted

@@ -10,16 +10,18 @@ Choose a batch S among the waiting requests so that
 Feasible sets are downward closed: a part of a feasible batch is feasible. :mod:`edgellm_env.slot.usage` has the check.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple, Self, TypeAlias
+from typing import Any, NamedTuple, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
-from edgellm_env.costs import ADDITIVE
-from edgellm_env.slot.usage import WIDTH, Limits, Requests, beside, check, within
+from edgellm_env.costs import ADDITIVE, ITERATIONS
+from edgellm_env.slot.timeline import Iterations, Running, Timeline
+from edgellm_env.slot.tolerance import within
+from edgellm_env.slot.usage import WIDTH, Limits, Requests, beside, check
 
 SelectionLike: TypeAlias = NDArray[np.bool_] | NDArray[np.integer[Any]] | Sequence[bool] | Sequence[int]
 
@@ -52,9 +54,6 @@ class SlotProblem:
         ValueError: naming the field, the offending value and what is allowed.
     """
 
-    usage: ClassVar[str] = ADDITIVE
-    """What a batch takes of the node's time: the sum of its members' ``compute_s``."""
-
     compute_s: FloatArray  # (n,) seconds of the whole node that each request takes; finite, >= 0
     kv_bytes: FloatArray  # (n,) KV-cache bytes; finite, >= 0
     # (n,) share of the uplink's time-frequency budget; finite, >= 0 (above 1: can't be sent at all)
@@ -67,6 +66,7 @@ class SlotProblem:
     downlink_limit_share: float = 1.0  # total downlink share, 1 unless stated
     # (n,) bool, whether the model is accurate enough for each request; all true unless given
     admissible: BoolArray = field(default_factory=lambda: _EVERYONE)
+    running: Running | None = None  # on a continuous node: what runs, and how an iteration's time comes about
 
     def __post_init__(self) -> None:
         """Check every field and turn arrays into read-only float64."""
@@ -92,6 +92,11 @@ class SlotProblem:
             if not limit >= 0.0:
                 raise ValueError(f"SlotProblem.{name}: {limit}; expected a number >= 0")
             object.__setattr__(self, name, float(limit))
+
+    @property
+    def usage(self) -> str:
+        """What a batch takes of the node's time: the sum of ``compute_s``, or shared iterations."""
+        return ADDITIVE if self.running is None else ITERATIONS
 
     @property
     def size(self) -> int:
@@ -129,19 +134,33 @@ class SlotProblem:
         return mask
 
     def totals(self, selection: SelectionLike) -> BatchTotals:
-        """Return what the batch ``selection`` uses of each resource."""
-        used, inadmissible, _ = self._check(selection)
+        """Return what the batch ``selection`` uses of each resource.
+
+        On a continuous node the compute time and the slack are those of the member that is nearest to being late.
+        """
+        timeline = self.timeline
+        used, inadmissible, _ = self._check(selection, timeline)
         compute_s, kv_bytes, uplink_share, downlink_share, tightest_slack_s = used.tolist()
+        if timeline is not None:
+            members = timeline.members[: timeline.count[0]]
+            nearest = members[np.argmax(members["finish_s"] - members["slack_s"])] if members.size else None
+            compute_s = 0.0 if nearest is None else float(nearest["finish_s"])
+            tightest_slack_s = np.inf if nearest is None else float(nearest["slack_s"])
         return BatchTotals(compute_s, kv_bytes, uplink_share, downlink_share, tightest_slack_s, inadmissible)
 
     def is_feasible(self, selection: SelectionLike) -> bool:
         """Whether the batch ``selection`` keeps every constraint."""
-        return self._check(selection)[2]
+        return self._check(selection, self.timeline)[2]
 
-    def _check(self, selection: SelectionLike) -> tuple[FloatArray, int, bool]:
-        used = np.empty(WIDTH)
-        inadmissible, feasible = check(used, tuple(self.requests), tuple(self.limits), self.as_mask(selection))
+    def _check(self, selection: SelectionLike, timeline: Timeline | None) -> tuple[FloatArray, int, bool]:
+        used, requests, limits = np.empty(WIDTH), tuple(self.requests), tuple(self.limits)
+        inadmissible, feasible = check(used, requests, limits, timeline, self.as_mask(selection))
         return used, inadmissible, feasible
+
+    @property
+    def timeline(self) -> Timeline | None:
+        """Room for a batch on a continuous node, else None."""
+        return None if self.running is None else self.running.timeline()
 
     @property
     def requests(self) -> Requests:
@@ -158,7 +177,8 @@ class SlotProblem:
         """Return each broken constraint and by how much, in the constraint's own unit; empty if feasible.
 
         Keys: ``compute_limit_s`` (seconds over the node's limit), ``slack_s`` (seconds over the tightest deadline),
-        ``memory_bytes``, ``uplink_share``, ``downlink_share``, ``admissible`` (number of inadmissible members).
+        ``memory_bytes``, ``uplink_share``, ``downlink_share``, ``admissible`` (number of inadmissible members), and on
+        continuous nodes ``max_running``.
         """
         used = self.totals(selection)
         pairs = {
@@ -169,6 +189,9 @@ class SlotProblem:
             "downlink_share": (used.downlink_share, self.downlink_limit_share),
             "admissible": (float(used.inadmissible), 0.0),
         }
+        if self.running is not None:
+            members = self.running.members.size + int(self.as_mask(selection).sum())
+            pairs["max_running"] = (float(members), float(self.running.max_running))
         return {name: amount - limit for name, (amount, limit) in pairs.items() if not within(amount, limit)}
 
 
@@ -185,6 +208,7 @@ class Problems(NamedTuple):
     memory_bytes: FloatArray  # (E,) bytes free for KV caches; >= 0, may be infinite
     uplink_limit_share: FloatArray  # (E,) total uplink share; >= 0, may be infinite
     downlink_limit_share: FloatArray  # (E,) total downlink share; >= 0, may be infinite
+    iterations: Iterations | None = None  # of continuous nodes
 
     @classmethod
     def checked(cls, **given: Any) -> Self:
@@ -202,7 +226,7 @@ class Problems(NamedTuple):
             raise ValueError(f"valid: shape {valid.shape}, dtype {valid.dtype}; expected (E, N), bool")
         columns = [checked_column(name, fields[name], valid, "valid") for name in COLUMNS]
         limits = [_checked_limits(name, fields[name], valid.shape[0]) for name in LIMITS]
-        return cls._make([*columns, valid, *limits])
+        return cls(*columns, valid, *limits)
 
     def largest_share(self) -> FloatArray:
         """Return (E, N) the largest of each request's shares of compute limit, free memory, uplink and downlink.
@@ -229,7 +253,12 @@ class Problems(NamedTuple):
             for column, name in zip(columns, COLUMNS, strict=True):
                 column[e, : problem.size] = getattr(problem, name)
         limits = np.array([[getattr(problem, name) for problem in problems] for name in LIMITS], dtype=np.float64)
-        return cls._make([*columns, valid, *limits])
+        return cls(*columns, valid, *limits)
+
+    @property
+    def usage(self) -> str:
+        """As of a :class:`SlotProblem`."""
+        return ADDITIVE if self.iterations is None else ITERATIONS
 
     @property
     def columns(self) -> tuple[FloatArray, ...]:
@@ -243,12 +272,21 @@ class Problems(NamedTuple):
 
     def beside(self, taken: BoolArray) -> Self:
         """Return what can be added to the feasible batches ``taken`` (E, N), as problems of their own."""
-        requests, limits = beside(Requests(*self[:6]), Limits(*self[6:]), taken & self.valid)
+        if self.iterations is not None:
+            raise ValueError("beside: problems of continuous nodes; expected slot-batch nodes")
+        requests, limits = beside(Requests(*self[:6]), Limits(*self[6:10]), taken & self.valid)
         return type(self)(*requests, *limits)
 
     def rows(self, rows: IntArray) -> Self:
         """Return the problems of the slots ``rows`` (R,) alone."""
-        return type(self)._make([array[rows] for array in self])
+        return self.each(lambda array: array[rows])
+
+    def each(self, change: Callable[[NDArray[Any]], NDArray[Any]]) -> Self:
+        """Return the problems with ``change`` applied to every array that has a row per slot."""
+        own = self.iterations
+        if own is not None:
+            own = own._replace(**{name: change(getattr(own, name)) for name in own._fields[1:]})
+        return type(self)(*(change(array) for array in self[:-1]), own)
 
 
 def checked_column(name: str, given: ArrayLike, valid: BoolArray, alike: str) -> FloatArray:

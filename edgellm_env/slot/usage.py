@@ -4,20 +4,21 @@ An account follows one batch: ``start`` empties it, ``fits`` says whether the ba
 ``add`` adds the request. Packing, picking, masks, the transition, solvers' last check and
 :class:`~edgellm_env.slot.problem.SlotProblem` all go by it, so that they agree to the last bit.
 
-Use is additive: a batch takes the sums of what its members take, and ends before the tightest of their deadlines.
+Memory and links are additive for every kind of node: a batch takes the sums of what its members take. So is the time of
+a slot-batch node, whose batch ends before the tightest of its deadlines. On a continuous node members share iterations,
+and each has its own finishing time (:mod:`edgellm_env.slot.timeline`). An account without a timeline is a slot-batch
+node's; numba compiles each function for both kinds of account, so that telling them apart costs nothing.
 """
 
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from edgellm_env._compile import compilable, compiled
-from edgellm_env.arrays import BoolArray, FloatArray
-
-RELATIVE_TOLERANCE = 2.0**-30
-"""A limit counts as kept when exceeded by at most this fraction of itself (9.3e-10): sums of floats that are equal on
-paper (ten times 0.1 against 1.0) differ in their last bits by the order of summation, and every solver sums in its own.
-No decimal number of few digits, such as 1 + 1e-9, lies at this edge, where solvers and check could differ."""
+from edgellm_env._compile import by_none, compiled
+from edgellm_env.arrays import BoolArray, FloatArray, IntArray
+from edgellm_env.slot import timeline as iterations
+from edgellm_env.slot.timeline import Timeline
+from edgellm_env.slot.tolerance import within
 
 COMPUTE_S, KV_BYTES, UPLINK_SHARE, DOWNLINK_SHARE, TIGHTEST_SLACK_S = range(5)
 WIDTH = 5
@@ -46,49 +47,114 @@ class Limits(NamedTuple):
     downlink_limit_share: Any
 
 
+class Queues(NamedTuple):
+    """What decisions in E environments with queues of N are about."""
+
+    node: Any  # (E,) records of edgellm_env.node.records.NODE
+    waiting: Any  # (E, N) WAITING, real up to the node's ``waiting``, oldest first
+    requests: Any  # (E, M) REQUEST
+    running: Any  # (E, R) MEMBER of continuous nodes, real up to the node's ``running``; None of slot-batch nodes
+    iteration: Any  # (1,) ITERATION of continuous nodes, else None
+
+
+class Room(NamedTuple):
+    """Where an account is kept."""
+
+    used: FloatArray  # (WIDTH,)
+    members: Any  # (R,) MEMBER of a continuous node, else None
+    count: IntArray | None  # (1,) how many of the members are real
+
+
 class Account(NamedTuple):
     """What one batch uses so far, of which limits, and among which requests."""
 
     used: FloatArray  # (WIDTH,)
     requests: Any  # Requests, or records
     limits: Limits
-
-
-@compilable
-def within(used: Any, limit: Any) -> Any:
-    """Whether ``used`` keeps to ``limit``, up to :data:`RELATIVE_TOLERANCE`; numbers or arrays."""
-    return used <= limit + RELATIVE_TOLERANCE * abs(limit)
+    timeline: Timeline | None  # a continuous node's
 
 
 @compiled
-def totals_fit(used: Any, limits: Limits) -> bool:
-    """Whether a batch that uses ``used`` (WIDTH,) is feasible: the feasibility check itself."""
+def _additive_room(running: None) -> Room:
+    return Room(np.empty(WIDTH), None, None)
+
+
+@compiled
+def _shared_room(running: Any) -> Room:
+    return Room(np.empty(WIDTH), np.empty_like(running[0]), np.zeros(1, dtype=np.int64))
+
+
+room_for = by_none(_additive_room, _shared_room)
+"""Room for an account, given the running requests (E, R) of continuous nodes, else None."""
+
+
+@compiled
+def _no_timeline(running: None, room: Room, nodes: Any, row: int) -> None:
+    return None
+
+
+@compiled
+def _timeline(running: Any, room: Room, nodes: Any, row: int) -> Timeline:
+    own = running[row, : nodes.node[row].running]
+    return Timeline(nodes.iteration, own, room.members, room.count, nodes.requests[row], nodes.waiting[row].request)
+
+
+_timeline_of = by_none(_no_timeline, _timeline)
+
+
+@compiled
+def account_of(room: Room, nodes: Any, row: int) -> Account:
+    """Return the account of a node's current slot, kept in ``room``; ``start`` it before its first use.
+
+    ``nodes`` are :class:`Queues`, or anything with their fields.
+    """
+    node = nodes.node[row]
+    limits = Limits(node.compute_limit_s, node.memory_bytes, 1.0, 1.0)
+    waiting = nodes.waiting[row]
+    return Account(room.used, waiting[: node.waiting], limits, _timeline_of(nodes.running, room, nodes, row))
+
+
+@compiled
+def _memory_and_links_fit(used: Any, limits: Limits) -> bool:
     return bool(
-        within(used[COMPUTE_S], limits.compute_limit_s)
-        and within(used[COMPUTE_S], used[TIGHTEST_SLACK_S])
-        and within(used[KV_BYTES], limits.memory_bytes)
+        within(used[KV_BYTES], limits.memory_bytes)
         and within(used[UPLINK_SHARE], limits.uplink_limit_share)
         and within(used[DOWNLINK_SHARE], limits.downlink_limit_share)
     )
 
 
 @compiled
-def account_of(used: FloatArray, node: Any, waiting: Any) -> Account:
-    """Return the account, kept in ``used`` (WIDTH,), of a node's current slot; ``start`` it before its first use."""
-    limits = Limits(node.compute_limit_s, node.memory_bytes, 1.0, 1.0)
-    return Account(used, waiting[: node.waiting], limits)
+def totals_fit(used: Any, limits: Limits) -> bool:
+    """Whether an additive batch that uses ``used`` (WIDTH,) is feasible: the feasibility check itself."""
+    return bool(
+        within(used[COMPUTE_S], limits.compute_limit_s)
+        and within(used[COMPUTE_S], used[TIGHTEST_SLACK_S])
+        and _memory_and_links_fit(used, limits)
+    )
 
 
 @compiled
 def start(account: Account) -> None:
-    """Begin with an empty batch."""
+    """Begin with an empty batch, on a continuous node beside the running requests."""
     account.used[:] = 0.0
     account.used[TIGHTEST_SLACK_S] = np.inf
+    _start_time(account.timeline)
+
+
+@compiled
+def _start_time(timeline: Timeline | None) -> None:
+    if timeline is not None:
+        iterations.begin(timeline)
 
 
 @compiled
 def fits(account: Account, place: int) -> bool:
     """Whether the batch is feasible with the request at ``place`` added."""
+    return bool(account.requests.admissible[place] and _fits(account.timeline, account, place))
+
+
+@compiled
+def _fits(timeline: Timeline | None, account: Account, place: int) -> bool:
     used, requests = account.used, account.requests
     then = (
         used[COMPUTE_S] + requests.compute_s[place],
@@ -97,18 +163,45 @@ def fits(account: Account, place: int) -> bool:
         used[DOWNLINK_SHARE] + requests.downlink_share[place],
         min(used[TIGHTEST_SLACK_S], requests.slack_s[place]),
     )
-    return bool(requests.admissible[place] and totals_fit(then, account.limits))
+    if timeline is None:
+        return totals_fit(then, account.limits)
+    return bool(
+        _memory_and_links_fit(then, account.limits) and iterations.joins(timeline, place, requests.slack_s[place])
+    )
 
 
 @compiled
 def add(account: Account, place: int) -> None:
     """Add the request at ``place`` to the batch, feasible or not."""
     used, requests = account.used, account.requests
-    used[COMPUTE_S] += requests.compute_s[place]
     used[KV_BYTES] += requests.kv_bytes[place]
     used[UPLINK_SHARE] += requests.uplink_share[place]
     used[DOWNLINK_SHARE] += requests.downlink_share[place]
-    used[TIGHTEST_SLACK_S] = min(used[TIGHTEST_SLACK_S], requests.slack_s[place])
+    _add_time(account.timeline, used, requests, place)
+
+
+@compiled
+def _add_time(timeline: Timeline | None, used: FloatArray, requests: Any, place: int) -> None:
+    if timeline is None:
+        used[COMPUTE_S] += requests.compute_s[place]
+        used[TIGHTEST_SLACK_S] = min(used[TIGHTEST_SLACK_S], requests.slack_s[place])
+    else:
+        # Members have slacks of their own: what is used is the largest share of a slack, of 1.
+        used[COMPUTE_S] = iterations.join(timeline, place, requests.slack_s[place])
+        used[TIGHTEST_SLACK_S] = 1.0
+
+
+@compiled
+def feasible(account: Account) -> bool:
+    """Whether the batch that has been added keeps every limit; its members' admissibility is left to the caller."""
+    return _feasible(account.timeline, account)
+
+
+@compiled
+def _feasible(timeline: Timeline | None, account: Account) -> bool:
+    if timeline is None:
+        return totals_fit(account.used, account.limits)
+    return bool(_memory_and_links_fit(account.used, account.limits) and iterations.all_in_time(timeline))
 
 
 @compiled
@@ -124,21 +217,24 @@ def add_up(account: Account, batch: BoolArray) -> int:
 
 
 @compiled
-def check(used: FloatArray, requests: tuple[Any, ...], limits: tuple[Any, ...], batch: BoolArray) -> tuple[int, bool]:
+def check(
+    used: FloatArray, requests: tuple[Any, ...], limits: tuple[Any, ...], timeline: Any, batch: BoolArray
+) -> tuple[int, bool]:
     """Fill ``used`` (WIDTH,) with ``batch`` (n,), in queue order.
 
     Args:
         used: filled.
         requests: the fields of :class:`Requests`; a plain tuple's type is found in a fraction of the time.
         limits: the fields of :class:`Limits`.
+        timeline: a continuous node's, else None.
         batch: the members.
 
     Returns:
         How many members are inadmissible, and whether the batch is feasible.
     """
-    account = Account(used, Requests(*requests), Limits(*limits))
+    account = Account(used, Requests(*requests), Limits(*limits), timeline)
     inadmissible = add_up(account, batch)
-    return inadmissible, inadmissible == 0 and totals_fit(used, account.limits)
+    return inadmissible, inadmissible == 0 and feasible(account)
 
 
 def shares(used: FloatArray, limits: Limits) -> FloatArray:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from edgellm_env._compile import compiled
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
-from edgellm_env.slot.usage import RELATIVE_TOLERANCE
+from edgellm_env.slot.tolerance import RELATIVE_TOLERANCE
 
 SOLVER_TOLERANCE = 0.999 * RELATIVE_TOLERANCE
 """Solvers stop a hair short of the check's own tolerance, so that a sum rounded in another order still passes it."""

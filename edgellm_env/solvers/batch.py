@@ -45,7 +45,8 @@ def keep_worthy(values: FloatArray, valid: BoolArray) -> FloatArray:
 def fits(requests: FloatArray, valid: BoolArray, limits: FloatArray, selection: BoolArray) -> bool:
     """Whether ``selection`` (n,) passes the feasibility check; the other arguments are ``prepare``'s."""
     columns = Requests(requests[0], requests[1], requests[2], requests[3], requests[4], valid)
-    return usage.check(np.empty(usage.WIDTH), columns, Limits(limits[0], limits[1], limits[2], limits[3]), selection)[1]
+    bounds = Limits(limits[0], limits[1], limits[2], limits[3])
+    return usage.check(np.empty(usage.WIDTH), columns, bounds, None, selection)[1]
 
 
 @compiled

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike
 
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
 from edgellm_env.slot.problem import SlotProblem, checked_column
-from edgellm_env.slot.usage import RELATIVE_TOLERANCE
+from edgellm_env.slot.tolerance import RELATIVE_TOLERANCE
 from edgellm_env.solvers.solution import Solution, solution_of
 from experiments.extras import require
 

@@ -8,7 +8,7 @@ from edgellm_env.arrays import BoolArray, FloatArray, IntArray
 from edgellm_env.node.records import request_records, rule_record, scheme_records
 from edgellm_env.scenario import Scenario
 from edgellm_env.slot.problem import LIMITS, Problems, SlotProblem
-from edgellm_env.slot.usage import RELATIVE_TOLERANCE, within
+from edgellm_env.slot.tolerance import RELATIVE_TOLERANCE, within
 from edgellm_env.workload.trace import RequestTrace
 
 LIMIT_PADDING = 0.01 * RELATIVE_TOLERANCE
@@ -62,7 +62,7 @@ class EpisodeModel(NamedTuple):
         ]
         member = np.searchsorted(origin, np.take_along_axis(self.member[slots], order, axis=1))
         limits = [limit[slots] for limit in self.problems.limits]
-        part = EpisodeModel(origin.size, np.where(kept, member, -1), Problems._make([*columns, kept, *limits]))
+        part = EpisodeModel(origin.size, np.where(kept, member, -1), Problems(*columns, kept, *limits))
         return part, origin
 
 

@@ -1,0 +1,154 @@
+"""When the requests of a continuous node finish, compiled: its iterations in closed form.
+
+A continuous node runs iterations back to back (:mod:`edgellm_env.costs.iterations`). The first one after an admission
+processes the admitted prompts and gives each its first token. A member with ``to_go`` tokens left takes part in the
+next ``to_go`` iterations. So it finishes after the sum, over all members, of what each adds to these iterations, and
+each term of that sum is a polynomial: no iteration is played here.
+
+Times count from when the node is free for its next iteration. A batch fits if every member, running ones included,
+finishes within its slack. Each addition delays the others, so that feasible sets are downward closed.
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgellm_env._compile import compiled
+from edgellm_env.arrays import IntArray
+from edgellm_env.costs.iterations import decode_seconds, prompt_seconds, seconds_alone
+from edgellm_env.slot.tolerance import within
+
+MEMBER = np.dtype(
+    [
+        ("request", np.int64),  # index into the episode's requests
+        ("to_go", np.int64),  # iterations until its last token, >= 1
+        ("context_tokens", np.float64),  # in the KV cache before its next decoding; of a waiting prompt: the prompt
+        ("prompt_s", np.float64),  # what its prompt adds to the next iteration; 0 once that is processed
+        ("finish_s", np.float64),  # until its last token, if nothing else is admitted
+        ("slack_s", np.float64),  # until it must have finished
+        ("prompt_waits", np.bool_),  # whether the next iteration processes its prompt
+    ],
+    align=True,
+)
+"""A request in a continuous node's batch: running, or admitted and waiting for the next iteration."""
+
+
+class Timeline(NamedTuple):
+    """The batch of one continuous node, and the requests that may join it."""
+
+    costs: Any  # (1,) ITERATION
+    running: Any  # (r,) MEMBER, what the batch begins with
+    members: Any  # (R,) MEMBER, the batch so far: the running, then the admitted in order
+    count: IntArray  # (1,) how many of the members are real
+    lengths: Any  # arrays, or records, with prompt_tokens and output_tokens
+    place: IntArray  # (n,) where in ``lengths`` each waiting request is
+
+
+class Iterations(NamedTuple):
+    """What the problems of E continuous nodes with room for N requests each have beside those of slot-batch nodes."""
+
+    costs: NDArray[np.void]  # (1,) ITERATION
+    members: NDArray[np.void]  # (E, R) MEMBER, what runs; R is the most that may run
+    running: IntArray  # (E,) how many of the members are real
+    prompt_tokens: IntArray  # (E, N)
+    output_tokens: IntArray  # (E, N)
+
+
+@dataclass(frozen=True, eq=False)
+class Running:
+    """What one slot's problem on a continuous node has beside one on a slot-batch node."""
+
+    costs: NDArray[np.void]  # (1,) ITERATION
+    members: NDArray[np.void]  # (r,) MEMBER, what runs
+    max_running: int  # requests that may run together
+    prompt_tokens: IntArray  # (n,) of the waiting requests
+    output_tokens: IntArray  # (n,)
+
+    def timeline(self) -> Timeline:
+        """Return room for a batch."""
+        members, count = np.zeros(self.max_running, dtype=MEMBER), np.zeros(1, dtype=np.int64)
+        lengths = Lengths(self.prompt_tokens, self.output_tokens)
+        return Timeline(self.costs, self.members, members, count, lengths, np.arange(self.prompt_tokens.size))
+
+
+class Lengths(NamedTuple):
+    """Tokens of requests."""
+
+    prompt_tokens: IntArray  # (n,)
+    output_tokens: IntArray  # (n,)
+
+
+@compiled
+def _added_seconds(costs: Any, member: Any, iterations: float) -> float:
+    """Return what a member adds to the next ``iterations`` iterations, at least 1 and at most as many as it goes on."""
+    if member.prompt_waits:
+        decoding_s = decode_seconds(costs, member.context_tokens + 1.0, iterations - 1.0)
+        return float(member.prompt_s + decoding_s)
+    return float(decode_seconds(costs, member.context_tokens, iterations))
+
+
+@compiled
+def begin(timeline: Timeline) -> None:
+    """Begin with the running requests alone."""
+    running = timeline.running
+    timeline.count[0] = running.size
+    for one in range(running.size):
+        timeline.members[one] = running[one]
+
+
+@compiled
+def joins(timeline: Timeline, place: int, slack_s: float) -> bool:
+    """Whether every member still finishes in time with the waiting request at ``place`` added, and it too."""
+    costs, members, count = timeline.costs[0], timeline.members, timeline.count[0]
+    if count >= members.size:
+        return False
+    index = timeline.place[place]
+    prompt, output = float(timeline.lengths.prompt_tokens[index]), float(timeline.lengths.output_tokens[index])
+    prompt_s, finish_s = prompt_seconds(costs, prompt), seconds_alone(costs, prompt, output)
+    for one in range(count):
+        member = members[one]
+        shared = min(float(member.to_go), output)
+        delayed_s = member.finish_s + (prompt_s + decode_seconds(costs, prompt + 1.0, shared - 1.0))
+        finish_s += _added_seconds(costs, member, shared)
+        if not within(delayed_s, member.slack_s):
+            return False
+    return bool(within(finish_s, slack_s))
+
+
+@compiled
+def join(timeline: Timeline, place: int, slack_s: float) -> float:
+    """Add the waiting request at ``place``, in time or not; return the largest share of a slack that a member takes."""
+    costs, members, count = timeline.costs[0], timeline.members, timeline.count[0]
+    index = timeline.place[place]
+    prompt, output = float(timeline.lengths.prompt_tokens[index]), float(timeline.lengths.output_tokens[index])
+    prompt_s, finish_s, largest = prompt_seconds(costs, prompt), seconds_alone(costs, prompt, output), 0.0
+    for one in range(min(count, members.size)):
+        member = members[one]
+        shared = min(float(member.to_go), output)
+        member.finish_s += prompt_s + decode_seconds(costs, prompt + 1.0, shared - 1.0)
+        finish_s += _added_seconds(costs, member, shared)
+        largest = max(largest, member.finish_s / member.slack_s if member.slack_s > 0.0 else np.inf)
+    if count < members.size:
+        added = members[count]
+        added.request = index
+        added.to_go = int(output)
+        added.context_tokens = prompt
+        added.prompt_s = prompt_s
+        added.finish_s = finish_s
+        added.slack_s = slack_s
+        added.prompt_waits = True
+    timeline.count[0] = count + 1
+    return max(largest, finish_s / slack_s if slack_s > 0.0 else np.inf)
+
+
+@compiled
+def all_in_time(timeline: Timeline) -> bool:
+    """Whether there is room for every member, and each finishes in time."""
+    if timeline.count[0] > timeline.members.size:
+        return False
+    for one in range(timeline.count[0]):
+        if not within(timeline.members[one].finish_s, timeline.members[one].slack_s):
+            return False
+    return True
