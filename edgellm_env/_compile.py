@@ -92,9 +92,13 @@ def by_none(when_none: Function, otherwise: Function) -> Function:
         return when_none(first, *others) if first is None else otherwise(first, *others)
 
     @overload(choose)
-    def _choose(first, *others):  # type: ignore[no-untyped-def] # numba compares signatures with the lambda's
+    def _choose(first, *others):  # type: ignore[no-untyped-def] # numba compares it with what it returns
         chosen = when_none if isinstance(first, types.NoneType) else otherwise
-        return lambda first, *others: chosen(first, *others)
+
+        def call(first, *others):  # type: ignore[no-untyped-def]
+            return chosen(first, *others)
+
+        return call
 
     return cast(Function, choose)
 

@@ -122,7 +122,7 @@ def _widen(
             continue
         own = slice(first, first + beams)
         batch_before, used_before = partial.batch[own].copy(), partial.used[own].copy()
-        members_before = _copied(partial.members, own), _copied(partial.count, own)
+        members_before = _copied(partial.members, own), _copied(partial.taken, own)
         legal_before = partial.legal[own].copy()
         likelihood[first : first + beams] = -np.inf
         for child in range(found):
@@ -131,7 +131,7 @@ def _widen(
             partial.batch[row], partial.used[row] = batch_before[parent], used_before[parent]
             partial.legal[row] = legal_before[parent]
             _put_back(partial.members, row, members_before[0], parent)
-            _put_back(partial.count, row, members_before[1], parent)
+            _put_back(partial.taken, row, members_before[1], parent)
             closed = picking.pick(row, places[child], False, queues, partial)
             picking.refresh(row, False, queues, partial)
             if closed:

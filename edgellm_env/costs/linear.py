@@ -18,8 +18,9 @@ class LinearCosts(CostModel):
 
     def check(self, scenario: Any) -> None:
         """Refuse continuous nodes, whose iterations it says nothing of."""
-        if scenario.serving.kind != "slot-batch":
-            raise ValueError(f"serving.kind: {scenario.serving.kind!r}; expected 'slot-batch' where costs.kind is 'linear'")
+        kind = scenario.serving.kind
+        if kind != "slot-batch":
+            raise ValueError(f"serving.kind: {kind!r}; expected 'slot-batch' where costs.kind is 'linear'")
 
     def request_costs(self, scenario: Any, prompt_tokens: IntArray, output_tokens: IntArray) -> RequestCosts:
         """Return compute seconds and KV bytes by :mod:`edgellm_env.costs.transformer`, prompts padded."""

@@ -6,14 +6,14 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 import numpy as np
 from pydantic import Field, model_validator
 
-from edgellm_env.arrays import IntArray
-from edgellm_env.costs import ITERATIONS, CostModel, RequestCosts, iterations, profiles, transformer
+from edgellm_env.arrays import FloatArray, IntArray
+from edgellm_env.costs import ITERATIONS, CostModel, RequestCosts, iterations, profiles, quantization, transformer
 
 Seconds: TypeAlias = Annotated[float, Field(ge=0, le=1e3, allow_inf_nan=False)]
 
 
 class MeasuredCosts(CostModel):
-    """Requests share iterations, each of which reads the weights once: batching pays, and each request slows the others.
+    """Requests share iterations, each of which reads the weights once: batching pays, and requests slow each other.
 
     :mod:`edgellm_env.costs.iterations` has the formula, :mod:`edgellm_env.slot.timeline` adds it up.
 
@@ -64,12 +64,12 @@ class MeasuredCosts(CostModel):
     def request_costs(self, scenario: Any, prompt_tokens: IntArray, output_tokens: IntArray) -> RequestCosts:
         """Return seconds alone on an idle node, and the bytes of the whole KV cache."""
         prompt, output = prompt_tokens.astype(np.float64), output_tokens.astype(np.float64)
-        alone_s = iterations.seconds_alone(self, prompt, output)
+        alone_s: FloatArray = iterations.seconds_alone(self, prompt, output)
         return RequestCosts(alone_s, (prompt + output) * self._token_bytes(scenario))
 
     def memory_bytes(self, scenario: Any, scheme: Any) -> float:
         """Return the bytes of ``kv_tokens``: the engine's KV cache, whatever the node's memory."""
-        return self.kv_tokens * self._token_bytes(scenario) * scheme.kv_bits / 16.0
+        return self.kv_tokens * self._token_bytes(scenario) * quantization.weight_factor(float(scheme.kv_bits))
 
     @staticmethod
     def _token_bytes(scenario: Any) -> float:

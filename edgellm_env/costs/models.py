@@ -33,5 +33,10 @@ def cost_model(settings: Any) -> CostModel:
     try:
         return COST_MODELS[kind].model_validate(dict(settings))
     except ValidationError as error:
-        lines = (f"{'.'.join(map(str, one['loc']))}: {one['input']!r}; {one['msg']}" for one in error.errors())
-        raise ValueError(", ".join(lines)) from error
+        raise ValueError(", ".join(map(_line, error.errors()))) from error
+
+
+def _line(problem: Any) -> str:
+    if not problem["loc"]:  # the model's own validators name the setting
+        return str(problem["ctx"]["error"])
+    return f"{'.'.join(map(str, problem['loc']))}: {problem['input']!r}; {problem['msg']}"

@@ -3,6 +3,7 @@
 There is one encoder. Everything that defines the slot's problem is in it, at float32 precision.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,7 @@ class ObservationEncoder:
                 1.0 / scenario.timing.episode_slots,
                 1.0 / self.capacity,
                 scenario.timing.slot_s,
-                1.0 / scenario.costs.kv_tokens if self.running else 0.0,
+                1.0 / getattr(scenario.costs, "kv_tokens", math.inf),
             ]
         )
 
@@ -84,7 +85,7 @@ class ObservationEncoder:
         requests = np.empty((size, self.capacity, len(REQUEST_FEATURES)), dtype=np.float32)
         valid = np.empty((size, self.capacity), dtype=np.int8)
         node = np.empty((size, self.node_size), dtype=np.float32)
-        blank = {"requests": requests, "valid": valid, "node": node}
+        blank: Observation = {"requests": requests, "valid": valid, "node": node}
         if self.running:
             blank["running"] = np.empty((size, self.running, len(FEATURES["running"])), dtype=np.float32)
             blank["running_valid"] = np.empty((size, self.running), dtype=np.int8)

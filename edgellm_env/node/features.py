@@ -55,8 +55,9 @@ def _longest_compute(scenario: Scenario) -> float:
 
 def _longest_iteration(scenario: Scenario) -> float:
     """Return the longest iteration: every place taken, prompts as long as they may be, the KV cache full."""
-    costs, most = scenario.costs, scenario.serving.max_running or 0
-    if scenario.costs.usage != ITERATIONS:
+    costs: Any = scenario.costs
+    most = scenario.serving.max_running or 0
+    if costs.usage != ITERATIONS:
         return 0.0
     prompts_s = most * prompt_seconds(costs, float(scenario.workload.prompt_limit_tokens))
     decoding_s = costs.sequence_s * most + costs.context_token_s * costs.kv_tokens

@@ -79,7 +79,7 @@ def run(nodes: Any, row: int, timeline: Timeline, start_s: float, until_s: float
         How long they take.
     """
     costs, members = timeline.costs[0], timeline.members
-    count, clock_s = timeline.count[0], 0.0
+    count, clock_s = timeline.taken[0], 0.0
     while count > 0 and not within(until_s, clock_s):
         # The next iteration, and in how many the batch stays the same.
         length_s, growth_s, prompts, fewest = costs.step_s, 0.0, 0, members[0].to_go
@@ -111,7 +111,7 @@ def run(nodes: Any, row: int, timeline: Timeline, start_s: float, until_s: float
                 members[kept] = members[one]
                 kept += 1
         count = kept
-    timeline.count[0] = count
+    timeline.taken[0] = count
     for one in range(count):
         member = members[one]
         member.finish_s -= clock_s

@@ -228,7 +228,8 @@ def scheme_records(scenario: Scenario) -> NDArray[np.void]:
     records = np.zeros(len(scenario.schemes), dtype=SCHEME)
     for index, scheme in enumerate(scenario.schemes):
         weights_bytes = scenario.weight_bytes(scheme)
-        kv_factor, left_bytes = quantization.weight_factor(scheme.kv_bits), scenario.costs.memory_bytes(scenario, scheme)
+        kv_factor = quantization.weight_factor(scheme.kv_bits)
+        left_bytes = scenario.costs.memory_bytes(scenario, scheme)
         load_s = weights_bytes / scenario.node.load_bandwidth_bytes_per_s
         records[index] = scheme.compute_factor, kv_factor, left_bytes, scheme.quality, load_s
     return records

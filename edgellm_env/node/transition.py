@@ -251,7 +251,7 @@ def _run_iterations(nodes: Nodes, row: int, admitted: BoolArray, account: usage.
     end_s = node.backlog_s + taken_s
     _use(node, capacity_bytes, end_s / rules.slot_s, account.used)
     node.backlog_s = 0.0 if within(end_s, rules.slot_s) else end_s - rules.slot_s
-    node.running = timeline.count[0]
+    node.running = timeline.taken[0]
     for one in range(node.running):
         nodes.running[row, one] = timeline.members[one]
     if node.slot + 1 == nodes.availability.shape[1]:

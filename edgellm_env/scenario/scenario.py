@@ -160,8 +160,9 @@ class Scenario(Part):
         tree = self._settings()
         for path, value in values.items():
             _replace(tree, path, value)
-            part, _, name = path.partition(".")
-            for resolved in self.costs.resolved.get(name, ()) if part == "costs" else ():
+            if path == "costs.kind":
+                tree["costs"] = {"kind": value}  # another model has settings of its own
+            for resolved in self.costs.resolved.get(path.removeprefix("costs."), ()):
                 tree["costs"].pop(resolved, None)
             for stale in [key for key in tree["provenance"] if key == path or key.startswith(path + ".")]:
                 del tree["provenance"][stale]

@@ -16,7 +16,7 @@ class Partial(NamedTuple):
     batch: BoolArray  # (E, N) the partial batches
     used: FloatArray  # (E, usage.WIDTH) their accounts
     members: Any  # (E, R) MEMBER of continuous nodes, else None
-    count: IntArray | None  # (E, 1) how many of the members are real
+    taken: Any  # (E, 1) how many of the members are real
     picks: IntArray  # (E,) actions taken in this slot
     legal: BoolArray  # (E, N + 1) whether picking this place keeps the batch feasible; the last is the commit
 
@@ -31,7 +31,7 @@ def start_partial(size: int, capacity: int, running: Any) -> Partial:
         batch=np.zeros((size, capacity), dtype=np.bool_),
         used=np.zeros((size, usage.WIDTH)),
         members=np.zeros((size, running.shape[1]), dtype=running.dtype) if continuous else None,
-        count=np.zeros((size, 1), dtype=np.int64) if continuous else None,
+        taken=np.zeros((size, 1), dtype=np.int64) if continuous else None,
         picks=np.zeros(size, dtype=np.int64),
         legal=np.zeros((size, capacity + 1), dtype=np.bool_),
     )
@@ -44,8 +44,7 @@ def _additive_room(members: None, row: int, partial: Partial) -> usage.Room:
 
 @compiled
 def _shared_room(members: Any, row: int, partial: Partial) -> usage.Room:
-    assert partial.count is not None
-    return usage.Room(partial.used[row], members[row], partial.count[row])
+    return usage.Room(partial.used[row], members[row], partial.taken[row])
 
 
 _room = by_none(_additive_room, _shared_room)

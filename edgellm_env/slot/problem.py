@@ -142,7 +142,7 @@ class SlotProblem:
         used, inadmissible, _ = self._check(selection, timeline)
         compute_s, kv_bytes, uplink_share, downlink_share, tightest_slack_s = used.tolist()
         if timeline is not None:
-            members = timeline.members[: timeline.count[0]]
+            members = timeline.members[: timeline.taken[0]]
             nearest = members[np.argmax(members["finish_s"] - members["slack_s"])] if members.size else None
             compute_s = 0.0 if nearest is None else float(nearest["finish_s"])
             tightest_slack_s = np.inf if nearest is None else float(nearest["slack_s"])
@@ -226,7 +226,7 @@ class Problems(NamedTuple):
             raise ValueError(f"valid: shape {valid.shape}, dtype {valid.dtype}; expected (E, N), bool")
         columns = [checked_column(name, fields[name], valid, "valid") for name in COLUMNS]
         limits = [_checked_limits(name, fields[name], valid.shape[0]) for name in LIMITS]
-        return cls(*columns, valid, *limits)
+        return cls._make([*columns, valid, *limits, None])
 
     def largest_share(self) -> FloatArray:
         """Return (E, N) the largest of each request's shares of compute limit, free memory, uplink and downlink.
@@ -253,7 +253,7 @@ class Problems(NamedTuple):
             for column, name in zip(columns, COLUMNS, strict=True):
                 column[e, : problem.size] = getattr(problem, name)
         limits = np.array([[getattr(problem, name) for problem in problems] for name in LIMITS], dtype=np.float64)
-        return cls(*columns, valid, *limits)
+        return cls._make([*columns, valid, *limits, None])
 
     @property
     def usage(self) -> str:
@@ -286,7 +286,7 @@ class Problems(NamedTuple):
         own = self.iterations
         if own is not None:
             own = own._replace(**{name: change(getattr(own, name)) for name in own._fields[1:]})
-        return type(self)(*(change(array) for array in self[:-1]), own)
+        return type(self)._make([*map(change, self[:-1]), own])
 
 
 def checked_column(name: str, given: ArrayLike, valid: BoolArray, alike: str) -> FloatArray:

@@ -41,7 +41,7 @@ class Timeline(NamedTuple):
     costs: Any  # (1,) ITERATION
     running: Any  # (r,) MEMBER, what the batch begins with
     members: Any  # (R,) MEMBER, the batch so far: the running, then the admitted in order
-    count: IntArray  # (1,) how many of the members are real
+    taken: IntArray  # (1,) how many of the members are real
     lengths: Any  # arrays, or records, with prompt_tokens and output_tokens
     place: IntArray  # (n,) where in ``lengths`` each waiting request is
 
@@ -68,9 +68,9 @@ class Running:
 
     def timeline(self) -> Timeline:
         """Return room for a batch."""
-        members, count = np.zeros(self.max_running, dtype=MEMBER), np.zeros(1, dtype=np.int64)
+        members, taken = np.zeros(self.max_running, dtype=MEMBER), np.zeros(1, dtype=np.int64)
         lengths = Lengths(self.prompt_tokens, self.output_tokens)
-        return Timeline(self.costs, self.members, members, count, lengths, np.arange(self.prompt_tokens.size))
+        return Timeline(self.costs, self.members, members, taken, lengths, np.arange(self.prompt_tokens.size))
 
 
 class Lengths(NamedTuple):
@@ -93,7 +93,7 @@ def _added_seconds(costs: Any, member: Any, iterations: float) -> float:
 def begin(timeline: Timeline) -> None:
     """Begin with the running requests alone."""
     running = timeline.running
-    timeline.count[0] = running.size
+    timeline.taken[0] = running.size
     for one in range(running.size):
         timeline.members[one] = running[one]
 
@@ -101,7 +101,7 @@ def begin(timeline: Timeline) -> None:
 @compiled
 def joins(timeline: Timeline, place: int, slack_s: float) -> bool:
     """Whether every member still finishes in time with the waiting request at ``place`` added, and it too."""
-    costs, members, count = timeline.costs[0], timeline.members, timeline.count[0]
+    costs, members, count = timeline.costs[0], timeline.members, timeline.taken[0]
     if count >= members.size:
         return False
     index = timeline.place[place]
@@ -120,7 +120,7 @@ def joins(timeline: Timeline, place: int, slack_s: float) -> bool:
 @compiled
 def join(timeline: Timeline, place: int, slack_s: float) -> float:
     """Add the waiting request at ``place``, in time or not; return the largest share of a slack that a member takes."""
-    costs, members, count = timeline.costs[0], timeline.members, timeline.count[0]
+    costs, members, count = timeline.costs[0], timeline.members, timeline.taken[0]
     index = timeline.place[place]
     prompt, output = float(timeline.lengths.prompt_tokens[index]), float(timeline.lengths.output_tokens[index])
     prompt_s, finish_s, largest = prompt_seconds(costs, prompt), seconds_alone(costs, prompt, output), 0.0
@@ -139,16 +139,16 @@ def join(timeline: Timeline, place: int, slack_s: float) -> float:
         added.finish_s = finish_s
         added.slack_s = slack_s
         added.prompt_waits = True
-    timeline.count[0] = count + 1
+    timeline.taken[0] = count + 1
     return max(largest, finish_s / slack_s if slack_s > 0.0 else np.inf)
 
 
 @compiled
 def all_in_time(timeline: Timeline) -> bool:
     """Whether there is room for every member, and each finishes in time."""
-    if timeline.count[0] > timeline.members.size:
+    if timeline.taken[0] > timeline.members.size:
         return False
-    for one in range(timeline.count[0]):
+    for one in range(timeline.taken[0]):
         if not within(timeline.members[one].finish_s, timeline.members[one].slack_s):
             return False
     return True

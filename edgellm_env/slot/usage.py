@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from edgellm_env._compile import by_none, compiled
-from edgellm_env.arrays import BoolArray, FloatArray, IntArray
+from edgellm_env.arrays import BoolArray, FloatArray
 from edgellm_env.slot import timeline as iterations
 from edgellm_env.slot.timeline import Timeline
 from edgellm_env.slot.tolerance import within
@@ -62,7 +62,7 @@ class Room(NamedTuple):
 
     used: FloatArray  # (WIDTH,)
     members: Any  # (R,) MEMBER of a continuous node, else None
-    count: IntArray | None  # (1,) how many of the members are real
+    taken: Any  # (1,) how many of the members are real
 
 
 class Account(NamedTuple):
@@ -96,7 +96,7 @@ def _no_timeline(running: None, room: Room, nodes: Any, row: int) -> None:
 @compiled
 def _timeline(running: Any, room: Room, nodes: Any, row: int) -> Timeline:
     own = running[row, : nodes.node[row].running]
-    return Timeline(nodes.iteration, own, room.members, room.count, nodes.requests[row], nodes.waiting[row].request)
+    return Timeline(nodes.iteration, own, room.members, room.taken, nodes.requests[row], nodes.waiting[row].request)
 
 
 _timeline_of = by_none(_no_timeline, _timeline)

@@ -62,7 +62,7 @@ class EpisodeModel(NamedTuple):
         ]
         member = np.searchsorted(origin, np.take_along_axis(self.member[slots], order, axis=1))
         limits = [limit[slots] for limit in self.problems.limits]
-        part = EpisodeModel(origin.size, np.where(kept, member, -1), Problems(*columns, kept, *limits))
+        part = EpisodeModel(origin.size, np.where(kept, member, -1), Problems._make([*columns, kept, *limits, None]))
         return part, origin
 
 
