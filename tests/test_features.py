@@ -27,11 +27,16 @@ def test_the_page_describes_every_column() -> None:
     )
     assert rows("Columns of `requests`:") == requests
     assert rows("Columns of `node`:") == [*node, described(f"{SCHEMES} ...", SCHEME)]
+    assert rows("Columns of `running`:") == [
+        described(str(place), feature) for place, feature in enumerate(FEATURES["running"])
+    ]
 
 
 def test_every_column_has_its_own_index() -> None:
-    for array in FEATURES.values():
-        assert [getattr(features, feature.name.upper()) for feature in array] == list(range(len(array)))
+    for name, array in FEATURES.items():
+        first = SCHEMES if name == "continuous" else 0  # behind the columns that every node has
+        places = list(range(first, first + len(array)))
+        assert [getattr(features, feature.name.upper()) for feature in array] == places
 
 
 @pytest.mark.parametrize("array", ["requests", "node"])

@@ -4,7 +4,7 @@ An interface owns its action space, knows how to execute actions of it, and how 
 batch then does is the dynamics' business alone, so the same batch has the same effect through every interface.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from gymnasium import spaces
@@ -112,6 +112,9 @@ class BatchInterface(ActionInterface):
 class RankInterface(ActionInterface):
     """``Box(-1, 1, (N,))``: scores; the node packs greedily in descending score, skipping what no longer fits."""
 
+    above: ClassVar[float] = -np.inf
+    """Requests whose score is not above it are left waiting."""
+
     def space(self) -> spaces.Box:
         """``Box(-1, 1, (N,), float32)``."""
         return spaces.Box(-1.0, 1.0, (self.dynamics.capacity,), dtype=np.float32)
@@ -122,7 +125,7 @@ class RankInterface(ActionInterface):
         low, high = scores.min(), scores.max()
         if not (low >= -1.0 and high <= 1.0):
             raise ValueError(f"action: scores from {low} to {high}; expected numbers within [-1, 1]")
-        self.dynamics.play_ranked(scores, self.encoder.places(observation))
+        self.dynamics.play_ranked(scores, self.encoder.places(observation), self.above)
         return self._every_slot_closed()
 
     def toward(self, batch: BoolArray, scheme: IntArray) -> NDArray[np.float32]:
@@ -132,17 +135,24 @@ class RankInterface(ActionInterface):
     def express(self, selection: BoolArray, row: int, scheme: int | None) -> NDArray[np.float32]:
         """Return scores of 1 for the selected and -1 for the others, (N,) float32.
 
-        Packing is greedy to the end, so only batches that no further request fits into can be expressed.
+        Where packing is greedy to the end, only batches that no further request fits into can be expressed.
         """
         self._loaded_only(scheme)
         scores = np.where(_padded(selection, self.dynamics.capacity), 1.0, -1.0).astype(np.float32)
-        packed = self.dynamics.preview_ranked(scores, row)[: selection.size]
+        packed = self.dynamics.preview_ranked(scores, row, self.above)[: selection.size]
         if not np.array_equal(packed, selection):
+            full = " that no further request fits into" if self.above < 0.0 else ""
             raise ValueError(
                 f"selection: ranking serves {np.flatnonzero(packed).tolist()} and not exactly "
-                f"{np.flatnonzero(selection).tolist()}; expected a feasible batch that no further request fits into"
+                f"{np.flatnonzero(selection).tolist()}; expected a feasible batch{full}"
             )
         return scores
+
+
+class PositiveRankInterface(RankInterface):
+    """As :class:`RankInterface`, but that requests are admitted only by a score above 0: capacity can be held back."""
+
+    above = 0.0
 
 
 class SelectInterface(ActionInterface):
@@ -235,6 +245,11 @@ class SelectInterface(ActionInterface):
 
 class JointInterface(ActionInterface):
     """``MultiDiscrete([S, 2, ..., 2])``: the quantization scheme, then a bit per place in the queue."""
+
+    def __init__(self, dynamics: Dynamics, encoder: ObservationEncoder) -> None:
+        super().__init__(dynamics, encoder)
+        if dynamics.nodes.running is not None:
+            raise ValueError("serving.kind: 'continuous'; EdgeLLM/Joint-v0 expects 'slot-batch': schemes are switched")
 
     def space(self) -> spaces.MultiDiscrete:
         """``MultiDiscrete([S] + [2] * N)``."""

@@ -1,7 +1,13 @@
 """The registered environments. Each class's docstring is its documentation page."""
 
 from edgellm_env.arrays import BoolArray
-from edgellm_env.env.actions import BatchInterface, JointInterface, RankInterface, SelectInterface
+from edgellm_env.env.actions import (
+    BatchInterface,
+    JointInterface,
+    PositiveRankInterface,
+    RankInterface,
+    SelectInterface,
+)
 from edgellm_env.env.single import EdgeLLMEnv
 
 
@@ -16,8 +22,11 @@ class BatchEnv(EdgeLLMEnv):
     every member, and if the model's quality meets every member's accuracy requirement. Source of the problem: Zhang et
     al., arXiv 2405.07140.
 
-    A known limit of the model: a batch's compute time is the sum of its members' times, as if they ran one after the
-    other. On real GPUs, where decoding is bound by memory bandwidth, batching pays and a single request is far slower.
+    A known limit of these slot-batch nodes: a batch's compute time is the sum of its members' times, as if they ran one
+    after the other. On real GPUs, where decoding is bound by memory bandwidth, batching pays and a single request is
+    far slower. Scenarios with `serving.kind: continuous` have that: the node runs iterations whose measured cost all
+    requests share, the batch is what joins the running requests at the next iteration, and it is feasible if every
+    request, running ones included, still makes its last token in time. An admitted request is never late.
 
     ## Action Space
     `MultiBinary(N)`: a bit per place in the queue, oldest request first; N is `queue.capacity`. Bits at empty places
@@ -58,16 +67,28 @@ class BatchEnv(EdgeLLMEnv):
     | 1 | `waiting` | waiting requests | share of N |
     | 2 | `arrivals` | requests that arrived in the slot before; may exceed 1 | share of N |
     | 3 | `backlog` | compute time that earlier batches still take | slots |
-    | 4 | `compute_limit` | compute time that this slot's batch may take | slots |
+    | 4 | `compute_limit` | compute time that this slot's batch may take; if continuous, what is left of it | slots |
     | 5 | `memory` | free KV memory | share of the memory that the lightest scheme's weights leave |
     | 6 | `compute_availability` | compute that background load leaves | share |
     | 7 | `uplink_availability` | uplink that background load leaves | share |
     | 8 | `downlink_availability` | downlink that background load leaves | share |
     | 9 ... | `scheme` | 1 for the loaded quantization scheme, 0 for the others | 0 or 1 |
 
+    On continuous nodes `node` ends in `running` (running requests, share of the most) and `iteration` (length of the
+    next iteration, if nothing is admitted, in slots), and two Boxes say what runs: `running` (R, 5) float32 with a row
+    per running request in order of admission, and `running_valid` (R,) int8. Columns of `running`:
+
+    | column | name | content | unit |
+    | --- | --- | --- | --- |
+    | 0 | `to_go` | output tokens still to be made | share of the limit |
+    | 1 | `context` | tokens in the KV cache; of a waiting prompt: its own | share of the KV cache |
+    | 2 | `finish` | time until its last token, if nothing is admitted | slots |
+    | 3 | `margin` | by how much its last token may be later | slots |
+    | 4 | `prompt_waits` | 1 if the next iteration processes its prompt | 0 or 1 |
+
     ## Rewards
-    The number of requests served in the slot. An episode's return, divided by the episode's length in seconds, is the
-    throughput in requests per second.
+    The number of requests served in the slot; on continuous nodes, of those admitted, which are all served in time. An
+    episode's return, divided by the episode's length in seconds, is the throughput in requests per second.
 
     ## Starting State
     The queue is empty at slot 0; the first requests are seen at slot 1. `reset` draws everything random from the seed:
@@ -94,6 +115,12 @@ class BatchEnv(EdgeLLMEnv):
     | `infeasible` | whether the batch of the slot that has just ended was infeasible |
     | `slot` | index of the slot that the next action decides |
     | `episode_seed` | seed that `reset` drew everything from |
+
+    Continuous nodes add `running`, the requests that run now, and totals since the episode's start: `first_tokens`
+    and `ttft_s` (requests with their first token, and the sum of their times from arrival to its delivery), `finished`
+    and `latency_s` (arrival to the last token's delivery), `decoded` and `tpot_s` (those finished with two tokens or
+    more, and the sum of their times per token after the first). Requests that still run when the episode ends count as
+    they will finish. `slot_latency_s` is then the growth of `latency_s`.
 
     ## Arguments
     | argument | default | meaning |
@@ -137,6 +164,30 @@ class RankEnv(EdgeLLMEnv):
     """
 
     interface = RankInterface
+
+
+class PositiveRankEnv(EdgeLLMEnv):
+    """One edge node; every step ranks the waiting requests, and the node packs a batch of those with positive scores.
+
+    ## Description
+    As `EdgeLLM/Rank-v0`, but that capacity can be held back: a request that would fit is left waiting by a score of 0
+    or less. On continuous nodes refusing what would fit is what pays most.
+
+    ## Action Space
+    `Box(-1, 1, (N,), float32)`: a score per place in the queue. The node goes through the waiting requests with scores
+    above 0 by descending score, ties in queue order, and admits each that still fits. Scores at empty places mean
+    nothing. Scores outside [-1, 1], and NaN, are an error.
+
+    ## Observation Space: as `EdgeLLM/Batch-v0`
+    ## Rewards: as `EdgeLLM/Batch-v0`, the number of requests served in the slot
+    ## Starting State: as `EdgeLLM/Batch-v0`
+    ## Episode End: as `EdgeLLM/Batch-v0`
+    ## Information: as `EdgeLLM/Batch-v0`; `infeasible` is always False
+    ## Arguments: as `EdgeLLM/Batch-v0`
+    ## Version History: v1, which holds back what has no positive score; v0 packs to the last request
+    """
+
+    interface = PositiveRankInterface
 
 
 class SelectEnv(EdgeLLMEnv):

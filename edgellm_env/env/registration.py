@@ -19,6 +19,7 @@ ROWS: dict[str, Row] = {
     "EdgeLLM/Batch-v0": Row(f"{_SINGLE}:BatchEnv", f"{_VECTOR}:BatchVectorEnv", {}),
     "EdgeLLM/Select-v0": Row(f"{_SINGLE}:SelectEnv", f"{_VECTOR}:SelectVectorEnv", {}),
     "EdgeLLM/Rank-v0": Row(f"{_SINGLE}:RankEnv", f"{_VECTOR}:RankVectorEnv", {}),
+    "EdgeLLM/Rank-v1": Row(f"{_SINGLE}:PositiveRankEnv", f"{_VECTOR}:PositiveRankVectorEnv", {}),
     "EdgeLLM/Joint-v0": Row(f"{_SINGLE}:JointEnv", f"{_VECTOR}:JointVectorEnv", {"scenario": "quantized"}),
 }
 

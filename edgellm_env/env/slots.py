@@ -163,10 +163,10 @@ class Slots:
     def pack(self, keys: NDArray[np.floating[Any]]) -> BoolArray:
         """Return the batches (R, n) of greedy packing by ascending ``keys`` (R, n), ties to the older request.
 
-        Requests that no longer fit are skipped. No key may be NaN.
+        Requests that no longer fit are skipped, and those whose key is infinite are left waiting. No key may be NaN.
         """
         admitted = np.zeros(self.waits.shape, dtype=np.bool_)
-        pack_by_score(self.episode, -np.asarray(keys, dtype=np.float64), admitted, self._dynamics.nodes.queues)
+        pack_by_score(self.episode, -np.asarray(keys, dtype=np.float64), -np.inf, admitted, self._dynamics.nodes.queues)
         return admitted
 
     def state(self, rows: IntArray) -> Queues:

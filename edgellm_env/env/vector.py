@@ -12,7 +12,13 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
-from edgellm_env.env.actions import BatchInterface, JointInterface, RankInterface, SelectInterface
+from edgellm_env.env.actions import (
+    BatchInterface,
+    JointInterface,
+    PositiveRankInterface,
+    RankInterface,
+    SelectInterface,
+)
 from edgellm_env.env.base import RENDER_MODES, EngineEnv, Options, Start
 from edgellm_env.env.observation import Observation
 from edgellm_env.env.view import slot_as_text
@@ -212,6 +218,12 @@ class RankVectorEnv(EdgeLLMVectorEnv):
     """Many of ``EdgeLLM/Rank-v0``; see :class:`edgellm_env.env.environments.RankEnv` for everything else."""
 
     interface = RankInterface
+
+
+class PositiveRankVectorEnv(EdgeLLMVectorEnv):
+    """Many of ``EdgeLLM/Rank-v1``; see :class:`edgellm_env.env.environments.PositiveRankEnv` for everything else."""
+
+    interface = PositiveRankInterface
 
 
 class SelectVectorEnv(EdgeLLMVectorEnv):

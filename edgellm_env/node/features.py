@@ -112,7 +112,7 @@ FEATURES: Final[Mapping[str, tuple[Feature, ...]]] = {
             "compute_limit",
             "slots",
             lambda scenario: 1.0 + scenario.timing.spill_s / scenario.timing.slot_s,
-            "compute time that this slot's batch may take; on continuous nodes, what is left of the slot",
+            "compute time that this slot's batch may take; if continuous, what is left of it",
         ),
         Feature("memory", _SHARE_OF_MEMORY, _one, "free KV memory"),
         Feature("compute_availability", "share", _one, "compute that background load leaves"),

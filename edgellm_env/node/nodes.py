@@ -53,11 +53,10 @@ class Dynamics:
     """
 
     def __init__(self, scenario: Scenario, num_envs: int) -> None:
-        usages = ADDITIVE, ITERATIONS
-        if scenario.costs.usage not in usages:
-            raise ValueError(
-                f"costs.kind: {scenario.costs.kind!r}, whose use is {scenario.costs.usage!r}; expected one of {usages}"
-            )
+        own, known = scenario.costs.usage, (ADDITIVE, ITERATIONS)
+        if own not in known:
+            expected = " or ".join(map(repr, known))
+            raise ValueError(f"costs.kind: {scenario.costs.kind!r}, whose use is {own!r}; expected {expected}")
         self.scenario = scenario
         continuous = scenario.costs.usage == ITERATIONS
         self.num_envs = num_envs
@@ -142,9 +141,14 @@ class Dynamics:
             broken = problem.violations(asked[row, : problem.size].astype(np.bool_))
             raise InfeasibleBatchError(f"environment {row}, slot {self.node['slot'][row]}: infeasible batch, {broken}")
 
-    def play_ranked(self, scores: NDArray[np.floating[Any]], shown: Shown | None = None) -> BoolArray:
-        """As :meth:`play_selected`, with batches packed by descending ``scores`` (E, N), ties in queue order."""
-        step.play_ranked(scores, self.admitted, self.nodes, shown or nothing_shown())
+    def play_ranked(
+        self, scores: NDArray[np.floating[Any]], shown: Shown | None = None, above: float = -np.inf
+    ) -> BoolArray:
+        """As :meth:`play_selected`, with batches packed by descending ``scores`` (E, N), ties in queue order.
+
+        Requests whose score is not above ``above`` are left waiting.
+        """
+        step.play_ranked(scores, above, self.admitted, self.nodes, shown or nothing_shown())
         return self.admitted
 
     def play_picked(self, picks: IntArray, partial: Partial, shown: Shown | None = None) -> BoolArray:
@@ -160,10 +164,10 @@ class Dynamics:
         step.play_picked(picks, closed, serve_none, partial, self.nodes, shown or nothing_shown())
         return closed
 
-    def preview_ranked(self, scores: NDArray[np.floating[Any]], row: int) -> BoolArray:
+    def preview_ranked(self, scores: NDArray[np.floating[Any]], row: int, above: float = -np.inf) -> BoolArray:
         """Return the batch (N,) that :meth:`play_ranked` would serve in environment ``row``."""
         admitted = np.zeros((1, self.capacity), dtype=np.bool_)
-        packing.pack_by_score(np.array([row]), scores[None], admitted, self.nodes.queues)
+        packing.pack_by_score(np.array([row]), scores[None], above, admitted, self.nodes.queues)
         batch: BoolArray = admitted[0]
         return batch
 

@@ -75,18 +75,19 @@ def play_selected(
 @compiled_parallel(work="scores", least=_WORTH_A_THREAD)
 def play_ranked(
     scores: NDArray[np.floating[Any]],
+    above: float,
     admitted: BoolArray,
     nodes: Nodes,
     shown: Shown,
     first: int = 0,
     last: int = 0,
 ) -> None:
-    """Play the slot packed by ``scores`` (E, N), as ``admit_by_score`` does."""
+    """Play the slot packed by ``scores`` (E, N) that are above ``above``, as ``admit_by_score`` does."""
     nodes, shown = Nodes(*nodes), Shown(*shown)
     order, room = np.empty(admitted.shape[1], dtype=np.int64), usage.room_for(nodes.running)
     for row in range(first, last):
         node = nodes.node[row]
-        admit_by_score(usage.account_of(room, nodes, row), scores[row], order, admitted[row])
+        admit_by_score(usage.account_of(room, nodes, row), scores[row], above, order, admitted[row])
         node.infeasible = False
         _play(nodes, row, node.scheme, admitted[row], shown)
 

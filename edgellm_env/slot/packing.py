@@ -51,15 +51,20 @@ def admit_marked(account: Account, asked: NDArray[np.int8], order: IntArray, adm
 
 
 @compiled
-def admit_by_score(account: Account, scores: NDArray[np.floating[Any]], order: IntArray, admitted: BoolArray) -> None:
+def admit_by_score(
+    account: Account, scores: NDArray[np.floating[Any]], above: float, order: IntArray, admitted: BoolArray
+) -> None:
     """Admit greedily by descending ``scores`` (N,), ties in queue order, skipping what no longer fits.
 
-    ``order`` (N,) is room to work in.
+    Requests whose score is not above ``above`` are left waiting. ``order`` (N,) is room to work in.
     """
     admitted[:] = False
     waiting = account.requests.size
     _rank(scores[:waiting], order)
-    admit_in_order(account, order[:waiting], waiting, admitted)
+    wanted = waiting
+    while wanted > 0 and not scores[order[wanted - 1]] > above:
+        wanted -= 1
+    admit_in_order(account, order[:wanted], wanted, admitted)
 
 
 @compiled
@@ -80,6 +85,7 @@ def _rank(scores: NDArray[np.floating[Any]], order: IntArray) -> None:
 def pack_by_score(
     rows: IntArray,
     scores: NDArray[np.floating[Any]],
+    above: float,
     admitted: BoolArray,
     queues: Queues,
     first: int = 0,
@@ -90,6 +96,7 @@ def pack_by_score(
     Args:
         rows: (R,) indices of environments.
         scores: (R, n), none of them NaN; n is at least the longest of their queues.
+        above: scores that are not above it leave their requests waiting.
         admitted: filled.
         queues: of all environments.
         first: left out.
@@ -98,7 +105,7 @@ def pack_by_score(
     queues = Queues(*queues)
     order, room = np.empty(admitted.shape[1], dtype=np.int64), usage.room_for(queues.running)
     for index in range(first, last):
-        admit_by_score(usage.account_of(room, queues, rows[index]), scores[index], order, admitted[index])
+        admit_by_score(usage.account_of(room, queues, rows[index]), scores[index], above, order, admitted[index])
 
 
 def pack_in_order(problem: SlotProblem, order: ArrayLike, most: int | None = None) -> BoolArray:
