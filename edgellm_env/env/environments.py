@@ -76,7 +76,9 @@ class BatchEnv(EdgeLLMEnv):
 
     On continuous nodes `node` ends in `running` (running requests, share of the most) and `iteration` (length of the
     next iteration, if nothing is admitted, in slots), and two Boxes say what runs: `running` (R, 5) float32 with a row
-    per running request in order of admission, and `running_valid` (R,) int8. Columns of `running`:
+    per running request in order of admission, and `running_valid` (R,) int8, 1 where a request runs.
+
+    Columns of `running`:
 
     | column | name | content | unit |
     | --- | --- | --- | --- |

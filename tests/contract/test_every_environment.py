@@ -8,11 +8,10 @@ import warnings
 import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium.envs.registration import load_env_creator
 from gymnasium.utils.env_checker import check_env as gymnasium_check_env
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
-from edgellm_env.env import environments
-from edgellm_env.env import vector as vector_env
 from edgellm_env.env.registration import ROWS
 from tests.conftest import arguments_for
 
@@ -118,11 +117,11 @@ def test_an_unseeded_reset_goes_on_from_the_seed(environment_id):
 
 
 def test_docstring_is_a_documentation_page(environment_id):
-    name = environment_id.removeprefix("EdgeLLM/").removesuffix("-v0")
-    text = getattr(environments, f"{name}Env").__doc__
+    row = ROWS[environment_id]
+    text = load_env_creator(row.single).__doc__
     places = [text.index(f"## {heading}") for heading in HEADINGS]
     assert places == sorted(places)
-    assert getattr(vector_env, f"{name}VectorEnv").__doc__
+    assert load_env_creator(row.vector).__doc__
 
 
 def test_make_registers_by_itself_in_a_new_process(environment_id):
@@ -149,9 +148,9 @@ def test_make_registers_by_itself_in_a_new_process(environment_id):
 )
 def test_wrong_arguments_are_refused_by_name(environment_id, arguments, error, message):
     with pytest.raises(error, match=message):
-        getattr(environments, ROWS[environment_id].single.partition(":")[2])(**arguments)
+        load_env_creator(ROWS[environment_id].single)(**arguments)
     with pytest.raises(error, match=message):
-        getattr(vector_env, ROWS[environment_id].vector.partition(":")[2])(num_envs=2, **arguments)
+        load_env_creator(ROWS[environment_id].vector)(num_envs=2, **arguments)
 
 
 @pytest.mark.parametrize("seed", [-1, 2**64])
@@ -162,8 +161,7 @@ def test_seeds_out_of_range_are_refused(environment_id, seed):
 
 
 def test_step_before_reset_is_refused(environment_id):
-    name = environment_id.removeprefix("EdgeLLM/").removesuffix("-v0")
-    env = getattr(environments, f"{name}Env")(scenario="light")
+    env = load_env_creator(ROWS[environment_id].single)(scenario="light")
     with pytest.raises(gym.error.ResetNeeded):
         env.step(env.action_space.sample())
 
