@@ -1,6 +1,6 @@
 """``train --agent bc --dataset ID``: behaviour cloning from a dataset alone, then played in its environment.
 
-The dataset's slots are a stream of batches for PyTorch: shuffled, bounded in memory, read as data.
+The dataset's slots are a stream of batches: shuffled, bounded in memory, read as data.
 """
 
 from collections.abc import Iterator
@@ -12,8 +12,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from agents.files import OutputError, prepare_folder, write_json, write_text
 from agents.learned import PickingPolicy
@@ -27,6 +25,7 @@ from edgellm_env.node.features import PER_CAPACITY, fingerprint
 from edgellm_env.scenario import load_scenario, parse_setting
 from experiments.datasets import storage
 from experiments.extras import require
+from experiments.progress import progress_bar
 from experiments.results.provenance import metadata
 
 HELD_OUT: Final = 0.1
@@ -88,48 +87,35 @@ def slots_of(episode: storage.Episode, environment: str) -> Slots:
     return {name: array[waiting] for name, array in slots.items()}
 
 
-class SlotStream(IterableDataset[dict[str, torch.Tensor]]):
-    """Batches of slots from some episodes, a pass over all of them each time it is iterated.
+def slot_batches(
+    source: SlotSource, episodes: range, batch_size: int, rng: np.random.Generator | None
+) -> Iterator[dict[str, torch.Tensor]]:
+    """Yield batches of the slots of some episodes: a group of episodes is read, its slots shuffled, cut, and so on.
 
     Args:
         source: the dataset.
         episodes: numbers of the episodes to read.
-        batch_size: slots in a batch; the last of a pass may have fewer.
-        seed: of the order; None reads in order.
+        batch_size: slots in a batch; the last may have fewer.
+        rng: of the order; None reads in order.
     """
-
-    def __init__(self, source: SlotSource, episodes: range, batch_size: int, seed: int | None) -> None:
-        self._source, self._episodes, self._batch_size, self._seed = source, episodes, batch_size, seed
-        self._epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the order of the next pass: it depends on seed and epoch alone."""
-        self._epoch = epoch
-
-    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
-        """Read a group of episodes, shuffle their slots, cut them into batches, and go on."""
-        h5py = require("h5py", "datasets")
-        worker = get_worker_info()
-        part, parts = (0, 1) if worker is None else (worker.id, worker.num_workers)
-        rng = None if self._seed is None else np.random.default_rng([self._seed, self._epoch])
-        numbers = np.array(self._episodes)
-        own = (numbers if rng is None else rng.permutation(numbers))[part::parts].tolist()
-        left: list[Slots] = []
-        with h5py.File(self._source.path, "r") as file:
-            for first in range(0, len(own), EPISODES_AT_ONCE):
-                group = [storage.read_episode(file, number)[0] for number in own[first : first + EPISODES_AT_ONCE]]
-                pool = _joined([slots_of(episode, self._source.environment) for episode in group])
-                if rng is not None:
-                    mixed = rng.permutation(pool["valid"].shape[0])
-                    pool = {name: array[mixed] for name, array in pool.items()}
-                pool = _joined([*left, pool])
-                size = pool["valid"].shape[0]
-                whole = size - size % self._batch_size
-                for start in range(0, whole, self._batch_size):
-                    yield _tensors(pool, slice(start, start + self._batch_size))
-                left = [{name: array[whole:] for name, array in pool.items()}]
-        if left and left[0]["valid"].shape[0]:
-            yield _tensors(left[0], slice(None))
+    h5py = require("h5py", "datasets")
+    own = (np.array(episodes) if rng is None else rng.permutation(np.array(episodes))).tolist()
+    left: list[Slots] = []
+    with h5py.File(source.path, "r") as file:
+        for first in range(0, len(own), EPISODES_AT_ONCE):
+            group = [storage.read_episode(file, number)[0] for number in own[first : first + EPISODES_AT_ONCE]]
+            pool = _joined([slots_of(episode, source.environment) for episode in group])
+            if rng is not None:
+                mixed = rng.permutation(pool["valid"].shape[0])
+                pool = {name: array[mixed] for name, array in pool.items()}
+            pool = _joined([*left, pool])
+            size = pool["valid"].shape[0]
+            whole = size - size % batch_size
+            for start in range(0, whole, batch_size):
+                yield _tensors(pool, slice(start, start + batch_size))
+            left = [{name: array[whole:] for name, array in pool.items()}]
+    if left and left[0]["valid"].shape[0]:
+        yield _tensors(left[0], slice(None))
 
 
 def _joined(parts: list[Slots]) -> Slots:
@@ -144,14 +130,6 @@ def _tensors(slots: Slots, rows: slice) -> dict[str, torch.Tensor]:
     # They are shares of the queue's capacity, which is smaller now.
     node[:, PER_CAPACITY] *= slots["valid"].shape[1] / width
     return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in {**cut, "node": node}.items()}
-
-
-def slot_loader(
-    source: SlotSource, episodes: range, batch_size: int, seed: int | None, workers: int = 0
-) -> tuple[SlotStream, "DataLoader[dict[str, torch.Tensor]]"]:
-    """Return the stream and a DataLoader over it; batches are made by the stream, so the loader makes none."""
-    stream = SlotStream(source, episodes, batch_size, seed)
-    return stream, DataLoader(stream, batch_size=None, num_workers=workers)
 
 
 @dataclass(frozen=True)
@@ -182,25 +160,13 @@ def clone_dataset(
     run = prepare_folder(out)
     if (run / ABOUT).exists():
         raise OutputError(f"out: {run} holds a training run; expected another folder")
-    stream, loader = slot_loader(source, learned_from, settings.batch_size, seed)
-    _, check = slot_loader(source, held_out, settings.batch_size, None)
-
-    columns = (
-        *(TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TextColumn("epochs")),
-        *(TimeRemainingColumn(), TextColumn("{task.fields[agreement]}")),
-    )
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task(f"bc on {dataset_id}", total=settings.epochs, agreement="")
-
-        def report(held_out: Agreement) -> None:
-            progress.update(task, advance=1, agreement=f"held out: {held_out.marked:.1%} marked right")
-
-        def batches(epoch: int) -> "DataLoader[dict[str, torch.Tensor]]":
-            stream.set_epoch(epoch)
-            return loader
-
-        sizes = settings.width, settings.epochs, settings.learning_rate
-        network, agreement = clone(batches, lambda: check, *sizes, seed, report)
+    sizes = settings.width, settings.epochs, settings.learning_rate
+    with progress_bar(console, settings.epochs, f"bc on {dataset_id}") as bar:
+        network, agreement = clone(
+            lambda epoch: slot_batches(source, learned_from, settings.batch_size, np.random.default_rng([seed, epoch])),
+            lambda: slot_batches(source, held_out, settings.batch_size, None),
+            *sizes, seed, lambda found: bar(1, f"held out: {found.marked:.1%} marked right"),
+        )  # fmt: skip
     network.save(run / WEIGHTS)
     served, expert = (
         float(np.mean(rollout(policy, scenario, validation).served)) / scenario.timing.episode_s
