@@ -118,7 +118,7 @@ class PpoPolicy(Policy):
         Raises:
             PolicyError: no such model, not readable, or trained on other columns.
         """
-        from agents.models.sb3_storage import load_policy  # noqa: PLC0415
+        from agents.models.sb3 import load_policy  # noqa: PLC0415
 
         return cls(load_policy(weights_path(path, name)), name)
 

@@ -15,7 +15,7 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from agents.learned import PpoPolicy
 from agents.learning.runs import TENSORBOARD, Learner, Progress, Run, Validation
 from agents.models.queue_network import one_torch_thread
-from agents.models.sb3_storage import load_checkpoint, save_checkpoint, save_policy
+from agents.models.sb3 import load_checkpoint, save_checkpoint, save_policy
 from agents.models.storage import WEIGHTS
 from agents.policy import BATCH, Policy, PolicyError
 from agents.seeds import episode_seeds

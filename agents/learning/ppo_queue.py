@@ -21,7 +21,7 @@ from agents.learning.imitation import Imitation
 from agents.learning.ppo import PpoLearner
 from agents.learning.runs import SETTINGS_FOLDER, Run, Validation, read_settings
 from agents.models.queue_network import RequestScorer
-from agents.models.sb3_policies import MaskedQueuePolicy, PerRequest, QueueFeatures, QueuePolicy
+from agents.models.sb3 import MaskedQueuePolicy, PerRequest, QueueFeatures, QueuePolicy
 from agents.policy import Policy
 from edgellm_env.arrays import BoolArray, FloatArray
 from edgellm_env.env.observation import Observation

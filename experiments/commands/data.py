@@ -13,8 +13,7 @@ from rich.table import Table
 
 from edgellm_env.scenario.parts import OverLimitRule, TimeUnit, TraceColumns, TraceFormat, ZeroTokensRule
 from edgellm_env.workload.files import read_trace_file
-from edgellm_env.workload.recorded import RecordedRequests
-from edgellm_env.workload.statistics import TraceStatistics, trace_statistics
+from edgellm_env.workload.recorded import RecordedRequests, TraceStatistics, trace_statistics
 from experiments.datasets.storage import DatasetError, datasets_root
 from experiments.datasets.verification import StoredDataset, Verified
 from experiments.extras import require

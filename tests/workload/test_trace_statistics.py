@@ -3,8 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from edgellm_env.workload.recorded import RecordedRequests
-from edgellm_env.workload.statistics import trace_statistics
+from edgellm_env.workload.recorded import RecordedRequests, trace_statistics
 
 
 def recorded(arrival_s: list[float], prompts: list[int], outputs: list[int]) -> RecordedRequests:

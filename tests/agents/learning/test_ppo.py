@@ -12,7 +12,7 @@ from stable_baselines3 import PPO
 from agents.learned import PpoPolicy
 from agents.learning.ppo import PlainPpo
 from agents.learning.runs import CHECKPOINTS, Progress, Run, read_settings
-from agents.models.sb3_storage import load_checkpoint, load_policy, save_checkpoint, save_policy
+from agents.models.sb3 import load_checkpoint, load_policy, save_checkpoint, save_policy
 from agents.models.storage import FOREIGN, WEIGHTS
 from agents.policy import BATCH, PolicyError
 from agents.registry import build_policies, make_learner, settings_path

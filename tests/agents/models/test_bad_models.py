@@ -15,7 +15,7 @@ from agents.learning.runs import read_settings
 from agents.learning.search import load_state, save_state
 from agents.models.actor import SUMMARY_SIZE, Actor
 from agents.models.queue_network import RequestScorer
-from agents.models.sb3_storage import save_policy
+from agents.models.sb3 import save_policy
 from agents.models.scorer import LINEAR, REQUEST_FEATURES, Scorers, parameter_count
 from agents.models.storage import COLUMNS
 from agents.policy import DecisionError, PolicyError, require_finite

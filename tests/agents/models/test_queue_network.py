@@ -7,7 +7,7 @@ from stable_baselines3 import PPO
 
 from agents.learned import load_ranking_network
 from agents.models.queue_network import QueueEncoder, RequestScorer, remainder
-from agents.models.sb3_policies import MaskedQueuePolicy, QueuePolicy
+from agents.models.sb3 import MaskedQueuePolicy, QueuePolicy
 from agents.policy import PolicyError
 from edgellm_env.node.features import PER_CAPACITY, REQUEST_FEATURES, UPLINK_SHARE
 from edgellm_env.wrappers.sb3 import SB3VecEnv
