@@ -26,9 +26,8 @@ from experiments.grid.study_store import (
     Comparison,
     TrainedRun,
     training_path,
-    write_comparison,
     write_document,
-    write_run,
+    write_stored,
 )
 from experiments.grid.training import StudyRun, ablated_learner, finish_run, stored_run
 from experiments.progress import training_bar
@@ -81,7 +80,7 @@ class StudyTrain(Changes):
             if stored is None:
                 with training_bar(console, run.label, run.steps) as progress:
                     result = finish_run(run, self.episodes, progress)
-                write_run(result, self.store)
+                write_stored(result, self.store)
                 ours, dftsp = (
                     np.mean([row.throughput_rps for row in rows]) for rows in (result.rows, result.reference)
                 )
@@ -124,7 +123,7 @@ class StudyCompare(Changes):
                 console.print(f"{stored.case}: {policy} is stored")
                 continue
             stored = comparing.with_policy(stored, scenario, policy, self.episodes, self.words)
-            write_comparison(stored, self.store)
+            write_stored(stored, self.store)
             rates_rps = [row.throughput_rps for row in stored.rows if row.policy == policy]
             console.print(f"{stored.case}: {policy} {sum(rates_rps) / len(rates_rps):.2f} requests/s")
         return stored
@@ -140,7 +139,7 @@ class StudyBounds:
     def run(self, console: Console) -> Comparison:
         """Check that the bounds are of the stored episodes, then store them."""
         stored = comparing.with_bounds(self.store, self.results)
-        path = write_comparison(stored, self.store)
+        path = write_stored(stored, self.store)
         console.print(f"{stored.scenario}: bounds of {len(stored.bounds_rps)} episodes in {path}")
         return stored
 

@@ -25,7 +25,7 @@ from experiments.grid.study_store import (
     Comparison,
     Measured,
     comparison_path,
-    read_comparison,
+    read_stored,
 )
 from experiments.results.provenance import command_line, package_versions
 
@@ -86,7 +86,7 @@ def stored_comparison(
     path = comparison_path(store, empty.case)
     if not path.is_file():
         return empty, scenario
-    stored = read_comparison(path)
+    stored = read_stored(Comparison, path)
     played, names = len({row.episode for row in stored.rows}), ("scenario_checksum", "trace", "seed", "slots")
     ours = {name: getattr(empty, name) for name in names} | {"episodes": episodes}
     require_same(ours, asdict(stored) | {"episodes": played}, path, "another --store")
@@ -141,7 +141,7 @@ def with_bounds(store: Path, results: Path) -> Comparison:
     path = comparison_path(store, scenario)
     if not path.is_file():
         raise OutputError(f"results: {scenario!r}; {store} holds no comparison of it: run study compare first")
-    stored = read_comparison(path)
+    stored = read_stored(Comparison, path)
     # With a trace file the checksum tells where the file lies; its episodes are told apart by their seeds.
     if stored.trace is None and about.get("scenario_checksum") != stored.scenario_checksum:
         raise OutputError(f"scenario_checksum: {results} is of other settings than {path}")

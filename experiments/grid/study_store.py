@@ -116,45 +116,44 @@ def training_path(store: Path, agent: str, ablation: str | None, scenario: str, 
     return store / "training" / folder / f"{scenario}-{seed}.json"
 
 
-def write_comparison(comparison: Comparison, store: Path) -> Path:
-    """Store a comparison, in place of the case's before; return the file."""
-    path = comparison_path(store, comparison.case)
-    _write(path, asdict(comparison))
+def write_stored(record: Comparison | TrainedRun, store: Path) -> Path:
+    """Store a record, in place of the same one before, its rows as tables: columns' names are written once."""
+    if isinstance(record, Comparison):
+        path = comparison_path(store, record.case)
+    else:
+        path = training_path(store, record.agent, record.ablation, record.scenario, record.seed)
+    document = asdict(record)
+    for name in _TABLES & set(document):
+        values = [[row[column] for column in COLUMNS] for row in document[name]]
+        document[name] = {"columns": COLUMNS, "values": values}
+    write_document(path, document)
     return path
 
 
-def read_comparison(path: Path) -> Comparison:
-    """Read a stored comparison.
+def read_stored(kind: type[Stored], path: Path) -> Stored:
+    """Read a stored record.
 
     Raises:
-        OutputError: no comparison, or one of another format.
+        OutputError: no such record, or one of another format.
     """
-    return _read(Comparison, path)
+    document = read_document(path)
+    for name in _TABLES & set(document):
+        table = document[name]
+        # Whatever is no table is left for validation to complain about.
+        if isinstance(table, dict) and {"columns", "values"} <= set(table):
+            document[name] = [dict(zip(table["columns"], values, strict=False)) for values in table["values"]]
+    return validated(kind, document, path)
 
 
 def read_comparisons(store: Path) -> dict[str, Comparison]:
     """Return every stored comparison, by case."""
-    found = (read_comparison(path) for path in sorted((store / "comparisons").glob("*.json")))
+    found = (read_stored(Comparison, path) for path in sorted((store / "comparisons").glob("*.json")))
     return {one.case: one for one in found}
-
-
-def write_run(run: TrainedRun, store: Path) -> None:
-    """Store a training run."""
-    _write(training_path(store, run.agent, run.ablation, run.scenario, run.seed), asdict(run))
-
-
-def read_run(path: Path) -> TrainedRun:
-    """Read a stored training run.
-
-    Raises:
-        OutputError: no training run, or one of another format.
-    """
-    return _read(TrainedRun, path)
 
 
 def read_runs(store: Path) -> list[TrainedRun]:
     """Return every stored training run, by agent, ablation, scenario and seed."""
-    runs = [read_run(path) for path in (store / "training").glob("*/*.json")]
+    runs = [read_stored(TrainedRun, path) for path in (store / "training").glob("*/*.json")]
     return sorted(runs, key=lambda run: (run.agent, run.ablation or "", run.scenario, run.seed))
 
 
@@ -176,24 +175,6 @@ def validated(kind: type[Stored], document: Any, path: Path) -> Stored:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise OutputError(f"{path}: {where}: {first['msg']}; expected a stored result") from error
-
-
-def _write(path: Path, document: dict[str, Any]) -> None:
-    """Write a record, its rows as tables: their columns' names are written once."""
-    for name in _TABLES & set(document):
-        values = [[row[column] for column in COLUMNS] for row in document[name]]
-        document[name] = {"columns": COLUMNS, "values": values}
-    write_document(path, document)
-
-
-def _read(kind: type[Stored], path: Path) -> Stored:
-    """Read a record with rows as tables; whatever is no table is left for validation to complain about."""
-    document = read_document(path)
-    for name in _TABLES & set(document):
-        table = document[name]
-        if isinstance(table, dict) and {"columns", "values"} <= set(table):
-            document[name] = [dict(zip(table["columns"], values, strict=False)) for values in table["values"]]
-    return validated(kind, document, path)
 
 
 def _as_text(value: Any, depth: int) -> str:

@@ -16,7 +16,7 @@ from edgellm_env.node.features import fingerprint
 from edgellm_env.scenario import Scenario, load_scenario, parse_setting
 from experiments.grid.ledger import require_same
 from experiments.grid.study_comparing import play_test_episodes
-from experiments.grid.study_store import Curve, TrainedRun, read_run, validated
+from experiments.grid.study_store import Curve, TrainedRun, read_stored, validated
 from experiments.results.provenance import command_line, machine, metadata, package_versions
 from experiments.results.statistics import REFERENCE
 
@@ -137,7 +137,7 @@ def stored_run(run: StudyRun, episodes: int) -> TrainedRun | None:
     """
     if not run.stored_at.is_file():
         return None
-    stored = read_run(run.stored_at)
+    stored = read_stored(TrainedRun, run.stored_at)
     ours = [run.steps, run.scenario.checksum, run.learner.model_dump(mode="json"), episodes]
     theirs = [stored.steps, stored.scenario_checksum, stored.about["hyper_parameters"], len(stored.rows)]
     names = ["steps", "scenario_checksum", "hyper_parameters", "episodes"]

@@ -8,7 +8,7 @@ import pytest
 
 from experiments.__main__ import main, parse
 from experiments.commands.documentation import RESULTS_PAGE
-from experiments.grid.study_store import STORE, Curve, write_comparison, write_document, write_run
+from experiments.grid.study_store import STORE, Curve, write_document, write_stored
 from experiments.pages.results_content import results_page
 from experiments.pages.scores import Results, compared_scores, find, read_stored, trained_scores
 from tests.experiments.study.stored import comparison, rows, run
@@ -161,9 +161,9 @@ def test_the_command_writes_page_and_plots(tmp_path: Path, capsys) -> None:
     store, out = tmp_path / "store", tmp_path / "page.md"
     results = made_up()
     for compared in results.comparisons.values():
-        write_comparison(compared, store)
+        write_stored(compared, store)
     for trained in results.runs:
-        write_run(trained, store)
+        write_stored(trained, store)
     classes = {"requests": [[4, 0], [5, 6]], "score": [[0.5, None], [-0.5, 0.1]]}
     parts = {"served": [[1.0, None], [0.2, 0.4]], "served_by_dftsp": [[0.5, None], [0.9, 0.4]]}
     bounds = {"chance_bounds": [0.0, 1.0], "footprint_bounds": [0.0, 0.5]}

@@ -7,7 +7,7 @@ import pytest
 from experiments.__main__ import main
 from experiments.grid import study_comparing as comparing
 from experiments.grid.study_comparing import default_policies
-from experiments.grid.study_store import comparison_path, read_comparison, write_comparison
+from experiments.grid.study_store import Comparison, comparison_path, read_stored, write_stored
 from tests.conftest import SAMPLE_TRACE
 from tests.experiments.study.stored import comparison
 
@@ -34,7 +34,7 @@ def test_policies_are_added_and_not_played_twice(tmp_path: Path, played: list[tu
     assert compare(tmp_path, "--scenario light --policies dftsp sjf") == 0
     assert compare(tmp_path, "--scenario light --policies sjf cem-linear:light") == 0
     assert [policy for policy, _ in played] == ["dftsp", "sjf", "cem-linear:light"]
-    stored = read_comparison(comparison_path(tmp_path, "light"))
+    stored = read_stored(Comparison, comparison_path(tmp_path, "light"))
     assert list(stored.policies) == ["dftsp", "sjf", "cem-linear:light"]
     assert [(row.policy, row.episode) for row in stored.rows] == [
         (policy, episode) for policy in stored.policies for episode in range(2)
@@ -47,7 +47,7 @@ def test_policies_are_added_and_not_played_twice(tmp_path: Path, played: list[tu
 
     assert compare(tmp_path, "--scenario light --policies sjf --again") == 0
     assert len(played) == 4
-    assert len(read_comparison(comparison_path(tmp_path, "light")).rows) == 6
+    assert len(read_stored(Comparison, comparison_path(tmp_path, "light")).rows) == 6
     assert compare(tmp_path, "--scenario light --policies sjf --episodes 3") == 2
     assert "episodes: 3" in capsys.readouterr().err
 
@@ -65,7 +65,7 @@ def test_other_weights_are_played_again(tmp_path: Path, played: list[tuple[str, 
 def test_rates_and_trace_files_are_cases_of_their_own(tmp_path: Path, played: list[tuple[str, str]], capsys) -> None:
     assert compare(tmp_path, "--scenario light --rates 4 12.5 --policies sjf") == 0
     assert played == [("sjf", "4.0"), ("sjf", "12.5")]
-    stored = read_comparison(comparison_path(tmp_path, "light-12.5rps"))
+    stored = read_stored(Comparison, comparison_path(tmp_path, "light-12.5rps"))
     assert (stored.scenario, stored.arrival_rate_rps) == ("light", 12.5)
     assert compare(tmp_path, f"--scenario azure-conv --trace {SAMPLE_TRACE} --policies sjf") == 0
     text = comparison_path(tmp_path, "azure-conv").read_text()
@@ -77,7 +77,7 @@ def test_rates_and_trace_files_are_cases_of_their_own(tmp_path: Path, played: li
 
 
 def test_results_of_other_settings_are_refused(tmp_path: Path, played: list[tuple[str, str]], capsys) -> None:
-    write_comparison(comparison("light", dftsp=[1.0, 1.0]), tmp_path)
+    write_stored(comparison("light", dftsp=[1.0, 1.0]), tmp_path)
     assert compare(tmp_path, "--scenario light --policies sjf") == 2
     assert "scenario_checksum" in capsys.readouterr().err
     assert played == []
@@ -98,10 +98,10 @@ def bounds_file(path: Path, seeds: list[int], **changes: object) -> Path:
 
 
 def test_bounds_of_a_comparison_are_kept(tmp_path: Path, capsys) -> None:
-    write_comparison(comparison("light", dftsp=[10.0, 11.0]), tmp_path)
+    write_stored(comparison("light", dftsp=[10.0, 11.0]), tmp_path)
     found = bounds_file(tmp_path / "results.json", [1000, 1001])
     assert main(["study", "bounds", "--results", str(found), "--store", str(tmp_path)]) == 0
-    assert read_comparison(comparison_path(tmp_path, "light")).bounds_rps == {0: 12.0, 1: 12.0}
+    assert read_stored(Comparison, comparison_path(tmp_path, "light")).bounds_rps == {0: 12.0, 1: 12.0}
     for seeds, changes, message in (
         ([1000, 7], {}, "episode 1: .*expected 1001"),
         ([1000], {}, "episodes: "),

@@ -5,27 +5,27 @@ import pytest
 
 from agents.files import OutputError
 from experiments.grid.study_store import (
+    Comparison,
+    TrainedRun,
     comparison_path,
-    read_comparison,
     read_comparisons,
-    read_run,
     read_runs,
+    read_stored,
     training_path,
-    write_comparison,
     write_document,
-    write_run,
+    write_stored,
 )
 from tests.experiments.study.stored import comparison, run
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     stored = comparison("light", dftsp=[10.0, 11.0], es__value__at__light=[11.0, 12.5])
-    write_comparison(stored, tmp_path)
-    assert read_comparison(comparison_path(tmp_path, "light")) == stored
+    write_stored(stored, tmp_path)
+    assert read_stored(Comparison, comparison_path(tmp_path, "light")) == stored
     assert read_comparisons(tmp_path) == {"light": stored}
     trained = run("cem-linear", "light", 2, [11.0, 12.0], ablation="no-slack")
-    write_run(trained, tmp_path)
-    assert read_run(training_path(tmp_path, "cem-linear", "no-slack", "light", 2)) == trained
+    write_stored(trained, tmp_path)
+    assert read_stored(TrainedRun, training_path(tmp_path, "cem-linear", "no-slack", "light", 2)) == trained
     assert read_runs(tmp_path) == [trained]
     assert not list(tmp_path.rglob("*.unfinished"))
 
@@ -52,8 +52,8 @@ def test_documents_are_json_with_short_lines_for_tables(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_no_result_is_named(change, message: str, tmp_path: Path) -> None:
-    write_comparison(comparison("light", dftsp=[10.0]), tmp_path)
+    write_stored(comparison("light", dftsp=[10.0]), tmp_path)
     path = comparison_path(tmp_path, "light")
     path.write_text(change(json.loads(path.read_text())))
     with pytest.raises(OutputError, match=message):
-        read_comparison(path)
+        read_stored(Comparison, path)

@@ -7,7 +7,7 @@ import pytest
 from agents.seeds import episode_seeds
 from experiments.__main__ import main
 from experiments.grid import training as study_training
-from experiments.grid.study_store import read_run, read_runs, training_path
+from experiments.grid.study_store import TrainedRun, read_runs, read_stored, training_path
 
 STEPS = 48 * 8 * 10  # a generation of cem-linear on episodes of 10 slots
 LINE = "study train --agent cem-linear --scenario light --slots 10 --episodes 2 --runs {tmp}/runs --store {tmp}/store"
@@ -69,11 +69,11 @@ def test_a_run_that_was_killed_begins_anew_and_a_trained_one_is_only_played(
     assert study(tmp_path, f"--steps {STEPS} --seed 0") == 0
     assert not killed.exists()
     stored = training_path(tmp_path / "store", "cem-linear", None, "light", 0)
-    before = read_run(stored)
+    before = read_stored(TrainedRun, stored)
     stored.unlink()  # killed while it played test episodes
     assert study(tmp_path, f"--steps {STEPS} --seed 0") == 0
     assert trainings == [0]
-    after = read_run(stored)
+    after = read_stored(TrainedRun, stored)
     assert [row.served for row in after.rows] == [row.served for row in before.rows]
     assert after.curve == before.curve
 
