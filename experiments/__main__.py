@@ -35,6 +35,7 @@ COMMANDS: Final = {
     "results-page": "commands.documentation:ResultsPage",
     "trace-info": "commands.data:TraceInfo",
     "calibrate": "commands.calibrate:Calibrate",
+    "replay-engine": "commands.replay_engine:ReplayEngine",
 }
 """Module and class of each command: only the one that is given is imported, which saves it the others' seconds."""
 

@@ -134,7 +134,8 @@ def test_limits_are_the_runs_else_the_profiles() -> None:
         ({"queued_ts": None}, "queued_ts: None; expected seconds"),
         ({"queued_ts": float("nan")}, "queued_ts: nan; expected seconds"),
         ({"last_token_ts": True}, "last_token_ts: True; expected seconds"),
-        ({"last_token_ts": 102.9}, "queued 102.0, first token 103.0, last 102.9; expected them in this order"),
+        ({"last_token_ts": 102.9}, "queued 102.0, first token 103.0, last 102.9; expected them one after the other"),
+        ({"output_toks": 2}, "first token 103.0, last 103.0; expected them one after the other"),
     ],
 )
 def test_wrong_requests_get_one_line(change: dict[str, object], said: str, tmp_path: Path) -> None:

@@ -1,0 +1,74 @@
+"""``replay-engine``: a run of a real engine played by the project's node, and how far the two are apart."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from agents.files import prepare_folder, write_csv, write_json
+from edgellm_env.costs.profiles import load_profile
+from experiments.calibration.engine_runs import MEASURES, Compared, compare, measures, read_run
+from experiments.calibration.playing import play
+from experiments.calibration.replay import MOST_OVERHEAD_S, fit_overhead, replay
+from experiments.results.provenance import measured_with
+
+
+@dataclass(frozen=True)
+class ReplayEngine:
+    """Serve the requests of a real engine's run first come, first served, and compare when their tokens come."""
+
+    run_folder: Annotated[Path, tyro.conf.Positional]  # Folder with requests.jsonl and meta.json (docs/profiles.md).
+    profile: str  # Shipped profile's name, or the path of one.
+    out: Path  # Folder for replay.json (errors) and requests.csv.
+    overhead_s: float = 0.0  # Added to every iteration: the engine's time between kernels.
+    fit_overhead: bool = False  # Find the overhead at which the mean latency is the engine's.
+
+    def run(self, console: Console) -> list[Compared]:
+        """Read, play, compare, print, write."""
+        if not 0.0 <= self.overhead_s <= MOST_OVERHEAD_S:
+            raise ValueError(f"overhead-s: {self.overhead_s}; expected from 0 to {MOST_OVERHEAD_S}")
+        if self.fit_overhead and self.overhead_s:
+            raise ValueError(f"overhead-s: {self.overhead_s} beside --fit-overhead; expected one of them")
+        profile, engine = load_profile(self.profile), read_run(self.run_folder)
+        prepare_folder(self.out)
+        overhead_s = fit_overhead(engine, profile, play) if self.fit_overhead else self.overhead_s
+        played = replay(engine, profile, play, overhead_s)
+        compared = compare(engine, played)
+        lines = zip(
+            engine.arrival_s, engine.prompt_tokens, engine.output_tokens,
+            *measures(engine).values(), *measures(played).values(), strict=True,
+        )  # fmt: skip
+        of = [f"{who}_{name}_s" for who in ("engine", "played") for name in MEASURES]
+        write_csv(
+            self.out / "requests.csv",
+            ("arrival_s", "prompt_tokens", "output_tokens", *of),
+            ([f"{value:.6g}" for value in line] for line in lines),
+        )
+        write_json(
+            self.out / "replay.json",
+            measured_with()
+            | {"run": str(self.run_folder), "profile": profile.name, "overhead_s": overhead_s}
+            | {"requests": len(engine.arrival_s), "kv_tokens": played.kv_tokens, "max_running": played.max_running}
+            | {"errors": [asdict(one) | {"error": one.error} for one in compared]},
+        )
+        title = f"{profile.name} + {1e3 * overhead_s:g} ms an iteration against {self.run_folder.resolve().name}"
+        console.print(_table(title, compared))
+        console.print(f"Errors: {self.out / 'replay.json'}   Requests: {self.out / 'requests.csv'}", markup=False)
+        return compared
+
+
+def _table(title: str, compared: list[Compared]) -> Table:
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for heading in ("measure", "statistic"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("engine, s", "played, s", "error, %"):
+        table.add_column(heading, justify="right")
+    for place, one in enumerate(compared):
+        last = place + 1 == len(compared) or compared[place + 1].measure != one.measure
+        numbers = f"{one.engine_s:.4g}", f"{one.played_s:.4g}", f"{100 * one.error:+.1f}"
+        table.add_row(f"{one.measure}: {MEASURES[one.measure]}", one.statistic, *numbers, end_section=last)
+    return table
