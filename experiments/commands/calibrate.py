@@ -82,6 +82,10 @@ class Calibrate:
 
     def _read(self) -> tuple[Iterations, Mapping[str, Any], int]:
         if self.measured.is_dir():
+            if not (self.measured / "attention.csv").is_file():
+                raise ValueError(
+                    f"{self.measured}: no attention.csv in it; expected a folder of kernel times, or a CSV file"
+                )
             meta = read_meta(self.measured)
             if self.model is not None:
                 meta = {**meta, "model": self.model}

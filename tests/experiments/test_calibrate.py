@@ -184,6 +184,7 @@ def broken(name: str, old: str, new: str) -> Callable[[Path], Path]:
     ("make", "words", "said"),
     [
         (lambda folder: folder / "none.csv", "", "none.csv: can't be read: No such file or directory"),
+        (lambda folder: folder, "", "no attention.csv in it; expected a folder of kernel times, or a CSV file"),
         (edited("iteration_ms", "ms"), "", "no column iteration_ms; expected the columns prefill_tokens"),
         (edited("0,0,1,16,", "0,0,one,16,"), "", "line 2: decode_sequences: 'one'; expected a whole number from 0"),
         (edited("0,0,1,16,", "0,0,1.5,16,"), "", "line 2: decode_sequences: '1.5'; expected a whole number from 0"),
