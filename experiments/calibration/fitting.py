@@ -7,7 +7,8 @@ import numpy as np
 from scipy.optimize import nnls
 
 from edgellm_env.arrays import BoolArray, FloatArray
-from edgellm_env.costs.profiles import COEFFICIENTS, LEAST_STEP_S, RegionFit
+from edgellm_env.costs.iterations import COEFFICIENTS
+from edgellm_env.costs.profiles import LEAST_STEP_S, RegionFit
 from experiments.calibration.iterations import Iterations
 
 LATER_CHUNKS: Final = "later_chunks"

@@ -7,7 +7,8 @@ import numpy as np
 from agents.policy import BATCH, DETERMINISTIC, Decision, Generators, Policy
 from agents.rollout import EndRollout, Observer, Step, make_engine, rollout
 from edgellm_env.arrays import FloatArray, IntArray
-from edgellm_env.costs.profiles import COEFFICIENTS, Profile
+from edgellm_env.costs.iterations import COEFFICIENTS
+from edgellm_env.costs.profiles import Profile
 from edgellm_env.env.slots import Slots
 from edgellm_env.scenario import load_scenario
 from edgellm_env.scenario.parts import MOST_SLOTS

@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from agents.files import prepare_folder, write_csv, write_text
-from edgellm_env.costs.profiles import COEFFICIENTS, Profile
+from edgellm_env.costs.iterations import COEFFICIENTS
+from edgellm_env.costs.profiles import Profile
 from experiments.calibration import fitting
 from experiments.calibration.architectures import kv_tokens_in, layers_of
 from experiments.calibration.iterations import PLAIN_COLUMNS, Iterations, read_kernel_times, read_meta, read_plain

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from edgellm_env.costs.profiles import COEFFICIENTS, load_profile, profile_names
+from edgellm_env.costs.iterations import COEFFICIENTS
+from edgellm_env.costs.profiles import load_profile, profile_names
 
 SHIPPED = ("rtx4090-llama-3.1-8b-bf16", "rtxpro6000-llama-3.1-8b-bf16", "rtxpro6000-qwen3-32b-bf16")
 

@@ -5,15 +5,14 @@ from typing import Annotated, Final, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from edgellm_env.costs.iterations import COEFFICIENTS
 from edgellm_env.settings import ScenarioError, checked, read_settings
 
 PROFILE_FOLDER: Final = Path(__file__).parent
-COEFFICIENTS: Final = ("step_s", "sequence_s", "context_token_s", "prefill_token_s", "prefill_token_squared_s")
-"""The fields of a profile that an iteration's time is made of, in the formula's order."""
 LEAST_STEP_S: Final = 1e-6
 """What an iteration takes at least: a slot would never end with iterations that take no time."""
 
-Seconds: TypeAlias = Annotated[float, Field(ge=0, le=1e4, allow_inf_nan=False)]
+Seconds: TypeAlias = Annotated[float, Field(ge=0, le=1e3, allow_inf_nan=False)]
 Count: TypeAlias = Annotated[int, Field(ge=1, le=10**9)]
 ErrorShare: TypeAlias = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -33,13 +32,10 @@ class RegionFit(_Record):
 
 
 class Profile(_Record):
-    """What makes up the time of an iteration, with decoding requests D, of contexts c_i, and prompts P, of lengths s_i.
-
-    ``step_s + sequence_s |D| + context_token_s sum(c_i) + sum(prefill_token_s s_i + prefill_token_squared_s s_i^2)``
-    """
+    """The coefficients of an iteration's time (:mod:`edgellm_env.costs.iterations`), and where they are from."""
 
     name: str
-    step_s: Annotated[float, Field(ge=LEAST_STEP_S, le=1e4, allow_inf_nan=False)]  # reading the weights, once for all
+    step_s: Annotated[float, Field(ge=LEAST_STEP_S, le=1e3, allow_inf_nan=False)]  # reading the weights, once for all
     sequence_s: Seconds  # of each decoding request
     context_token_s: Seconds  # of each token in a decoding request's KV cache
     prefill_token_s: Seconds  # of each token of a prompt
@@ -57,11 +53,9 @@ class Profile(_Record):
     fit: dict[str, RegionFit] = {}  # by the kind of iteration
     command: str = ""  # that made the profile
 
-    def coefficients(self) -> tuple[float, float, float, float, float]:
-        """Return :data:`COEFFICIENTS`, in that order."""
-        return (
-            self.step_s, self.sequence_s, self.context_token_s, self.prefill_token_s, self.prefill_token_squared_s,
-        )  # fmt: skip
+    def coefficients(self) -> tuple[float, ...]:
+        """Return the coefficients in the formula's order."""
+        return tuple(getattr(self, name) for name in COEFFICIENTS)
 
 
 def profile_names() -> tuple[str, ...]:
