@@ -46,6 +46,16 @@ class RecordedRequests:
         """Seconds from the file's first row to the last request; 0 without requests."""
         return float(self.arrival_s[-1]) if self.size else 0.0
 
+    @property
+    def changed_rows(self) -> str:
+        """How many of the file's rows were left out or shortened, in words; empty if none was."""
+        counts = {
+            "have no prompt or no output tokens and are left out": self.zero_token_rows,
+            "are shortened to a limit": self.capped_rows,
+            "are beyond a limit and left out": self.rejected_rows,
+        }
+        return ", ".join(f"{count:,} rows {words}" for words, count in counts.items() if count)
+
     def scaled(self, time_scale: float) -> Self:
         """Return the same requests with arrival times multiplied by ``time_scale`` (0.5: at twice the rate)."""
         return self if time_scale == 1.0 else replace(self, arrival_s=self.arrival_s * time_scale)

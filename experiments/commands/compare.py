@@ -12,6 +12,7 @@ from agents.policy import Policy
 from agents.registry import build_policies, names
 from agents.seeds import episode_seeds
 from edgellm_env.scenario import Scenario
+from edgellm_env.workload.source import recording_of
 from experiments.changes import Changes
 from experiments.extras import require
 from experiments.grid.evaluation import EpisodeBound, EpisodeResult, bound_episodes, require_bounds, require_playable
@@ -25,7 +26,13 @@ from experiments.report.recordings import record_first, recordings_of, write_rec
 from experiments.results.figures import plot_throughput
 from experiments.results.provenance import metadata
 from experiments.results.records import write_records, write_results
-from experiments.results.summary import PolicySummary, comparison_table, infeasible_texts, statistics_table, summarise
+from experiments.results.summary import (
+    PolicySummary,
+    comparison_table,
+    infeasible_texts,
+    statistics_table,
+    summarise,
+)
 
 
 @dataclass(frozen=True)
@@ -90,7 +97,8 @@ class Compare(Changes):
                 write_recordings(out / RECORDINGS, recordings_of(scenario.checksum, contest.rows, contest.notes))
 
             summaries = summarise(contest.rows, bounds=bounds)
-            about = self._metadata(scenario, policies, seeds[0])
+            empty = summaries[0].empty_episodes if summaries else None
+            about = self._metadata(scenario, policies, seeds[0]) | {"empty_episodes": empty}
             write_results(out / "results.json", about, summaries, contest, bounds)
             write_records(out / "summary.csv", PolicySummary, summaries)
             title = (
@@ -127,6 +135,12 @@ class Compare(Changes):
         console.print(statistics_table(summaries))
         if worker_count(self.workers) > 1 or self.ray is not None:
             console.print("Decision times were taken while other processes worked: for times to quote, use one worker.")
+        if scenario.workload.trace is not None:
+            recorded = recording_of(scenario).requests
+            if recorded.changed_rows:
+                console.print(f"Of the recording, {recorded.changed_rows}.")
+            if summaries[0].empty_episodes:
+                console.print("workload.trace.windows_start_s and windows_end_s say where episodes may lie in it.")
         for text in infeasible_texts(summaries):
             console.print(f"{text}; treated by the scenario's rule ({scenario.queue.infeasible})")
         console.print(f"Rows: {out / 'results.json'}   Summary: {out / 'summary.csv'}   Plot: {out / 'throughput.png'}")

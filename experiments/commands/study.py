@@ -33,6 +33,7 @@ from experiments.grid.training import StudyRun, ablated_learner, finish_run, sto
 from experiments.progress import training_bar
 from experiments.results.provenance import package_versions
 from experiments.results.statistics import REFERENCE
+from experiments.results.summary import empty_texts
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,9 @@ class StudyCompare(Changes):
             write_stored(stored, self.store)
             rates_rps = [row.throughput_rps for row in stored.rows if row.policy == policy]
             console.print(f"{stored.case}: {policy} {sum(rates_rps) / len(rates_rps):.2f} requests/s")
+        episodes = {row.episode: row.arrived for row in stored.rows}
+        for text in empty_texts(sum(not arrived for arrived in episodes.values()), len(episodes)):
+            console.print(f"{stored.case}: {text}")
         return stored
 
 

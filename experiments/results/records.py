@@ -16,7 +16,7 @@ from experiments.grid.points import label_text
 from experiments.grid.runner import Contest, Plan, failure_texts
 from experiments.results.figures import Curve, Panel, plot_panels
 from experiments.results.statistics import PARTS, REFERENCE, Estimate, parts_of
-from experiments.results.summary import INTERVALS, PolicySummary, estimate_text, plain_table, summarise
+from experiments.results.summary import INTERVALS, PolicySummary, empty_texts, estimate_text, plain_table, summarise
 
 
 def write_results(
@@ -40,6 +40,8 @@ def read_results(path: Path) -> tuple[dict[str, Any], list[EpisodeResult], list[
     rows = [EpisodeResult(**row) for row in document["episodes"]]
     failures = [PolicyFailure(**failure) for failure in document.get("failures", [])]
     remarks = [f"Failed, and is in no figure: {text}" for text in failure_texts(failures)]
+    episodes = {row.episode: row.arrived for row in rows}
+    remarks += empty_texts(sum(not arrived for arrived in episodes.values()), len(episodes))
     bounds = document.get("bounds", [])
     if bounds:
         whole_s = load_scenario(document["metadata"]["settings"]).timing.episode_s * len(bounds)
@@ -139,13 +141,17 @@ def throughput_panels(result: SweepResult) -> list[Panel]:
 def sweep_table(result: SweepResult, title: str) -> Table:
     """Return throughput and paired differences, a line for each point and policy."""
     blocks = []
+    empty = any(one.empty_episodes for summaries in result.summaries for one in summaries)
     for point, summaries in zip(result.plan.points, result.summaries, strict=True):
         labels, block = [label_text(label) for label in point.labels], []
         for one in summaries:
             difference = estimate_text(one.difference_rps, sign=True)
-            block.append([*labels, one.policy, one.throughput_rps.as_text(), difference, f"{one.served_ratio:.1%}"])
+            cells = [one.policy, one.throughput_rps.as_text(), difference, f"{one.served_ratio:.1%}"]
+            block.append([*labels, *cells, *([f"{one.empty_episodes} of {one.episodes}"] if empty else [])])
             labels = [""] * len(labels)
         blocks.append(block)
     columns = dict.fromkeys((*(axis.path for axis in result.plan.axes), "policy"), "")
     columns |= dict.fromkeys(("requests/s", f"difference to {REFERENCE}", "served"), ">")
-    return plain_table(title, INTERVALS, columns, blocks)
+    columns |= {"without requests": ">"} if empty else {}
+    caption = f"{INTERVALS} In episodes without requests all policies do the same." if empty else INTERVALS
+    return plain_table(title, caption, columns, blocks)

@@ -43,6 +43,7 @@ class PolicySummary:
     bound_share: Estimate | None = None  # served over what a scheduler that knew the future could serve at most
     first_infeasible_episode: int | None = None  # episode of the first infeasible batch
     first_infeasible_slot: int | None = None  # its slot
+    empty_episodes: int = 0  # episodes without a request, in which all policies do the same
 
 
 def summarise(rows: Sequence[EpisodeResult], bounds: Sequence[EpisodeBound] = ()) -> list[PolicySummary]:
@@ -85,6 +86,7 @@ def _summarise(
         bound_share=share_of([row.served for row in rows], [upper[row.episode] for row in rows]) if upper else None,
         first_infeasible_episode=None if infeasible is None else infeasible.episode,
         first_infeasible_slot=None if infeasible is None else infeasible.first_infeasible_slot,
+        empty_episodes=sum(row.arrived == 0 for row in rows),
     )
 
 
@@ -98,7 +100,13 @@ def comparison_table(summaries: Sequence[PolicySummary], title: str) -> Table:
         ]
         for one in _best_first(summaries)
     ]  # fmt: skip
-    return plain_table(title, INTERVALS, {"policy": ""} | dict.fromkeys(headings, ">"), [rows])
+    empty = [f"\n{text}" for text in empty_texts(summaries[0].empty_episodes, summaries[0].episodes)]
+    return plain_table(title, INTERVALS + "".join(empty), {"policy": ""} | dict.fromkeys(headings, ">"), [rows])
+
+
+def empty_texts(empty: int, episodes: int) -> list[str]:
+    """Return a line that says how many of the episodes had no request, or none if every one had some."""
+    return [f"{empty} of {episodes} episodes had no request: all policies do the same in them."] if empty else []
 
 
 def statistics_table(summaries: Sequence[PolicySummary]) -> Table:

@@ -85,11 +85,12 @@ def test_compare_takes_a_trace_of_any_layout(trace: Path, tmp_path: Path) -> Non
     assert (settings["queue"]["capacity"], settings["workload"]["trace"]["window"]) == (16, "first")
 
 
-def test_failed_requests_of_burstgpt_are_left_out(tmp_path: Path) -> None:
+def test_failed_requests_of_burstgpt_are_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "burst.csv"
     path.write_text(FILES["burstgpt"] + "8,1,0.4,GPT-4,20,0,20,API log\n")
     document = compared(tmp_path / "out", path)
     assert [row["arrived"] for row in document["episodes"]] == [3, 3]
+    assert "1 rows have no prompt or no output tokens and are left out" in capsys.readouterr().out
 
 
 def test_other_commands_on_the_same_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
