@@ -1,6 +1,6 @@
 # make setup   virtual environment in .venv with everything that tests and demo need; EXTRAS=a,b: other dependency groups
 # make demo    train a PPO agent briefly, compare it with every other policy: one table, one plot
-# make test    the whole test suite
+# make test    the whole test suite, in TEST_PROCESSES processes
 # make lint    style and types
 # make pages   rewrite docs/scenarios.md and docs/results.md from the scenarios, the stored census and the stored results
 
@@ -12,6 +12,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 COMMA := ,
 
+TEST_PROCESSES ?= 2
 DEMO_STEPS ?= 100000
 DEMO_EPISODES ?= 20
 DEMO_POLICIES := dftsp static-batching no-batching fcfs edf sjf least-footprint random ppo=runs/demo
@@ -38,7 +39,7 @@ demo: setup
 		--episodes $(DEMO_EPISODES) --seed 0 --out results/demo
 
 test: setup
-	@$(BIN)/python -m pytest
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile
 
 lint: setup
 	@$(BIN)/ruff check .

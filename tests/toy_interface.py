@@ -16,7 +16,7 @@ from edgellm_env.env.vector import EdgeLLMVectorEnv
 class OldestInterface(ActionInterface):
     """How many of the oldest requests are admitted."""
 
-    def space(self) -> spaces.Discrete[np.int64]:
+    def space(self) -> spaces.Space[Any]:
         return spaces.Discrete(self.dynamics.capacity + 1)
 
     def execute(self, actions: NDArray[Any], observation: Observation) -> BoolArray:

@@ -162,7 +162,7 @@ class SelectInterface(ActionInterface):
         super().__init__(dynamics, encoder)
         self._partial = picking.start_partial(dynamics.num_envs, dynamics.capacity, dynamics.nodes.running)
 
-    def space(self) -> spaces.Discrete[np.int64]:
+    def space(self) -> spaces.Space[Any]:
         """``Discrete(N + 1)``."""
         return spaces.Discrete(self.dynamics.capacity + 1)
 

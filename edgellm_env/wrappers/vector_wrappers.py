@@ -1,11 +1,12 @@
 """Wrappers for ``gym.make_vec``, under the same names as those for the single environments.
 
-Gymnasium's own ``NormalizeReward`` works as it is. Its vector observation wrappers refuse environments that begin anew
-in the same step, and loop over environments; hence the ``FlattenObservation`` here.
+Gymnasium's own ``NormalizeReward`` works as it is (before 1.4 it carries returns over the ends of episodes). Its vector
+observation wrappers refuse environments that begin anew in the same step, and loop over environments; hence the
+``FlattenObservation`` here.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from gymnasium import spaces
@@ -27,10 +28,13 @@ __all__ = ["ExpertSelection", "FlattenObservation", "MostUrgent", "NormalizeRewa
 Step = tuple[Any, FloatArray, BoolArray, BoolArray, dict[str, Any]]
 Seeds = int | Sequence[int | None] | None
 
+if TYPE_CHECKING:
+    _Wrapper = VectorWrapper[Any, Any, Any, Any, NDArray[Any]]
+else:
+    _Wrapper = VectorWrapper  # takes parameters from Gymnasium 1.4 on
 
-class FlattenObservation(
-    VectorWrapper[NDArray[np.float32], Any, Observation, Any, NDArray[Any]], RecordConstructorArgs
-):
+
+class FlattenObservation(_Wrapper, RecordConstructorArgs):
     """One vector per environment in place of the Dict, (E, D) float32, ``final_obs`` included.
 
     Entries and their order are those of ``gymnasium.wrappers.FlattenObservation`` on the single environment.
@@ -73,7 +77,7 @@ class FlattenObservation(
         return np.concatenate(parts, axis=1, dtype=np.float32)
 
 
-class MostUrgent(VectorWrapper[Observation, Any, Observation, Any, NDArray[Any]], RecordConstructorArgs):
+class MostUrgent(_Wrapper, RecordConstructorArgs):
     """Shows only the k waiting requests with the least slack; see :class:`edgellm_env.wrappers.MostUrgent`."""
 
     def __init__(self, env: VectorEnv[Observation, Any, NDArray[Any]], k: int) -> None:
@@ -110,7 +114,7 @@ class MostUrgent(VectorWrapper[Observation, Any, Observation, Any, NDArray[Any]]
         return masks
 
 
-class ExpertSelection(VectorWrapper[Any, Any, Any, Any, NDArray[Any]], RecordConstructorArgs):
+class ExpertSelection(_Wrapper, RecordConstructorArgs):
     """Puts the exact solver's choice in ``infos``; see :class:`edgellm_env.wrappers.ExpertSelection`.
 
     Args:

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from gymnasium.envs.registration import load_env_creator
 from gymnasium.utils.env_checker import check_env as gymnasium_check_env
-from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
 from edgellm_env.env.registration import ROWS
 from tests.conftest import arguments_for
@@ -40,14 +39,6 @@ def test_gymnasium_checker_is_silent(env):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         gymnasium_check_env(env.unwrapped)
-
-
-def test_sb3_checker_warns_only_of_the_two_dimensional_requests(env):
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        sb3_check_env(env)
-    messages = {str(warning.message) for warning in caught}
-    assert all(message.startswith("Your observation requests has an unconventional shape") for message in messages)
 
 
 def test_observations_are_boxes_that_flatten(env):

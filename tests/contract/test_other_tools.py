@@ -1,39 +1,15 @@
 """What other people's tools do with the environments by id: make them, wrap them, end them, write them down."""
 
 import json
-import warnings
 
 import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode
-from sb3_contrib import MaskablePPO
-from stable_baselines3 import PPO
-from stable_baselines3.common.env_util import make_vec_env
 
 import edgellm_env
 from edgellm_env import load_scenario
 from tests.conftest import arguments_for
-
-
-@pytest.fixture
-def _quiet():
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*render_mode.*")  # Gymnasium's, about what SB3 asks for
-        yield
-
-
-@pytest.mark.usefixtures("_quiet")
-@pytest.mark.parametrize("name", ["Batch", "Rank", "Select"])
-def test_stable_baselines_makes_them_by_id(name):
-    environment_id = f"edgellm_env:EdgeLLM/{name}-v0"
-    model = PPO("MultiInputPolicy", environment_id, n_steps=8, batch_size=8)
-    assert model.observation_space == gym.make(environment_id).observation_space
-    if name == "Select":
-        MaskablePPO("MultiInputPolicy", environment_id, n_steps=8, batch_size=8)
-    environments = make_vec_env(environment_id, n_envs=2)
-    assert environments.reset()["valid"].shape[0] == 2
-    environments.close()
 
 
 def test_a_step_after_the_end_is_an_error(environment_id):
