@@ -4,13 +4,14 @@ All but plain PPO play any scenario, whatever the queue's capacity. PyTorch,
 which takes seconds to import, is loaded only for agents that need it.
 """
 
-import pkgutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from agents.models.actor import Actor
 from agents.models.packing import PACKINGS, PackingName
+from agents.models.scorer import Scorers
 from agents.models.storage import weights_path
 from agents.policy import DETERMINISTIC, Decision, DecisionError, Generators, Mode, Policy, PolicyError, in_one_line
 from edgellm_env.arrays import BoolArray, FloatArray
@@ -63,16 +64,28 @@ class PickingPolicy(Policy):
         return Decision(picked_batches(self.network, slots))
 
 
-def load_scoring(model: str, path: Path, name: str) -> Policy:
-    """Load a model that scores requests, a ``"MODULE:CLASS"``, from a run's folder or a safetensors file.
+def load_ranker(path: Path, name: str) -> Policy:
+    """Load a ranker from a run's folder or a safetensors file.
 
     Raises:
-        PolicyError: there is none, or it is not readable; so the next loader.
+        PolicyError: there is none, or it is not readable; so the next loaders.
     """
-    return ScoringPolicy(pkgutil.resolve_name(model).load(weights_path(path, name)), name)
+    return ScoringPolicy(Scorers.load(weights_path(path, name)), name)
 
 
-def load_picking(path: Path, name: str) -> Policy:
+def load_actor(path: Path, name: str) -> Policy:
+    """Load a network that weighs the request features anew for each slot."""
+    return ScoringPolicy(Actor.load(weights_path(path, name)), name)
+
+
+def load_ranking_network(path: Path, name: str) -> Policy:
+    """Load a network over the queue that packs by descending score."""
+    from agents.models.queue_network import RequestScorer  # noqa: PLC0415
+
+    return ScoringPolicy(RequestScorer.load(weights_path(path, name)), name)
+
+
+def load_picking_network(path: Path, name: str) -> Policy:
     """Load a network over the queue that picks."""
     from agents.models.queue_network import RequestScorer  # noqa: PLC0415
 

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias, get_args
 
 from agents import heuristics, optimal
-from agents.learned import PpoPolicy, load_picking, load_scoring
 from agents.learning.runs import SETTINGS_FOLDER, Learner, read_settings
 from agents.models.storage import foreign_model
 from agents.policy import CallablePolicy, Mode, Policy, PolicyError, TwoModePolicy, in_one_line
@@ -29,23 +28,18 @@ _HINT: Final = "README.md lists all, and how to name your own"
 
 
 class Row(NamedTuple):
-    """How the policies of a name are made; what needs PyTorch, which takes seconds, is imported when it is wanted."""
+    """How the policies of a name are made; ``"MODULE:NAME"`` is imported when needed, as PyTorch takes seconds."""
 
     build: Callable[[], Policy] | None = None  # needs nothing but the name
-    load: Callable[[Path, str], Policy] | None = None  # from where training saved it, and the name to list it by
-    learn: str | type[Learner] | None = None  # trains it; ``"MODULE:NAME"`` is imported when it is wanted
+    load: str | Callable[[Path, str], Policy] | None = None  # from where training saved it, and the name to list it by
+    learn: str | type[Learner] | None = None  # trains it
     # from a library's own ZIP file, which runs whatever that holds: only where the user trusts it
-    unpickle: Callable[[Path, str], Policy] | None = None
+    unpickle: str | Callable[[Path, str], Policy] | None = None
 
 
-_NETWORK: Final = partial(load_scoring, "agents.models.queue_network:RequestScorer")
-_RANKER: Final = Row(
-    load=partial(load_scoring, "agents.models.scorer:Scorers"), learn="agents.learning.search:RankerSearch"
-)
-_WEIGHING: Final = Row(
-    load=partial(load_scoring, "agents.models.actor:Actor"), learn="agents.learning.ppo_rank:PpoRank"
-)
-_CLONE: Final = Row(load=load_picking, learn="agents.learning.imitation:Imitation")
+_RANKER: Final = Row(load="agents.learned:load_ranker", learn="agents.learning.search:RankerSearch")
+_WEIGHING: Final = Row(load="agents.learned:load_actor", learn="agents.learning.ppo_rank:PpoRank")
+_CLONE: Final = Row(load="agents.learned:load_picking_network", learn="agents.learning.imitation:Imitation")
 
 TABLE: Final[dict[str, Row]] = {
     "dftsp": Row(optimal.Dftsp),
@@ -60,7 +54,11 @@ TABLE: Final[dict[str, Row]] = {
     "sjf": Row(partial(heuristics.Greedy, "sjf", heuristics.compute_seconds)),
     "least-footprint": Row(partial(heuristics.Greedy, "least-footprint", heuristics.footprint)),
     "random": Row(heuristics.RandomOrder),
-    "ppo": Row(load=PpoPolicy.load, learn="agents.learning.ppo:PlainPpo", unpickle=PpoPolicy.load_foreign),
+    "ppo": Row(
+        load="agents.learned:PpoPolicy.load",
+        learn="agents.learning.ppo:PlainPpo",
+        unpickle="agents.learned:PpoPolicy.load_foreign",
+    ),
     "cem-linear": _RANKER,
     "es-rank": _RANKER,
     "es-value": _RANKER,
@@ -69,9 +67,9 @@ TABLE: Final[dict[str, Row]] = {
     "ppo-value": _WEIGHING,
     "bc": _CLONE,
     "dagger": _CLONE,
-    "ppo-batch": Row(load=_NETWORK, learn="agents.learning.ppo_queue:PpoQueue"),
-    "ppo-select": Row(load=load_picking, learn="agents.learning.ppo_queue:PpoQueue"),
-    "bc+ppo": Row(load=_NETWORK, learn="agents.learning.ppo_queue:PpoQueue"),
+    "ppo-batch": Row(load="agents.learned:load_ranking_network", learn="agents.learning.ppo_queue:PpoQueue"),
+    "ppo-select": Row(load="agents.learned:load_picking_network", learn="agents.learning.ppo_queue:PpoQueue"),
+    "bc+ppo": Row(load="agents.learned:load_ranking_network", learn="agents.learning.ppo_queue:PpoQueue"),
 }
 
 
@@ -99,10 +97,8 @@ def make_learner(name: LearnerName, config: Path | None = None) -> Learner:
     """
     if name not in names("learn"):
         raise ValueError(f"agent: {name!r}; {_nearest(name, names('learn'))}")
-    kind: Any = TABLE[name].learn
-    kind = pkgutil.resolve_name(kind) if isinstance(kind, str) else kind
-    learner: Learner = read_settings(kind, config or settings_path(name))
-    return learner
+    kind: type[Learner] = _resolved(TABLE[name].learn)
+    return read_settings(kind, config or settings_path(name))
 
 
 def shipped_agents() -> list[str]:
@@ -205,11 +201,10 @@ def _build(spec: str, scenario: Scenario, trust: bool) -> Policy:
 def _load(agent: str, path: Path, name: str, scenario: Scenario, trust: bool = False) -> Policy:
     """Return a trained agent, once it is known to fit the scenario."""
     row, foreign = TABLE[agent], foreign_model(path)
-    assert row.load is not None
     if foreign is None or row.unpickle is None:
-        policy = row.load(path, name)
+        policy: Policy = _resolved(row.load)(path, name)
     elif trust:
-        policy = row.unpickle(foreign, name)
+        policy = _resolved(row.unpickle)(foreign, name)
     else:
         raise PolicyError(
             f"policy {name!r}: {foreign} is a ZIP file of stable-baselines3, and loading it runs whatever it holds; "
@@ -217,6 +212,10 @@ def _load(agent: str, path: Path, name: str, scenario: Scenario, trust: bool = F
         )
     policy.begin(scenario, 1)
     return policy
+
+
+def _resolved(what: Any) -> Any:
+    return pkgutil.resolve_name(what) if isinstance(what, str) else what
 
 
 def _import(spec: str) -> Policy:

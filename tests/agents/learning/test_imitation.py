@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from agents.learned import PickingPolicy, load_picking
+from agents.learned import PickingPolicy, load_picking_network
 from agents.learning.imitation import Imitation, collect
 from agents.learning.runs import SETTINGS_FOLDER, Run, read_settings
 from agents.models.queue_network import RequestScorer
@@ -33,7 +33,7 @@ def test_it_learns_from_the_expert_and_plays_the_same_once_loaded(agent: str, tm
     torch.nn.init.zeros_(indifferent.head.bias)
     after, before = (rollout(PickingPolicy(one), SCENARIO, seeds).throughput_rps for one in (network, indifferent))
     assert probability_of_no_gain(after, before) < 0.01
-    loaded = rollout(load_picking(tmp_path, agent), SCENARIO, seeds[:2])
+    loaded = rollout(load_picking_network(tmp_path, agent), SCENARIO, seeds[:2])
     assert loaded.throughput_rps.tolist() == after[:2].tolist()
 
 

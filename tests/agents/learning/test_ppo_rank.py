@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from agents.learned import load_scoring
+from agents.learned import load_actor
 from agents.learning.ppo_rank import PpoRank
 from agents.learning.runs import SETTINGS_FOLDER, Run, read_settings
 from agents.learning.search import RankerSearch
@@ -34,7 +34,7 @@ LINEAR = read_settings(RankerSearch, SETTINGS_FOLDER / "cem-linear.yaml").model_
 def test_it_finds_that_waiting_pays(agent: str, tmp_path: Path) -> None:
     scenario = trap()
     settings_of(agent, initial_deviation=1.0).train(Run(scenario, 20 * 160, 0, tmp_path))
-    assert rollout(load_scoring("agents.models.actor:Actor", tmp_path, agent), scenario, [0]).served == BEST_SERVES
+    assert rollout(load_actor(tmp_path, agent), scenario, [0]).served == BEST_SERVES
 
 
 def test_resume_and_repeat(tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_resume_and_repeat(tmp_path: Path) -> None:
 
 def test_no_network(tmp_path: Path) -> None:
     with pytest.raises(PolicyError, match="no trained weights"):
-        load_scoring("agents.models.actor:Actor", tmp_path, "x")
+        load_actor(tmp_path, "x")
     (tmp_path / "model.safetensors").write_bytes(b"no numbers")
     with pytest.raises(PolicyError, match="no ranking network"):
         Actor.load(tmp_path / "model.safetensors")

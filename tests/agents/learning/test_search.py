@@ -1,11 +1,10 @@
-from functools import partial
 from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
 import pytest
 
-from agents.learned import ScoringPolicy, load_scoring
+from agents.learned import ScoringPolicy, load_ranker
 from agents.learning.evolution import CrossEntropy, EvolutionStrategy, antithetic_noise
 from agents.learning.runs import CHECKPOINTS, SETTINGS_FOLDER, Run, read_settings
 from agents.learning.search import RankerSearch, first_state
@@ -20,8 +19,6 @@ from edgellm_env.node.features import LAST_CHANCE, REQUEST_FEATURES, SLACK
 from edgellm_env.scenario import Scenario
 from experiments.grid.training import ABLATIONS
 from tests.agents.learning.trap import BEST_SERVES, GREEDY_SERVES, probability_of_no_gain, trap
-
-load_ranker = partial(load_scoring, "agents.models.scorer:Scorers")
 
 
 def settings_of(agent: str = "cem-linear", **values: object) -> RankerSearch:
@@ -89,10 +86,7 @@ def test_training_improves_on_where_it_began(tmp_path: Path) -> None:
     untrained = ScoringPolicy(settings.scorers(first_state(settings).best[None]))
     after, before = (
         rollout(policy, scenario, seeds).throughput_rps
-        for policy in (
-            load_ranker(trained(scenario, settings, 6, tmp_path), "trained"),
-            untrained,
-        )
+        for policy in (load_ranker(trained(scenario, settings, 6, tmp_path), "trained"), untrained)
     )
     assert probability_of_no_gain(after, before) < 0.01
 

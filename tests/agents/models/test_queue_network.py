@@ -5,7 +5,7 @@ import torch
 from sb3_contrib import MaskablePPO
 from stable_baselines3 import PPO
 
-from agents.learned import load_scoring
+from agents.learned import load_ranking_network
 from agents.models.queue_network import QueueEncoder, RequestScorer, remainder
 from agents.models.sb3 import MaskedQueuePolicy, QueuePolicy
 from agents.policy import PolicyError
@@ -146,6 +146,6 @@ def test_stored_and_loaded(tmp_path) -> None:
         np.testing.assert_array_equal(RequestScorer.load(tmp_path / "model.safetensors")(slots()), network(slots()))
     (tmp_path / "other.safetensors").write_bytes(b"no numbers")
     with pytest.raises(PolicyError, match="no network over the queue"):
-        load_scoring("agents.models.queue_network:RequestScorer", tmp_path / "other.safetensors", "x")
+        load_ranking_network(tmp_path / "other.safetensors", "x")
     with pytest.raises(PolicyError, match="no trained weights"):
-        load_scoring("agents.models.queue_network:RequestScorer", tmp_path / "nowhere", "x")
+        load_ranking_network(tmp_path / "nowhere", "x")
