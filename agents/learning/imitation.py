@@ -19,7 +19,8 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from agents.learned import PickingPolicy
-from agents.learning.runs import TENSORBOARD, Learner, Progress, Run, Validation
+from agents.learning.judging import Validation
+from agents.learning.runs import TENSORBOARD, Learner, Progress, Run
 from agents.models.picking import next_picks
 from agents.models.queue_network import MOST_BEAMS, RequestScorer, one_torch_thread, remainder, shortened
 from agents.models.storage import WEIGHTS

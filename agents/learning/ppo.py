@@ -13,7 +13,8 @@ from stable_baselines3.common.logger import configure
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from agents.learned import PpoPolicy
-from agents.learning.runs import TENSORBOARD, Learner, Progress, Run, Validation
+from agents.learning.judging import Validation
+from agents.learning.runs import TENSORBOARD, Learner, Progress, Run
 from agents.models.queue_network import one_torch_thread
 from agents.models.sb3 import load_checkpoint, save_checkpoint, save_policy
 from agents.models.storage import WEIGHTS

@@ -18,8 +18,9 @@ from stable_baselines3.common.buffers import DictRolloutBuffer
 
 from agents.learned import PickingPolicy, ScoringPolicy
 from agents.learning.imitation import Imitation
+from agents.learning.judging import Validation
 from agents.learning.ppo import PpoLearner
-from agents.learning.runs import SETTINGS_FOLDER, Run, Validation, read_settings
+from agents.learning.runs import SETTINGS_FOLDER, Run, read_settings
 from agents.models.queue_network import RequestScorer
 from agents.models.sb3 import MaskedQueuePolicy, PerRequest, QueueFeatures, QueuePolicy
 from agents.policy import Policy

@@ -19,8 +19,9 @@ from pydantic import Field
 from stable_baselines3 import PPO
 
 from agents.learned import ScoringPolicy
+from agents.learning.judging import Validation
 from agents.learning.ppo import PpoLearner
-from agents.learning.runs import SETTINGS_FOLDER, Run, Validation, read_settings
+from agents.learning.runs import SETTINGS_FOLDER, Run, read_settings
 from agents.learning.search import RankerSearch, linear_weights
 from agents.models.actor import SUMMARY_SIZE, WEIGHT_LIMIT, Actor, linear_scores, slot_summary
 from agents.models.packing import PACKINGS, Packing, PackingName

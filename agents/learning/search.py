@@ -16,7 +16,8 @@ from stable_baselines3.common.logger import Logger, configure
 
 from agents.learned import ScoringPolicy
 from agents.learning.evolution import CrossEntropy, EvolutionStrategy, antithetic_noise
-from agents.learning.runs import CHECKPOINTS, TENSORBOARD, Learner, Progress, Run, Validation
+from agents.learning.judging import Validation
+from agents.learning.runs import CHECKPOINTS, TENSORBOARD, Learner, Progress, Run
 from agents.models.packing import PACKINGS, PackingName
 from agents.models.scorer import FEATURES, LINEAR, Scorers, parameter_count, parameter_mask
 from agents.models.storage import WEIGHTS, reading, require_arrays, save_arrays

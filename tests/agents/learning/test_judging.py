@@ -6,7 +6,8 @@ import yaml
 from stable_baselines3.common.logger import configure
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from agents.learning.runs import Run, Validation, record_validation
+from agents.learning.judging import Validation, record_validation
+from agents.learning.runs import Run
 from agents.optimal import Dftsp
 from agents.policy import Policy
 from agents.registry import build_policies, make_learner, names, settings_path
