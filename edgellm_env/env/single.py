@@ -7,7 +7,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from edgellm_env.env.base import RENDER_MODES, EngineEnv, Options, Start
+from edgellm_env.env.engine import RENDER_MODES, EngineEnv, Options, Start
 from edgellm_env.env.observation import Observation
 from edgellm_env.env.view import SlotView, slot_as_text, view_slot
 from edgellm_env.scenario.scenario import ScenarioLike

@@ -19,7 +19,7 @@ from edgellm_env.env.actions import (
     RankInterface,
     SelectInterface,
 )
-from edgellm_env.env.base import RENDER_MODES, EngineEnv, Options, Start
+from edgellm_env.env.engine import RENDER_MODES, EngineEnv, Options, Start
 from edgellm_env.env.observation import Observation
 from edgellm_env.env.view import slot_as_text
 from edgellm_env.node.nodes import Dynamics

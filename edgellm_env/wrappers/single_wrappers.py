@@ -9,7 +9,7 @@ from gymnasium.utils import RecordConstructorArgs
 from numpy.typing import NDArray
 
 from edgellm_env.arrays import BoolArray
-from edgellm_env.env.base import Options, Start
+from edgellm_env.env.engine import Options, Start
 from edgellm_env.env.observation import Observation
 from edgellm_env.env.single import EdgeLLMEnv
 from edgellm_env.wrappers.expert import expert_labels, no_labels

@@ -17,7 +17,7 @@ from gymnasium.wrappers.vector import NormalizeReward
 from numpy.typing import NDArray
 
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
-from edgellm_env.env.base import Options
+from edgellm_env.env.engine import Options
 from edgellm_env.env.observation import Observation
 from edgellm_env.env.vector import EdgeLLMVectorEnv
 from edgellm_env.wrappers.expert import expert_labels, no_labels
