@@ -148,6 +148,13 @@ def _nearest(word: str, known: Sequence[str]) -> str:
     return f"the nearest are {', '.join(difflib.get_close_matches(word, known, 3, 0.0))}; {_HINT}"
 
 
+def comes_with_project(spec: str) -> bool:
+    """Whether ``spec`` names a policy of the project's own, trained or not: making it imports nothing else."""
+    name, at, mode = spec.rpartition("@")
+    name = name if at and mode in get_args(Mode) else spec
+    return name in names("build") or name in shipped_agents()
+
+
 def _unknown(spec: str) -> PolicyError:
     known = [*names("build"), *(f"{name}=PATH" for name in names("load")), *shipped_agents()]
     return PolicyError(f"policy {spec!r}: no such policy; {_nearest(spec, known)}")

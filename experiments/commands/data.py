@@ -14,8 +14,11 @@ from rich.table import Table
 from edgellm_env.scenario.parts import OverLimitRule, TimeUnit, TraceColumns, TraceFormat, ZeroTokensRule
 from edgellm_env.workload.files import read_trace_file
 from edgellm_env.workload.recorded import RecordedRequests, TraceStatistics, trace_statistics
-from experiments.datasets.storage import DatasetError, datasets_root
-from experiments.datasets.verification import StoredDataset, Verified
+from experiments.datasets.combined import open_dataset
+from experiments.datasets.hdf5 import DatasetError
+from experiments.datasets.plan import is_dataset_id
+from experiments.datasets.storage import datasets_root
+from experiments.datasets.verification import Verified
 from experiments.extras import require
 from experiments.progress import progress_bar
 
@@ -147,14 +150,18 @@ class Verify:
     def run(self, console: Console) -> Verified:
         """Check everything and say what was checked."""
         require("h5py", "datasets")
+        require("minari", "datasets")
         if self.episodes < 0:
             raise DatasetError(f"episodes: {self.episodes}; expected at least 0")
-        dataset = StoredDataset(datasets_root(self.out) / self.dataset_id, self.dataset_id, self.trace)
-        with progress_bar(console, dataset.episodes + min(self.episodes, dataset.episodes)) as bar:
+        if not is_dataset_id(self.dataset_id):
+            raise DatasetError(f"dataset-id: {self.dataset_id!r}; expected NAMESPACE/NAME-vN")
+        dataset = open_dataset(datasets_root(self.out), self.dataset_id, self.trace)
+        with progress_bar(console, dataset.work + min(self.episodes, dataset.episodes)) as bar:
             verified = dataset.verify(self.episodes, lambda doing: bar(1, doing))
         console.print(
             f"{self.dataset_id}: {verified.episodes:,} episodes ({verified.steps:,} steps) are what their digests "
             f"say; {verified.replayed:,} of them ({verified.replayed_steps:,} steps) played anew are equal in every "
-            "array, feasible, and optimal where they claim to be."
+            "array, feasible, and optimal where they claim to be. Not checked: "
+            f"{', '.join(verified.unchecked)}."
         )
         return verified

@@ -9,7 +9,7 @@ import numpy as np
 import yaml
 from rich.console import Console
 
-from agents.files import PARTIAL, OutputError, prepare_folder, read_document, write_json, write_text
+from agents.files import PARTIAL, OutputError, alone_in, prepare_folder, read_document, write_json, write_text
 from agents.learning.evolution import CrossEntropy, antithetic_noise
 from agents.learning.runs import ABOUT, CHECKPOINTS, SCENARIO, Run
 from agents.models.storage import WEIGHTS
@@ -88,7 +88,8 @@ class Train(Changes):
                 f"{given[0].replace('settings', 'set')}: not with --dataset, whose episodes are what they are"
             )
         config = self.config or settings_path("bc")
-        return clone_dataset(dataset_id, self.dataset_root, self.out, self.seed, config, self.trace, console).model
+        with alone_in(prepare_folder(self.out), "training there"):
+            return clone_dataset(dataset_id, self.dataset_root, self.out, self.seed, config, self.trace, console).model
 
 
 @dataclass(frozen=True)

@@ -3,49 +3,34 @@
 The card is a page and a plot beside the data. A dataset gets its name in one step, when everything is there.
 """
 
-import shlex
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import yaml
 
-from agents.files import sync_folder, write_text
+from agents.files import sync_folder, write_json, write_text
 from agents.rollout import make_engine
-from edgellm_env import __version__
 from edgellm_env.scenario import load_scenario
 from experiments.datasets import storage
-from experiments.datasets.plan import NOISY, REFERENCE_EPISODES, Plan
+from experiments.datasets.describing import described
+from experiments.datasets.hdf5 import DatasetError, new_file, opened
+from experiments.datasets.plan import Plan
 from experiments.datasets.recorder import CENSUS_EVERY, UnitTotals, environment_id, environment_spec, spaces_of
+from experiments.datasets.references import References
 from experiments.extras import require
 from experiments.pages.rendering import render
 from experiments.results.figures import plot_returns
-from experiments.results.provenance import package_versions
 
 CARD: Final = "README.md"
 PLOT: Final = "returns.png"
-
-CITATION: Final = f"""@misc{{edgellm_env,
-  title = {{edgellm_env: a reinforcement-learning environment for edge LLM serving with an exact per-slot expert}},
-  author = {{The edgellm-env maintainers}},
-  note = {{Version {__version__}}}
-}}
-@misc{{zhang2024edge,
-  title = {{Edge Intelligence Optimization for Large Language Model Inference with Batching and Quantization}},
-  author = {{Zhang, Xinyuan and others}},
-  year = {{2024}},
-  eprint = {{2405.07140}},
-  archivePrefix = {{arXiv}}
-}}
-"""
 
 
 def merge_units(
     plan: Plan,
     shards: Sequence[Path],
-    scores: dict[str, float],
+    references: References,
     built: Path,
     about: dict[str, Any],
     on_unit: Callable[[int], None],
@@ -53,7 +38,7 @@ def merge_units(
     """Build the whole dataset in the folder ``built``, in place of what lies there; return its metadata.
 
     Compressed data is copied as it is, an episode at a time, so memory does not grow with the dataset. ``shards`` are
-    of all units, in order, ``scores`` of the references, by policy; ``about`` is further metadata: licence and author.
+    of all units, in order; ``about`` is further metadata: licence and author.
     ``on_unit`` is called with the index of each unit copied.
 
     Raises:
@@ -71,34 +56,34 @@ def merge_units(
     )
     totals, digests = _copy_episodes(plan, shards, data / storage.DATA_FILE, on_unit)
     size_bytes = (data / storage.DATA_FILE).stat().st_size
-    metadata = _metadata(plan, totals, scores, storage.content_checksum(digests)) | about
-    identity = {"minari_version": require("minari", "datasets").__version__}
-    dataset.update_metadata({**metadata, **identity, "dataset_size": round(size_bytes / 1e6, 1)})
-    _write_card(plan, totals, metadata, size_bytes, built)
+    proven_share, content = totals.proven / max(1, totals.slots), storage.content_checksum(digests)
+    metadata = described(plan, sum(totals.steps), proven_share, references, content, size_bytes) | about
+    dataset.update_metadata({**metadata, "minari_version": require("minari", "datasets").__version__})
+    _write_card(plan, totals, metadata, references, size_bytes, built)
     return metadata
 
 
 def _copy_episodes(
     plan: Plan, shards: Sequence[Path], target: Path, on_unit: Callable[[int], None]
 ) -> tuple[UnitTotals, list[str]]:
-    h5py = require("h5py", "datasets")
     totals, digests = UnitTotals(), []
-    with storage.new_file(target) as merged:
+    with new_file(target) as (merged, require_room):
         for index, path in enumerate(shards):
             about, own = storage.read_about(path)
             totals.add(**own)
-            with h5py.File(path, "r") as shard:
+            with opened(path) as shard:
                 for number in range(about["first"], about["first"] + about["episodes"]):
                     shard.copy(storage.group_name(number), merged)
                     digests.append(str(shard[storage.group_name(number)].attrs["sha256"]))
+                    require_room()
             on_unit(index)
     if len(digests) != plan.episodes:
-        raise storage.DatasetError(f"{shards[0].parent}: {len(digests)} episodes; expected {plan.episodes}")
+        raise DatasetError(f"{shards[0].parent}: {len(digests)} episodes; expected {plan.episodes}")
     return totals, digests
 
 
-def publish(built: Path, final: Path) -> None:
-    """Give a built dataset its name: it is there whole, or not at all.
+def publish(built: Path, final: Path, root: Path) -> None:
+    """Give a built dataset its name below ``root``, and its namespaces Minari's file: it is there whole, or not at all.
 
     Raises:
         CollectionError: something of that name has appeared meanwhile.
@@ -106,6 +91,10 @@ def publish(built: Path, final: Path) -> None:
     for path in built.rglob("*"):
         sync_folder(path)
     final.parent.mkdir(parents=True, exist_ok=True)
+    name = require("minari.namespace", "datasets").NAMESPACE_METADATA_FILENAME
+    for namespace in final.relative_to(root).parents[:-1]:
+        if not (root / namespace / name).exists():  # what a user says of a namespace stays
+            write_json(root / namespace / name, {})
     try:
         built.rename(final)
     except OSError as error:
@@ -113,67 +102,17 @@ def publish(built: Path, final: Path) -> None:
     sync_folder(final.parent)
 
 
-def _metadata(plan: Plan, totals: UnitTotals, scores: dict[str, float], content: str) -> dict[str, Any]:
-    """Return the metadata beyond spaces, environment, author and licence, as plain values."""
-    scenario = load_scenario(plan.scenario)
-    # Who acted, in words: parts of a mixture and epsilon included, folders of models left out.
-    names = [name.partition("=")[0] for name in plan.players]
-    words = [f"{NOISY}(epsilon={plan.epsilon:g})" if name == NOISY else name for name in names]
-    policy = f"mixed({', '.join(words)})" if plan.parts else words[0]
-    return {
-        "dataset_id": plan.dataset_id,
-        "total_episodes": plan.episodes,
-        "total_steps": sum(totals.steps),
-        "algorithm_name": policy,
-        "description": (
-            f"{plan.episodes} episodes of {scenario.timing.episode_slots} slots of EdgeLLM/{plan.environment}-v0 in "
-            f"scenario {scenario.name!r}, played by {policy} (tier: {plan.tier})."
-        ),
-        "requirements": [f"edgellm-env>={__version__}"],
-        "ref_min_score": scores["random"],
-        "ref_max_score": scores["dftsp"],
-        "num_episodes_average_score": REFERENCE_EPISODES,
-        storage.OWN: {
-            "environment": plan.environment,
-            "tier": plan.tier,
-            "policy": policy,
-            "epsilon": plan.epsilon if plan.epsilon else None,
-            "scenario": yaml.safe_dump(plan.scenario, sort_keys=False, width=120),
-            "scenario_checksum": scenario.checksum,
-            "seed": plan.seed,
-            "episode_seeds": {"split": "train", "first": plan.seeds(0)[0], "last": plan.seeds(plan.units - 1)[-1]},
-            "unit_episodes": plan.unit_episodes,
-            "files_sha256": plan.files,
-            "plan_checksum": plan.checksum,
-            "content_sha256": content,
-            "solver": {"name": "dftsp", "optimality_share": totals.proven / max(1, totals.slots)},
-            "reference_scores": {**scores, "episodes": REFERENCE_EPISODES, "split": "validation"},
-            "versions": package_versions(),
-            "command": _command_of(plan),
-            "citation": CITATION,
-        },
-    }
-
-
-def _command_of(plan: Plan) -> str:
-    """Return the command that makes the same dataset, from the scenario in the file ``scenario.yaml``."""
-    words = ["python", "-m", "experiments", "collect", "--scenario", "scenario.yaml", "--env", plan.environment]
-    words += ["--policy", plan.policy]
-    if plan.parts:
-        words += ["--parts", *plan.parts]
-    if plan.epsilon:
-        words += ["--epsilon", f"{plan.epsilon:g}"]
-    words += ["--tier", plan.tier, "--episodes", str(plan.episodes), "--seed", str(plan.seed)]
-    if plan.trace is not None:
-        words += ["--trace", "FILE"]
-    return shlex.join([*words, "--id", plan.dataset_id])
-
-
-def _write_card(plan: Plan, totals: UnitTotals, metadata: dict[str, Any], size_bytes: int, folder: Path) -> None:
+def _write_card(
+    plan: Plan,
+    totals: UnitTotals,
+    metadata: dict[str, Any],
+    references: References,
+    size_bytes: int,
+    folder: Path,
+) -> None:
     """Write page and plot, made from the totals of all units, into ``folder``."""
-    low, high = metadata["ref_min_score"], metadata["ref_max_score"]
-    title = f"{plan.dataset_id}: {plan.episodes} episodes"
-    plot_returns(totals.returns, {"random": low, "DFTSP": high}, title, folder / PLOT)
+    ends = {references.minimum: references.minimum_score, references.maximum: references.maximum_score}
+    plot_returns(totals.returns, ends, f"{plan.dataset_id}: {plan.episodes} episodes", folder / PLOT)
     page = render(
         "dataset_card.md.j2",
         plan=plan,
@@ -184,8 +123,7 @@ def _write_card(plan: Plan, totals: UnitTotals, metadata: dict[str, Any], size_b
         totals=totals,
         returns=np.array(totals.returns),
         median=float(np.median(totals.returns)),
-        low=low,
-        high=high,
+        references=references,
         served=int(np.dot(np.arange(len(totals.served)), totals.served)),
         slots=max(1, totals.slots),
         share=lambda part, whole: f"{part / whole:.1%}" if whole else "no slot",

@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
@@ -12,9 +13,11 @@ from rich.console import Console
 from agents.files import PARTIAL, prepare_folder
 from experiments.changes import Changes
 from experiments.datasets.card import merge_units, publish
+from experiments.datasets.hdf5 import DatasetError
 from experiments.datasets.plan import Plan, make_plan
-from experiments.datasets.storage import OWN, CollectionError, DatasetError, datasets_root, read_about, read_metadata
-from experiments.datasets.work import REFERENCES, Reference, Task, Unit, run_tasks
+from experiments.datasets.references import played_references, policies, stored_references
+from experiments.datasets.storage import OWN, CollectionError, datasets_root, read_about, read_metadata
+from experiments.datasets.work import Reference, Task, Unit, run_tasks
 from experiments.extras import require
 from experiments.grid.evaluation import require_playable
 from experiments.grid.ledger import CONTINUES, open_ledger
@@ -70,29 +73,35 @@ class Collect(Changes):
         plan = make_plan(scenario, self.env, acting, self.episodes, self.seed, self.tier, self.dataset_id, self.trust)
         root = prepare_folder(datasets_root(self.out))
         final, staging = root / plan.dataset_id, root / STAGING / plan.dataset_id
-        if final.exists():
-            return _complete_already(plan, final, staging, console)
-        settings = {name: value for name, value in asdict(plan).items() if name not in ("trace", "trust")}
+        if final.exists() and not staging.exists():
+            return _complete_already(plan, final, console)
+        settings = {name: value for name, value in asdict(plan.portable()).items() if name not in ("trace", "trust")}
         with open_ledger(staging, "collection", settings | {"checksum": plan.checksum}):
-            shards = staging / "units"
+            if final.exists():  # made by another process meanwhile, or by one that was killed before it cleaned up
+                _clean_up(staging, root / STAGING)
+                return _complete_already(plan, final, console)
+            shards, built = staging / "units", staging / "built"
             shards.mkdir(exist_ok=True)
             for unfinished in shards.glob(f"*{PARTIAL}"):
                 unfinished.unlink(missing_ok=True)
             began_s = time.perf_counter()
-            new_steps = self._record(plan, shards, workers, console)
+            stored = stored_references(scenario, plan.files.get("trace"))
+            others = () if stored else tuple(map(Reference, policies()))
+            new_steps = self._record(plan, others, shards, workers, console)
+            references = stored or played_references({one.policy: one.returns(shards) for one in others})
             with progress_bar(console, plan.units, "merging") as bar:
                 try:
-                    built, units = staging / "built", [shards / Unit(unit).file_name() for unit in range(plan.units)]
-                    scores = {policy: Reference(policy).score(shards) for policy in REFERENCES}
+                    units = [shards / Unit(unit).file_name() for unit in range(plan.units)]
                     about = {"license": self.licence, "author": {self.author}}
-                    metadata = merge_units(plan, units, scores, built, about, lambda unit: bar(1, ""))
-                    publish(built, final)
-                except OSError as error:
-                    raise CollectionError(
-                        f"{staging}: {error.strerror or error}; no unit is lost: run the same command again"
-                    ) from error
+                    metadata = merge_units(plan, units, references, built, about, lambda unit: bar(1, ""))
+                    publish(built, final, root)
+                except (OSError, CollectionError) as error:
+                    shutil.rmtree(built, ignore_errors=True)
+                    reason = error.strerror or error if isinstance(error, OSError) else error
+                    text = f"{staging}: {reason}; no unit is lost: run the same command again"
+                    raise CollectionError(text) from error
             seconds = time.perf_counter() - began_s
-        _clean_up(staging, root / STAGING)
+            _clean_up(staging, root / STAGING)
         steps = metadata["total_steps"]
         console.print(
             f"{plan.dataset_id}: {plan.episodes:,} episodes, {steps:,} transitions, {new_steps:,} of them new, "
@@ -101,12 +110,12 @@ class Collect(Changes):
         console.print(f"Dataset: {final}   Card: {final / 'README.md'}")
         return final
 
-    def _record(self, plan: Plan, shards: Path, workers: int, console: Console) -> int:
+    def _record(self, plan: Plan, others: Sequence[Task], shards: Path, workers: int, console: Console) -> int:
         """Make the files that are missing in ``shards``; return how many transitions are new."""
         with progress_bar(console, plan.episodes, "collecting") as bar:
             units = [Unit(index) for index in range(plan.units)]
             left: list[Task] = [unit for unit in units if not unit.is_done(plan, shards)]
-            left += [task for name in REFERENCES if not (task := Reference(name)).is_done(plan, shards)]
+            left += [task for task in others if not task.is_done(plan, shards)]
             bar(sum(len(plan.seeds(unit.index)) for unit in units if unit not in left), "")
             began_s, new_steps = time.perf_counter(), 0
 
@@ -122,12 +131,10 @@ class Collect(Changes):
         return new_steps
 
 
-def _complete_already(plan: Plan, final: Path, staging: Path, console: Console) -> Path:
+def _complete_already(plan: Plan, final: Path, console: Console) -> Path:
     own = read_metadata(final).get(OWN)
     if not isinstance(own, dict) or own.get("plan_checksum") != plan.checksum:
         raise DatasetError(f"id: {plan.dataset_id!r} exists in {final} with other settings; choose another version")
-    # Killed after the dataset got its name, before its units were thrown away.
-    shutil.rmtree(staging, ignore_errors=True)
     console.print(f"{plan.dataset_id}: complete already   Dataset: {final}")
     return final
 

@@ -3,7 +3,8 @@
 The dataset's slots are a stream of batches: shuffled, bounded in memory, read as data.
 """
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -13,18 +14,20 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
-from agents.files import OutputError, prepare_folder, write_json, write_text
+from agents.files import OutputError, file_sha256, prepare_folder, write_json, write_text
 from agents.learned import PickingPolicy
 from agents.learning.imitation import Agreement, Imitation, clone
 from agents.learning.runs import ABOUT, SCENARIO, read_settings
 from agents.models.storage import COLUMNS, WEIGHTS
 from agents.optimal import Dftsp
+from agents.policy import in_one_line
 from agents.rollout import rollout
 from agents.seeds import episode_seeds
 from edgellm_env.node.features import PER_CAPACITY, fingerprint
-from edgellm_env.scenario import load_scenario, parse_setting
+from edgellm_env.scenario import load_scenario
 from experiments.datasets import storage
-from experiments.extras import require
+from experiments.datasets.hdf5 import DatasetError, opened
+from experiments.datasets.recorder import ENVIRONMENTS, environment_id
 from experiments.progress import progress_bar
 from experiments.results.provenance import metadata
 
@@ -44,26 +47,28 @@ class SlotSource:
     path: Path  # the HDF5 file
     environment: str  # Batch, Select or Rank
     episodes: int  # how many it holds
-    scenario: str  # its settings as YAML text
+    scenario: Mapping[str, Any]  # its settings
 
     @classmethod
     def of(cls, dataset: Path) -> "SlotSource":
-        """Return the source of the dataset in the folder ``dataset``.
+        """Return the source of the dataset in the folder ``dataset``, collected or combined of such.
 
         Raises:
             DatasetError: it is none of ours.
         """
         about = storage.read_metadata(dataset)
         try:
-            own, episodes = about[storage.OWN], int(about["total_episodes"])
-            return cls(dataset / "data" / storage.DATA_FILE, str(own["environment"]), episodes, str(own["scenario"]))
-        except (KeyError, TypeError, ValueError) as error:
-            raise storage.DatasetError(f"{dataset}: not collected by this project: {error!r}") from error
+            spec, episodes = json.loads(about["env_spec"]), int(about["total_episodes"])
+            ids = {environment_id(environment): environment for environment in ENVIRONMENTS}
+            path, scenario = dataset / "data" / storage.DATA_FILE, dict(spec["kwargs"]["scenario"])
+            return cls(path, ids[spec["id"]], episodes, scenario)
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise DatasetError(f"{dataset}: not collected by this project: {in_one_line(error)}") from error
 
     def split(self, held_out: float) -> tuple[range, range]:
         """Return training and held-out episodes; the last ones are held out, at least one."""
         if self.episodes < 2:
-            raise storage.DatasetError(f"{self.path}: {self.episodes} episode(s); expected at least 2, one is held out")
+            raise DatasetError(f"{self.path}: {self.episodes} episode(s); expected at least 2, one is held out")
         count = min(self.episodes - 1, max(1, round(held_out * self.episodes)))
         return range(self.episodes - count), range(self.episodes - count, self.episodes)
 
@@ -98,12 +103,11 @@ def slot_batches(
         batch_size: slots in a batch; the last may have fewer.
         rng: of the order; None reads in order.
     """
-    h5py = require("h5py", "datasets")
     own = (np.array(episodes) if rng is None else rng.permutation(np.array(episodes))).tolist()
     left: list[Slots] = []
-    with h5py.File(source.path, "r") as file:
+    with opened(source.path) as file:
         for first in range(0, len(own), EPISODES_AT_ONCE):
-            group = [storage.read_episode(file, number)[0] for number in own[first : first + EPISODES_AT_ONCE]]
+            group = [storage.read_nameless(file, number) for number in own[first : first + EPISODES_AT_ONCE]]
             pool = _joined([slots_of(episode, source.environment) for episode in group])
             if rng is not None:
                 mixed = rng.permutation(pool["valid"].shape[0])
@@ -155,7 +159,7 @@ def clone_dataset(
     # On beams, search makes up for what a dataset did not teach: one beam shows what it did.
     settings = read_settings(Imitation, config).model_copy(update={"beams": 1})
     validation = episode_seeds("validation", seed, settings.validation_episodes)
-    scenario = load_scenario(parse_setting(source.scenario, f"{folder}: scenario")).with_trace(trace)
+    scenario = load_scenario(source.scenario).with_trace(trace)
     learned_from, held_out = source.split(HELD_OUT)
     run = prepare_folder(out)
     if (run / ABOUT).exists():
@@ -178,7 +182,7 @@ def clone_dataset(
         "agent": "bc",
         "seed": seed,
         "dataset": dataset_id,
-        "dataset_content_sha256": storage.read_metadata(folder)[storage.OWN]["content_sha256"],
+        "dataset_file_sha256": file_sha256(source.path),
         "hyper_parameters": settings.model_dump(mode="json"),
         COLUMNS: fingerprint(),
         "result": {name: value for name, value in asdict(result).items() if name != "model"},

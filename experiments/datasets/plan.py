@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,10 +18,10 @@ from agents.registry import build_policies
 from agents.seeds import EPISODES_PER_SEED, episode_seeds
 from edgellm_env.env.slots import Slots
 from edgellm_env.scenario import Scenario, load_scenario
+from experiments.datasets.hdf5 import DatasetError
 from experiments.datasets.recorder import ENVIRONMENTS
-from experiments.datasets.storage import DatasetError
 
-LAYOUT: Final = 1
+LAYOUT: Final = 2
 """Version of how datasets are laid out; part of every plan, so that a resumed collection can't mix two."""
 
 UNIT_BYTES: Final = 96_000_000
@@ -30,11 +30,14 @@ UNIT_BYTES: Final = 96_000_000
 UNIT_EPISODES = 50
 _PICKS_PER_SLOT: Final = 10  # how many steps of Select a slot takes, roughly
 
-REFERENCE_EPISODES: Final = 50
-"""Validation episodes that reference scores are means over."""
-
 # Stricter than Minari's own pattern in that a version must be given; a namespace of one letter confuses Minari.
 _ID: Final = re.compile(r"([\w-]{2,}/([\w-]+/)*)?[\w-]+-v\d+", re.ASCII)
+
+
+def is_dataset_id(name: object) -> bool:
+    """Whether a dataset can be called so."""
+    return isinstance(name, str) and _ID.fullmatch(name) is not None
+
 
 MIXED: Final = "mixed"
 NOISY: Final = "noisy-expert"
@@ -89,7 +92,7 @@ class Plan:
     @property
     def checksum(self) -> str:
         """Hash over all that the content depends on; where files lie is no part of it."""
-        settings = asdict(self) | {"layout": LAYOUT}
+        settings = asdict(self.portable()) | {"layout": LAYOUT}
         del settings["trace"], settings["trust"]
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -97,6 +100,16 @@ class Plan:
     def players(self) -> tuple[str, ...]:
         """The policies that play, in turn."""
         return self.parts if self.policy == MIXED else (self.policy,)
+
+    @property
+    def recorded_names(self) -> tuple[str, ...]:
+        """What episodes call the :attr:`players`; the folder of a trained model is each user's own and stays out."""
+        return tuple(f"{NOISY}({self.epsilon:g})" if name == NOISY else name.partition("=")[0] for name in self.players)
+
+    def portable(self) -> "Plan":
+        """Return the same plan without the places of its user's files."""
+        policy, *parts = (re.sub("=.*", "=RUN", name) for name in (self.policy, *self.parts))
+        return replace(self, trace=None if self.trace is None else "FILE", policy=policy, parts=tuple(parts))
 
     def numbers(self, unit: int) -> range:
         """Return the numbers of a unit's episodes."""
@@ -118,14 +131,13 @@ class Plan:
             PolicyError: no such policy, or it does not fit the scenario.
             DatasetError: it acts in an environment of its own.
         """
-        behaviours = []
+        behaviours: list[Policy] = []
         for name in self.players:
             policy = NoisyExpert(self.epsilon) if name == NOISY else build_policies([name], scenario, self.trust)[0]
             if isinstance(policy, CallablePolicy):
                 raise DatasetError(f"policy: {name!r} returns actions of {policy.environment_id}; expected batches")
-            # The folder of a trained model is each user's own: it stays out of the dataset.
-            behaviours.append((policy.name if name == NOISY else name.partition("=")[0], policy))
-        return behaviours
+            behaviours.append(policy)
+        return list(zip(self.recorded_names, behaviours, strict=True))
 
 
 def make_plan(
@@ -158,9 +170,9 @@ def make_plan(
     episode_seeds("train", seed, 1)
     if not 1 <= episodes <= EPISODES_PER_SEED:
         raise DatasetError(f"episodes: {episodes}; expected a whole number from 1 to {EPISODES_PER_SEED}")
-    named = tier or _default_tier(policy)
+    named = tier or default_tier(policy)
     chosen = dataset_id or f"edgellm/{scenario.name}/{environment.lower()}-{named}-v0"
-    if not _ID.fullmatch(chosen):
+    if not is_dataset_id(chosen):
         raise DatasetError(
             f"id: {chosen!r}; expected NAMESPACE/NAME-vN of letters, digits, '_' and '-', the namespace (it may have "
             "several parts) at least two characters long, as in edgellm/balanced/dftsp-v0"
@@ -181,7 +193,7 @@ def make_plan(
         tier=named,
         episodes=episodes,
         seed=seed,
-        unit_episodes=_unit_episodes(scenario, environment),
+        unit_episodes=unit_episodes(scenario, environment),
         files={name: _checksum(path) for name, path in files.items()},
         trust=trust,
     )
@@ -189,13 +201,14 @@ def make_plan(
     return plan
 
 
-def _default_tier(policy: str) -> str:
+def default_tier(policy: str) -> str:
+    """Return what a dataset of the policy's calls its quality unless told."""
     if policy == "dftsp":
         return "expert"
     return "medium" if policy.startswith("ppo=") else policy.partition("=")[0].replace(":", "-").replace(".", "-")
 
 
-def _unit_episodes(scenario: Scenario, environment: str) -> int:
+def unit_episodes(scenario: Scenario, environment: str) -> int:
     """Return how many episodes make a unit: a number that depends on the dataset alone, never on who works on it."""
     step_bytes = scenario.queue.capacity * (44 if environment != "Select" else 46) + 200
     steps = scenario.timing.episode_slots * (_PICKS_PER_SLOT if environment == "Select" else 1)

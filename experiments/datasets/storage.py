@@ -8,9 +8,7 @@ nothing but zeros and are not stored at all; the others are compressed with gzip
 import hashlib
 import json
 import os
-import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -18,7 +16,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.files import naming
+from agents.files import OutputError, read_document
+from agents.policy import in_one_line
+from experiments.datasets.hdf5 import UNREADABLE, DatasetError, new_file, opened
 from experiments.extras import require
 
 DATA_FILE: Final = "main_data.hdf5"
@@ -34,10 +34,6 @@ STEPS: Final = 256
 
 SMALL_BYTES: Final = 16_384
 """Arrays up to this size are stored as they are: a tile's bookkeeping would cost more than it saves."""
-
-
-class DatasetError(ValueError):
-    """A dataset, or a request for one, that can't be used; the message names what and what is expected."""
 
 
 class CollectionError(RuntimeError):
@@ -120,14 +116,10 @@ def read_metadata(dataset: Path) -> dict[str, Any]:
     Raises:
         DatasetError: there is none, or it is not readable.
     """
-    path = dataset / "data" / "metadata.json"
     try:
-        metadata = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DatasetError(f"{path}: can't be read: {error}") from error
-    if not isinstance(metadata, dict):
-        raise DatasetError(f"{path}: {type(metadata).__name__}; expected a mapping")
-    return metadata
+        return read_document(dataset / "data" / "metadata.json")
+    except OutputError as error:
+        raise DatasetError(str(error)) from error
 
 
 def group_name(episode: int) -> str:
@@ -135,26 +127,13 @@ def group_name(episode: int) -> str:
     return f"episode_{episode}"
 
 
-@contextmanager
-def new_file(path: Path) -> Iterator[Any]:
-    """Yield a new HDF5 file to write.
-
-    On a full disk the library complains once more for each object that is let go of, until the process ends: of its
-    thousand complaints the first is raised, as an OSError that names the file.
-    """
-    h5py, complain = require("h5py", "datasets"), sys.unraisablehook
-    sys.unraisablehook = lambda unraisable: None
-    with naming(path), h5py.File(path, "w") as file:
-        yield file
-    sys.unraisablehook = complain
-
-
 def write_shard(path: Path, episodes: Iterable[Episode], about: dict[str, Any], totals: dict[str, Any]) -> None:
     """Write episodes to a new file, numbered from ``about["first"]``; it carries ``about`` and ``totals`` as JSON."""
     h5py = require("h5py", "datasets")
-    with new_file(path) as file:
+    with new_file(path) as (file, require_room):
         for number, episode in enumerate(episodes, about["first"]):
             _write_episode(h5py, file, number, episode)
+            require_room()
         file.attrs["about"], file.attrs["totals"] = json.dumps(about), json.dumps(totals)
 
 
@@ -164,12 +143,12 @@ def read_about(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     Raises:
         DatasetError: it is no such file.
     """
-    h5py = require("h5py", "datasets")
-    try:
-        with h5py.File(path, "r") as file:
-            return json.loads(file.attrs["about"]), json.loads(file.attrs["totals"])
-    except (OSError, KeyError, ValueError, TypeError) as error:
-        raise DatasetError(f"{path}: no shard of a dataset: {error}") from error
+    with opened(path) as file:
+        try:
+            about, totals = (json.loads(file.attrs[name]) for name in ("about", "totals"))
+            return dict(about), dict(totals)
+        except UNREADABLE as error:
+            raise DatasetError(f"{path}: no unit of a dataset: {in_one_line(error)}") from error
 
 
 def _write_episode(h5py: Any, file: Any, number: int, episode: Episode) -> None:
@@ -226,22 +205,37 @@ def read_episode(file: Any, number: int) -> tuple[Episode, dict[str, Any]]:
     try:
         group = file[group_name(number)]
         attributes = dict(group.attrs)
-        arrays = {name: group[name][()] for name in ("actions", "rewards", "terminations", "truncations")}
-        for folder in ("infos", "observations"):
-            arrays |= {f"{folder}/{name}": array[()] for name, array in group[folder].items()}
-        episode = Episode(int(attributes["seed"]), str(attributes["behaviour"]), arrays)
-    except (OSError, KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        raise DatasetError(f"episode {number}: can't be read: {type(error).__name__}: {error}") from error
+        episode = Episode(int(attributes["seed"]), str(attributes["behaviour"]), _arrays(group))
+    except UNREADABLE as error:
+        raise DatasetError(f"episode {number}: can't be read: {in_one_line(error)}") from error
     return episode, attributes
+
+
+def read_nameless(file: Any, number: int) -> Episode:
+    """Read an episode's arrays alone: those of combined datasets have lost their seed and who played.
+
+    Raises:
+        DatasetError: it is not there, not whole, or can't be read.
+    """
+    try:
+        return Episode(0, "", _arrays(file[group_name(number)]))
+    except UNREADABLE as error:
+        raise DatasetError(f"episode {number}: can't be read: {in_one_line(error)}") from error
+
+
+def _arrays(group: Any) -> dict[str, NDArray[Any]]:
+    arrays = {name: group[name][()] for name in ("actions", "rewards", "terminations", "truncations")}
+    for folder in ("infos", "observations"):
+        arrays |= {f"{folder}/{name}": array[()] for name, array in group[folder].items()}
+    return arrays
 
 
 def is_intact(path: Path, about: dict[str, Any]) -> bool:
     """Whether a shard is what ``about`` says, with every array as its digest says."""
-    h5py = require("h5py", "datasets")
     try:
         written, _ = read_about(path)
-        with h5py.File(path, "r") as file:
+        with opened(path) as file:
             own = (read_episode(file, about["first"] + number) for number in range(about["episodes"]))
             return written | about == written and all(one.digest() == attributes["sha256"] for one, attributes in own)
-    except (DatasetError, KeyError, OSError):
+    except (DatasetError, KeyError):
         return False

@@ -1,36 +1,38 @@
-"""Checks a dataset against its own description, its digests, and episodes played anew from seeds and actions alone."""
+"""Checks a dataset: its digests, episodes played anew, and that its metadata say what follows from both.
+
+What a dataset says is not believed: its metadata are written anew from its plan and episodes, and compared. What
+can't be had in that way is named.
+"""
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
-import yaml
 
-from agents.optimal import dftsp_answers
-from agents.policy import BATCH, Decision, Generators, Policy
-from agents.rollout import EndRollout, PolicyFailureError, Step, make_engine, rollout
-from agents.seeds import MAXIMUM_SEED, episode_seeds
-from edgellm_env.arrays import BoolArray
-from edgellm_env.env.engine import Engine
-from edgellm_env.env.slots import Slots
-from edgellm_env.scenario import load_scenario
-from edgellm_env.slot.problem import SlotProblem
-from edgellm_env.solvers import solve_exact_batch
+from agents.files import file_sha256
+from agents.policy import Policy, in_one_line
+from agents.registry import build_policies, comes_with_project
+from agents.rollout import make_engine, rollout
+from agents.seeds import EPISODES_PER_SEED, MAXIMUM_SEED
+from edgellm_env.scenario import load_scenario, parse_setting
 from experiments.datasets import recorder, storage
-from experiments.extras import require
+from experiments.datasets.card import CARD, PLOT
+from experiments.datasets.describing import described, described_environment
+from experiments.datasets.hdf5 import DatasetError, opened
+from experiments.datasets.plan import MIXED, NOISY, NoisyExpert, Plan, default_tier, unit_episodes
+from experiments.datasets.references import STORED_ORIGIN, References, references_of
+from experiments.datasets.replaying import VerificationError, check_episode
+from experiments.datasets.storage import OWN
 
-MASK_EVERY: Final = 10
-"""One step in so many has its action mask checked by trying every request."""
+_SCORES: Final = ("ref_min_score", "ref_max_score", "num_episodes_average_score")
+_ENVIRONMENT: Final = ("env_spec", "observation_space", "action_space")
 
-ALWAYS_FEASIBLE: Final = ("dftsp", "noisy-expert", "random")
-"""Behaviours that never ask for anything infeasible."""
-
-
-class VerificationError(RuntimeError):
-    """A dataset that is not what it claims to be; the message names the first episode and step that differs."""
+OnEpisode: TypeAlias = Callable[[str], object]
+"""Called with what is being done, once for each digest and each replay."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Verified:
     steps: int  # in them
     replayed: int  # episodes that were played anew
     replayed_steps: int  # in them
+    unchecked: tuple[str, ...]  # what of the metadata was not recomputed, by name
 
 
 class StoredDataset:
@@ -51,44 +54,47 @@ class StoredDataset:
         dataset_id: what it must call itself.
         trace: the trace file, for scenarios that replay one.
 
+    Attributes:
+        path: the file of episodes.
+        work: how many episodes are read to compare digests.
+
     Raises:
         DatasetError: there is no dataset.
         VerificationError: its metadata do not fit together.
     """
 
     def __init__(self, folder: Path, dataset_id: str, trace: Path | None = None) -> None:
-        self._path = folder / "data" / storage.DATA_FILE
-        metadata = storage.read_metadata(folder)
+        self.path = folder / "data" / storage.DATA_FILE
+        self.metadata = storage.read_metadata(folder)
+        expect("metadata: dataset_id", self.metadata.get("dataset_id"), dataset_id)
         try:
-            self._check_metadata(metadata, dataset_id, trace)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise VerificationError(f"metadata: not as collected: {type(error).__name__}: {error}") from error
+            self._plan = _plan(self.metadata, trace)
+            if self._plan.environment not in recorder.ENVIRONMENTS:
+                text = f"environment: {self._plan.environment!r}; expected one of {list(recorder.ENVIRONMENTS)}"
+                raise VerificationError(f"metadata: {text}")
+            self._scenario = self._plan.playable_scenario()
+            checksum = load_scenario(self._plan.scenario).checksum
+            expect("metadata: edgellm.scenario_checksum", self.metadata[OWN]["scenario_checksum"], checksum)
+            # Read by Minari to make the environment: what it names must be ours, with this very scenario.
+            for name, expected in described_environment(self._plan).items():
+                expect(f"metadata: {name}", json.loads(self.metadata[name]), expected)
+            self._first_seed = self._plan.seeds(0)[0]
+        except (LookupError, TypeError, AttributeError, ValueError) as error:
+            raise VerificationError(f"metadata: not as collected: {in_one_line(error)}") from error
+        self.episodes = self.work = self._plan.episodes
+        self._environment_id = recorder.environment_id(self._plan.environment)
+        self._engine = make_engine(self._scenario, self._environment_id, 1)
+        self._totals = recorder.UnitTotals()
+        # Imported is nothing but what comes with this project.
+        self._own: dict[str, Policy] = {}
+        for name, recorded in zip(self._plan.players, self._plan.recorded_names, strict=True):
+            if name == NOISY:
+                self._own[recorded] = NoisyExpert(self._plan.epsilon)
+            elif comes_with_project(name):
+                (self._own[recorded],) = build_policies([name], self._scenario)
 
-    def _check_metadata(self, metadata: dict[str, Any], dataset_id: str, trace: Path | None) -> None:
-        own = metadata[storage.OWN]
-        self.episodes, self._steps = int(metadata["total_episodes"]), int(metadata["total_steps"])
-        self._content = own["content_sha256"]
-        environment, allowed = own["environment"], [*recorder.ENVIRONMENTS]
-        _expect("dataset_id", metadata["dataset_id"], dataset_id)
-        if environment not in allowed:
-            raise VerificationError(f"metadata: environment: {environment!r}; expected one of {allowed}")
-        scenario = load_scenario(yaml.safe_load(own["scenario"]))
-        _expect("scenario_checksum", own["scenario_checksum"], scenario.checksum)
-        spec = recorder.environment_spec(environment, scenario.model_dump(mode="json"))
-        # Read by Minari to make the environment: what it names must be ours, with this very scenario.
-        _expect("env_spec", json.loads(metadata["env_spec"]), json.loads(spec.to_json()))
-        seed = own["seed"]
-        if not isinstance(seed, int) or not 0 <= seed <= MAXIMUM_SEED:
-            raise VerificationError(f"metadata: seed: {seed!r}; expected a whole number from 0 to {MAXIMUM_SEED}")
-        self._first_seed = episode_seeds("train", seed, 1)[0]
-        self._environment_id = recorder.environment_id(environment)
-        self._engine = make_engine(scenario.with_trace(trace), self._environment_id, 1)
-        serialize = require("minari.serialization", "datasets").serialize_space
-        for name, space in recorder.spaces_of(self._engine).items():
-            _expect(name, json.loads(metadata[name]), json.loads(serialize(space)))
-
-    def verify(self, replays: int, on_episode: Callable[[str], object] = lambda doing: None) -> Verified:
-        """Check all episodes' digests, and play some anew.
+    def verify(self, replays: int, on_episode: OnEpisode = lambda doing: None) -> Verified:
+        """Check all episodes' digests, play some anew, and recompute what the metadata say.
 
         Args:
             replays: how many episodes to play anew.
@@ -97,18 +103,14 @@ class StoredDataset:
         Raises:
             VerificationError: the first mismatch.
         """
-        h5py = require("h5py", "datasets")
         try:
-            with h5py.File(self._path, "r") as file:
+            with opened(self.path) as file:
                 return self._verify(file, replays, on_episode)
-        except OSError as error:
-            raise VerificationError(f"{self._path}: can't be read: {error}") from error
+        except DatasetError as error:
+            raise VerificationError(str(error)) from error
 
-    def _verify(self, file: Any, replays: int, on_episode: Callable[[str], object]) -> Verified:
-        names = {storage.group_name(number) for number in range(self.episodes)}
-        if set(file) != names:
-            odd = sorted(set(file) ^ names)[0]
-            raise VerificationError(f"episodes: {odd} is {'missing' if odd in names else 'unexpected'}")
+    def _verify(self, file: Any, replays: int, on_episode: OnEpisode) -> Verified:
+        require_episodes(file, self.episodes)
         digests, steps, replayed_steps = [], 0, 0
         for number in range(self.episodes):
             episode, digest = self._read(file, number)
@@ -119,27 +121,58 @@ class StoredDataset:
                 raise VerificationError(f"episode {number}: not what its digest says, but it plays anew as recorded")
             steps += episode.steps
             on_episode("digests")
-        if storage.content_checksum(digests) != self._content:
+        content = storage.content_checksum(digests)
+        if content != self.metadata[OWN]["content_sha256"]:
             raise VerificationError("episodes: their digests are not those that the metadata was written for")
-        _expect("total_steps", self._steps, steps)
+        self._totals = recorder.UnitTotals()
         chosen = np.unique(np.linspace(0, self.episodes - 1, min(replays, self.episodes)).astype(int)).tolist()
         for number in chosen:
             episode, _ = self._read(file, number)
             self._replay(number, episode)
             replayed_steps += episode.steps
             on_episode("playing anew")
-        return Verified(self.episodes, steps, len(chosen), replayed_steps)
+        unchecked = self._check_description(steps, content, len(chosen))
+        return Verified(self.episodes, steps, len(chosen), replayed_steps, tuple(unchecked))
+
+    def _check_description(self, steps: int, content: str, replayed: int) -> list[str]:
+        """Compare the metadata with what follows from plan and episodes; return the names of what does not follow."""
+        plan, own = self._plan, self.metadata[OWN]
+        references = references_of(self._scenario, plan.files.get("trace")) if replayed else None
+        share = self._totals.proven / max(1, self._totals.slots)
+        expected = described(plan, steps, share, references, content, self.path.stat().st_size)
+        expected |= {"data_format": "hdf5", "jpeg_encoding": False}
+        # Of the machine that collected, or told by who collected.
+        del expected["requirements"], expected[OWN]["versions"], expected[OWN]["citation"]
+        if plan.tier != default_tier(own["acting"][0]):
+            del expected[OWN]["tier"], expected["description"]
+        if replayed < self.episodes:
+            del expected[OWN]["solver"]
+        stored = own.get("reference_scores")
+        if references is None or (isinstance(stored, dict) and _stored_then(stored, references)):
+            del expected[OWN]["reference_scores"]
+        else:
+            expected = dict.fromkeys(_SCORES) | expected
+        expected = json.loads(json.dumps(expected))
+        unchecked = [name for name in self.metadata if name not in {*expected, *_ENVIRONMENT}]
+        unchecked += [f"{OWN}.{name}" for name in own if name not in expected[OWN]]
+        unchecked += [f"{OWN}.files_sha256[{name!r}]" for name in plan.files if name != "trace"]
+        unchecked += [f"who acted as {name!r}" for name in plan.recorded_names if not (replayed and name in self._own)]
+        for name, value in {**expected, **expected[OWN]}.items():
+            if name != OWN:
+                own_name = name in expected[OWN]
+                found = (own if own_name else self.metadata).get(name)
+                expect(f"metadata: {OWN + '.' if own_name else ''}{name}", found, value)
+        return [*unchecked, CARD, PLOT]
 
     def _read(self, file: Any, number: int) -> tuple[storage.Episode, str]:
         """Return an episode whose attributes and shapes fit, with the digest that it claims."""
-        try:
-            episode, attributes = storage.read_episode(file, number)
-        except storage.DatasetError as error:
-            raise VerificationError(str(error)) from error
+        episode, attributes = storage.read_episode(file, number)
         claimed = {"id": number, "seed": self._first_seed + number, "total_steps": episode.steps}
         for name, expected in claimed.items():
             if int(attributes.get(name, -1)) != expected:
                 raise VerificationError(f"episode {number}: {name}: {attributes.get(name)}; expected {expected}")
+        names = self._plan.recorded_names
+        expect(f"episode {number}: behaviour", episode.behaviour, names[number % len(names)])
         for name, array in episode.arrays.items():
             entries = episode.steps + ("/" in name)
             if array.ndim < 1 or array.shape[0] != entries:
@@ -147,113 +180,73 @@ class StoredDataset:
         return episode, str(attributes["sha256"])
 
     def _replay(self, number: int, episode: storage.Episode) -> None:
+        """Play an episode anew from its recorded actions, and by who is said to have played it, if that is ours."""
         try:
-            _check_episode(episode, self._environment_id, self._engine)
+            check_episode(episode, self._environment_id, self._engine, self._totals)
+            policy = self._own.get(episode.behaviour)
+            if policy is not None:
+                again = recorder.Recorder(recorder.UnitTotals())
+                rollout(policy, self._scenario, [episode.seed], [again], self._environment_id, self._engine)
+                difference = episode.difference(next(again.episodes(episode.behaviour)))
+                if difference is not None:
+                    raise VerificationError(f"{difference}, by {policy.name!r}")
         except VerificationError as error:
             raise VerificationError(f"episode {number}, {error}") from error
 
 
-def _expect(name: str, found: object, expected: object) -> None:
-    if found != expected:
+def _plan(metadata: dict[str, Any], trace: Path | None) -> Plan:
+    """Return the plan that the metadata say the dataset was collected by; whether it was is not known yet."""
+    own = metadata[OWN]
+    scenario = load_scenario(parse_setting(own["scenario"], "scenario"))
+    policy, *parts = own["acting"]
+    files = dict(own["files_sha256"])
+    if (scenario.workload.trace is None) != ("trace" not in files):
+        raise VerificationError(f"metadata: {OWN}.files_sha256: {sorted(files)}; expected what the scenario replays")
+    if trace is not None and "trace" in files:
+        expect(f"metadata: {OWN}.files_sha256.trace", files["trace"], file_sha256(trace))
+    plan = Plan(
+        dataset_id=metadata["dataset_id"],
+        environment=own["environment"],
+        scenario=scenario.model_dump(mode="json"),
+        trace=None if trace is None else str(trace),
+        policy=policy,
+        parts=tuple(parts),
+        epsilon=own["epsilon"] or 0.0,
+        tier=own["tier"],
+        episodes=metadata["total_episodes"],
+        seed=own["seed"],
+        unit_episodes=unit_episodes(scenario, own["environment"]),
+        files=files,
+    )
+    for name, value, most in (("episodes", plan.episodes, EPISODES_PER_SEED), ("seed", plan.seed, MAXIMUM_SEED)):
+        if type(value) is not int or not (name == "episodes") <= value <= most:
+            raise VerificationError(f"metadata: {name}: {value!r}; expected a whole number up to {most}")
+    if (plan.policy == MIXED) != bool(plan.parts) or not isinstance(plan.epsilon, float | int):
+        raise VerificationError(f"metadata: {OWN}.acting: {own['acting']}; expected a policy, or {MIXED} and its parts")
+    return plan
+
+
+def _stored_then(claimed: dict[str, Any], references: References) -> bool:
+    """Whether the reference scores are of another comparison than is stored now, so that they can't be recomputed."""
+    origin = str(claimed.get("origin"))
+    return origin.startswith(STORED_ORIGIN) and origin != references.origin
+
+
+def require_episodes(file: Any, count: int) -> None:
+    """Raise VerificationError unless a file holds ``count`` episodes, and nothing else."""
+    names = {storage.group_name(number) for number in range(count)}
+    if set(file) != names:
+        odd = sorted(set(file) ^ names)[0]
+        raise VerificationError(f"episodes: {odd} is {'missing' if odd in names else 'unexpected'}")
+
+
+def expect(name: str, found: object, expected: object) -> None:
+    """Raise VerificationError unless something is what is expected; numbers may differ as rounding does."""
+    if isinstance(expected, dict) and isinstance(found, dict) and found.keys() == expected.keys():
+        for key, value in expected.items():
+            expect(f"{name}.{key}", found[key], value)
+        return
+    close = isinstance(expected, float) and isinstance(found, float) and math.isclose(found, expected, rel_tol=1e-9)
+    if not close and (found != expected or type(found) is not type(expected)):
         texts = (text if len(text) <= 120 else f"{text[:117]}..." for text in (repr(found), repr(expected)))
-        raise VerificationError(f"metadata: {name}: {'; expected '.join(texts)}")
-
-
-class _Replay(Policy):
-    """Plays recorded actions again; the rollout ends with the last of them."""
-
-    def __init__(self, recorded: storage.Episode, environment_id: str) -> None:
-        self.name, self.environment_id = recorded.behaviour, environment_id
-        self._actions = iter(recorded.arrays["actions"])
-
-    def decide(self, slots: Slots, rngs: Generators) -> Decision:
-        return Decision(actions=np.asarray(next(self._actions))[None])
-
-
-class _Checker(recorder.Recorder):
-    """Records an episode that is played again, and checks step by step what its labels and behaviour claim."""
-
-    def __init__(self, recorded: storage.Episode, environment_id: str) -> None:
-        super().__init__(recorder.UnitTotals())
-        self._behaviour, self._last = recorded.behaviour, recorded.steps
-        self._fits = environment_id == BATCH and recorded.behaviour.partition("(")[0] in ALWAYS_FEASIBLE
-        self._slot, self._optimum = -1, 0
-
-    def decided(self, step: Step) -> None:
-        """Check the action: whether it is legal, and feasible where the behaviour never asks for anything else."""
-        super().decided(step)
-        assert step.slots is not None
-        slot, problem, (action,) = int(step.slots.slot[0]), step.slots.problem(0), step.actions
-        if slot != self._slot:
-            self._slot, self._optimum = slot, self._solve(step.slots)
-        mask = step.engine.interface.action_mask()
-        if mask is not None:
-            if self.steps % MASK_EVERY == 0:
-                assert step.slots.begun is not None
-                self._check_mask(problem, step.slots.begun[0], mask[0])
-            if not (0 <= action < mask[0].size and mask[0][action]):
-                raise self.error(f"actions: {action} is masked")
-        elif self._fits:
-            batch = action.astype(np.bool_)
-            if batch[problem.size :].any():
-                raise self.error("actions: marks places where no request waits")
-            if not problem.is_feasible(batch[: problem.size]):
-                raise self.error(f"actions: infeasible batch, {problem.violations(batch[: problem.size])}")
-
-    def played(self, step: Step) -> None:
-        """Check that the slot served no more than its optimum, and no less if the expert played."""
-        reward, closed = step.rewards[0], step.closed[0]
-        if reward > self._optimum or (self._behaviour == "dftsp" and closed and reward != self._optimum):
-            player = "DFTSP" if self._behaviour == "dftsp" else repr(self._behaviour)
-            raise self.error(f"{player} served {reward:g}; the optimum of the slot is {self._optimum}")
-        super().played(step)
-        if self.steps == self._last:
-            raise EndRollout
-
-    def _solve(self, slots: Slots) -> int:
-        """Return the optimum of the slot, on which both solvers must agree."""
-        published, exact = dftsp_answers(slots), solve_exact_batch(slots.problems)
-        if published.optimal[0] and exact.optimal[0] and published.count[0] != exact.count[0]:
-            raise self.error(f"DFTSP finds {published.count[0]} and the exact solver {exact.count[0]}")
-        return int(exact.count[0])
-
-    def _check_mask(self, problem: SlotProblem, begun: BoolArray, mask: BoolArray) -> None:
-        """Try every request: legal if and only if it is not in the batch yet and the batch stays feasible with it."""
-        chosen = begun[: problem.size]
-        for place in range(problem.size):
-            tried = chosen.copy()
-            tried[place] = True
-            legal = not chosen[place] and problem.is_feasible(tried)
-            if legal != bool(mask[place]):
-                raise self.error(f"infos/{recorder.MASK}[{place}]: {int(mask[place])}; expected {int(legal)}")
-
-    def error(self, what: str) -> VerificationError:
-        """Return an error that says in which step it is."""
-        return VerificationError(f"step {self.steps}: {what}")
-
-
-def _check_episode(recorded: storage.Episode, environment_id: str, engine: Engine) -> None:
-    """Play an episode anew with the recorded seed and actions, in an engine of one, and compare every array.
-
-    Raises:
-        VerificationError: the first step at which an array differs, the environment refuses an action, a batch or
-            mask is not feasible, or the expert was not optimal.
-    """
-    space, actions = engine.interface.space(), recorded.arrays["actions"]
-    if (actions.dtype, actions.shape[1:]) != (space.dtype, space.shape):
-        raise VerificationError(f"actions: {actions.dtype} {actions.shape[1:]}; expected {space.dtype} {space.shape}")
-    checker, policy = _Checker(recorded, environment_id), _Replay(recorded, environment_id)
-    wrong: VerificationError | None = None
-    try:
-        rollout(policy, engine.scenario, [recorded.seed], [checker], engine=engine)
-    except VerificationError as error:
-        wrong = error
-    except PolicyFailureError as error:
-        wrong = checker.error(f"actions: {error.reason}")
-    (again,) = checker.episodes(recorded.behaviour)
-    # What differs before a wrong step is where it began.
-    difference = recorded.difference(again, begun=wrong is not None)
-    if difference is not None:
-        raise VerificationError(difference)
-    if wrong is not None:
-        raise wrong
+        raise VerificationError(f"{name}: {'; expected '.join(texts)}")

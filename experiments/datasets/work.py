@@ -7,23 +7,16 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-import numpy as np
-
-from agents.files import written_whole
-from agents.heuristics import RandomOrder
-from agents.optimal import Dftsp
-from agents.policy import Policy
+from agents.files import read_document, written_whole
 from agents.rollout import rollout
-from agents.seeds import episode_seeds
-from experiments.datasets.plan import REFERENCE_EPISODES, Plan
+from experiments.datasets import references
+from experiments.datasets.plan import Plan
 from experiments.datasets.recorder import CENSUS_EVERY, Recorder, UnitTotals, environment_id
 from experiments.datasets.storage import CollectionError, Episode, is_intact, write_shard
 from experiments.grid.binding import SlotCensus
 from experiments.grid.parallel import ParallelError, stream_units
-
-REFERENCES: Final[dict[str, Callable[[], Policy]]] = {"random": RandomOrder, "dftsp": Dftsp}
 
 _AGAIN: Final = "what is complete is kept: run the same command again to continue"
 
@@ -73,34 +66,33 @@ class Unit:
 
 @dataclass(frozen=True)
 class Reference:
-    """The score of a policy that others are measured against: mean return over validation episodes."""
+    """What a policy serves in the episodes that reference scores are made from, where no comparison is stored."""
 
     policy: str
 
     def file_name(self) -> str:
-        """Name of the file with the score."""
+        """Name of the file with the returns."""
         return f"reference_{self.policy}.json"
 
     def make(self, plan: Plan, path: Path) -> None:
-        """Play the episodes and write the mean return to ``path``."""
-        seeds = episode_seeds("validation", plan.seed, REFERENCE_EPISODES)
-        score = float(np.mean(rollout(REFERENCES[self.policy](), plan.playable_scenario(), seeds).served))
-        path.write_text(json.dumps({"plan": plan.checksum, "score": score}), encoding="utf-8")
+        """Play the episodes and write their returns to ``path``."""
+        returns = references.play(self.policy, plan.playable_scenario())
+        path.write_text(json.dumps({"plan": plan.checksum, "returns": returns}), encoding="utf-8")
 
     def is_done(self, plan: Plan, folder: Path) -> bool:
-        """Whether the score is there, of this plan."""
+        """Whether the returns are there, of this plan."""
         try:
-            return bool(self._read(folder)["plan"] == plan.checksum)
-        except (OSError, ValueError, KeyError):
+            return bool(self._read(folder)["plan"] == plan.checksum and self.returns(folder))
+        except (ValueError, KeyError):
             return False
 
-    def score(self, folder: Path) -> float:
-        """Read the score."""
-        return float(self._read(folder)["score"])
+    def returns(self, folder: Path) -> list[float]:
+        """Read the returns."""
+        returns: list[float] = self._read(folder)["returns"]
+        return returns
 
-    def _read(self, folder: Path) -> dict[str, str | float]:
-        written: dict[str, str | float] = json.loads((folder / self.file_name()).read_text(encoding="utf-8"))
-        return written
+    def _read(self, folder: Path) -> dict[str, Any]:
+        return read_document(folder / self.file_name())
 
 
 Task = Unit | Reference

@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
+from experiments.__main__ import main
 from experiments.commands.data import Verify
 from experiments.datasets.storage import DATA_FILE, DatasetError, read_episode
 from experiments.datasets.verification import StoredDataset, VerificationError
@@ -189,6 +190,35 @@ def test_missing_and_additional_parts_are_found(copied, change, message: str) ->
             "env_spec",
         ),
         (lambda data: data.update(action_space='{"type": "Discrete", "n": 3}'), "action_space"),
+        (lambda data: data.update(ref_max_score=1e9), "ref_max_score: 1000000000.0; expected"),
+        (lambda data: data.update(ref_min_score=None), "ref_min_score: None; expected"),
+        (lambda data: data.update(algorithm_name="dftsp"), "algorithm_name: 'dftsp'; expected 'mixed"),
+        (lambda data: data.update(description="1e6 episodes"), "description"),
+        (lambda data: data.update(total_episodes=4), "episode_4 is unexpected"),
+        (lambda data: data.update(total_episodes=1e300), "episodes: 1e[+]300; expected a whole number"),
+        (lambda data: data.update(total_episodes=True), "episodes: True; expected a whole number"),
+        (lambda data: data.update(dataset_size=7.0), "dataset_size: 7.0; expected"),
+        (lambda data: data.update(data_format="arrow"), "data_format"),
+        (lambda data: data["edgellm"].update(policy="os:getcwd"), "policy: 'os:getcwd'; expected 'mixed"),
+        (lambda data: data["edgellm"].update(acting=["os:getcwd"]), "behaviour: 'dftsp'; expected 'os:getcwd'"),
+        (lambda data: data["edgellm"].update(acting=["mixed", "dftsp", "fcfs", "random"]), "expected 'fcfs'"),
+        (
+            lambda data: data["edgellm"].update(acting="mixed"),
+            "acting: mixed; expected a policy, or mixed",
+        ),
+        (lambda data: data["edgellm"].update(acting=[]), "not as collected: ValueError"),
+        (lambda data: data["edgellm"].update(epsilon=0.3), r"behaviour: 'noisy-expert\(0.2\)'; expected"),
+        (lambda data: data["edgellm"].update(epsilon="0.2"), "acting"),
+        (lambda data: data["edgellm"]["episode_seeds"].update(last=9), "episode_seeds.last: 9; expected 4"),
+        (lambda data: data["edgellm"].update(unit_episodes=3), "unit_episodes: 3; expected 50"),
+        (lambda data: data["edgellm"].update(plan_checksum="0"), "plan_checksum: '0'; expected"),
+        (lambda data: data["edgellm"].update(files_sha256={"trace": "0"}), "files_sha256"),
+        (lambda data: data["edgellm"].update(command="rm -r /"), "command: 'rm -r /'; expected 'python -m exp"),
+        (lambda data: data["edgellm"]["solver"].update(optimality_share=0.5), "optimality_share: 0.5; expected 1.0"),
+        (lambda data: data["edgellm"]["reference_scores"].update(maximum="es-value:light"), "reference_scores.maximum"),
+        (lambda data: data["edgellm"].update(scenario="a: &a [*a]"), "not as collected: ScenarioError: .* an alias"),
+        (lambda data: data.update(edgellm=[]), "not as collected"),
+        (lambda data: data.update(env_spec="["), "not as collected"),
     ],
 )
 def test_metadata_that_does_not_fit_is_found(copied, change, message: str) -> None:
@@ -199,6 +229,82 @@ def test_metadata_that_does_not_fit_is_found(copied, change, message: str) -> No
     path.write_text(json.dumps(metadata))
     with pytest.raises(VerificationError, match=message):
         verify(folder)
+
+
+def rewritten(folder: Path, change) -> None:
+    path = folder / "data/metadata.json"
+    metadata = json.loads(path.read_text())
+    change(metadata)
+    path.write_text(json.dumps(metadata))
+
+
+def test_what_can_not_be_recomputed_is_named(copied) -> None:
+    folder = copied("batch")
+    always = {"license", "author", "minari_version", "edgellm.versions", "edgellm.citation", "requirements"}
+    always |= {"README.md", "returns.png"}
+    assert set(verify(folder).unchecked) == always
+    scores = {"ref_min_score", "ref_max_score", "num_episodes_average_score"}
+    players = {f"who acted as {name!r}" for name in ("dftsp", "noisy-expert(0.2)", "random")}
+    assert set(verify(folder, 0).unchecked) == (
+        always | players | scores | {"edgellm.reference_scores", "edgellm.solver"}
+    )
+    rewritten(folder, lambda data: data["edgellm"].update(reviewed_by="everybody") or data.update(stars=5))
+    assert set(verify(folder).unchecked) == always | {"stars", "edgellm.reviewed_by"}
+
+
+def test_somebody_elses_policy_is_named_and_never_imported(copied, tmp_path: Path, monkeypatch) -> None:
+    folder = copied("batch")
+    (tmp_path / "dangerous.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    name = "dangerous:Policy"
+    with opened(folder) as file:
+        for number in range(len(file)):
+            file[f"episode_{number}"].attrs["behaviour"] = name
+    sealed(folder)
+
+    def claim(**more) -> None:
+        def change(data) -> None:
+            data["edgellm"].update(acting=[name], policy=name, epsilon=None, tier="expert", **more)
+            data.update(algorithm_name=name, dataset_size=round((folder / "data" / DATA_FILE).stat().st_size / 1e6, 1))
+
+        rewritten(folder, change)
+
+    # As careful as somebody can be who wants to deceive.
+    claim()
+    command = json.loads((folder / "data/metadata.json").read_text())["edgellm"]["command"]
+    mixed = "--policy mixed --parts dftsp noisy-expert random --epsilon 0.2 --tier mixed"
+    assert mixed in command
+    claim(command=command.replace(mixed, f"--policy {name} --tier expert"))
+    with pytest.raises(VerificationError, match=r"metadata: edgellm\.plan_checksum: '\w+'; expected '\w+'") as found:
+        verify(folder)
+    claim(
+        command=command.replace(mixed, f"--policy {name} --tier expert"), plan_checksum=str(found.value).split("'")[-2]
+    )
+    assert {f"who acted as {name!r}", "edgellm.tier", "description"} <= set(verify(folder).unchecked)
+
+
+def test_another_policy_than_is_claimed_is_found(copied) -> None:
+    folder = copied("rank")
+    with opened(folder) as file:
+        file["episode_2"].attrs["behaviour"] = "edf"
+    sealed(folder)
+    rewritten(folder, lambda data: data["edgellm"].update(acting=["mixed", "dftsp", "noisy-expert", "edf"]))
+    with pytest.raises(VerificationError, match=r"episode 2, step \d+: .*; expected .*, by 'edf'"):
+        verify(folder)
+
+
+@pytest.mark.parametrize("content", [b"[]", b"{", b"\xff", b"1" * 5000, b"[" * 100_000, b"null"])
+def test_metadata_that_are_no_object_are_one_line(copied, capsys: pytest.CaptureFixture[str], content: bytes) -> None:
+    folder = copied("batch")
+    (folder / "data/metadata.json").write_bytes(content)
+    root = str(folder.parents[1])
+    train = ["train", "--agent", "bc", "--dataset", "test/batch-v0", "--dataset-root", root, "--out", f"{root}/run"]
+    for line in (["verify", "test/batch-v0", "--out", root], train):
+        assert main(line) == 2
+        said = capsys.readouterr().err
+        assert said.startswith("error: ")
+        assert "metadata.json" in said
+        assert said.count("\n") == 1
 
 
 def test_no_dataset_is_an_error(tmp_path: Path) -> None:
