@@ -18,7 +18,7 @@ from agents.registry import build_policies, names
 from agents.rollout import rollout
 from agents.seeds import episode_seeds
 from edgellm_env.scenario import Scenario
-from experiments.grid.study_store import STORE, comparison_path, read_comparison
+from experiments.grid.study_store import STORE, Comparison, comparison_path, read_stored
 from experiments.results.statistics import Estimate, paired_difference
 
 STORED: Final = Path(__file__).parents[2] / STORE
@@ -92,7 +92,7 @@ def stored_references(scenario: Scenario, trace_sha256: str | None) -> Reference
     path = comparison_path(STORED, scenario.name)
     if "/" in scenario.name or not path.is_file():
         return None
-    stored = read_comparison(path)
+    stored = read_stored(Comparison, path)
     known = (stored.scenario_checksum, (stored.trace or {}).get("sha256"))
     if known != (scenario.without_trace().checksum, trace_sha256):
         return None
