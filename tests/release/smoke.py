@@ -1,7 +1,8 @@
 """Makes and steps every id on every shipped scenario, in an environment that has the installed package alone.
 
-``.ci/run`` runs it outside the checkout, on the installed sdist and on the installed wheel: ``smoke.py TRACE [DISTS]``.
-With ``DISTS``, a folder, the files that both artefacts must hold are looked for in them first.
+``.ci/artefacts`` runs it outside the checkout, on the installed sdist and on the installed wheel:
+``smoke.py TRACE [DISTS CHECKOUT]``. In the artefacts of ``DISTS``, a folder, all files of the checkout's package are
+looked for first.
 """
 
 import importlib.util
@@ -9,14 +10,6 @@ import sys
 import tarfile
 import zipfile
 from pathlib import Path
-
-MUST_HOLD = (
-    "edgellm_env/py.typed",
-    "edgellm_env/scenario/shipped/balanced.yaml",
-    "edgellm_env/scenario/shipped/paper.yaml",
-    "edgellm_env/wrappers/sb3.py",
-    "LICENSE",
-)
 
 
 def names_in(artefact: Path) -> list[str]:
@@ -27,14 +20,16 @@ def names_in(artefact: Path) -> list[str]:
         return archive.getnames()
 
 
-def check_artefacts(folder: Path) -> None:
+def check_artefacts(folder: Path, checkout: Path) -> None:
     """Exit with a line if a file is missing from the sdist or from the wheel."""
     artefacts = [*folder.glob("*.tar.gz"), *folder.glob("*.whl")]
     if len(artefacts) != 2:
         raise SystemExit(f"{folder}: {[path.name for path in artefacts]}; expected an sdist and a wheel")
+    files = [checkout / "LICENSE", *(checkout / "edgellm_env").rglob("*")]
+    wanted = [str(path.relative_to(checkout)) for path in files if path.is_file() and path.parent.name != "__pycache__"]
     for artefact in artefacts:
         names = names_in(artefact)
-        missing = [wanted for wanted in MUST_HOLD if not any(name.endswith(wanted) for name in names)]
+        missing = [name for name in wanted if not any(held.endswith(name) for held in names)]
         if missing:
             raise SystemExit(f"{artefact.name}: lacks {', '.join(missing)}")
 
@@ -43,7 +38,7 @@ def main() -> None:
     """Check the artefacts, then play a few steps everywhere, single and vector."""
     trace = sys.argv[1]
     if len(sys.argv) > 2:
-        check_artefacts(Path(sys.argv[2]))
+        check_artefacts(Path(sys.argv[2]), Path(sys.argv[3]))
     import gymnasium as gym
 
     import edgellm_env
