@@ -36,7 +36,7 @@ def prepare_folder(path: Path) -> Path:
         path.mkdir(parents=True, exist_ok=True)
         probe = path / ".writable"
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # another process may probe too
     except OSError as error:
         raise OutputError(f"out: {str(path)!r} can't be used as a folder for results: {error.strerror}") from error
     return path
@@ -53,23 +53,32 @@ def require_place(path: Path | None) -> None:
 
 
 @contextmanager
-def alone_in(folder: Path, doing: str) -> Iterator[None]:
-    """Hold the folder's lock; the system lets go of it even if this process is killed.
+def alone_in(folder: Path, doing: str, file: str = "") -> Iterator[None]:
+    """Hold the lock of a folder, or of one name in it; the system lets go of it even if this process is killed.
 
     Args:
         folder: made if it does not exist.
         doing: what another process would be doing there, for the message.
+        file: the file or folder in it that is written, where others may be written meanwhile.
 
     Raises:
         FolderInUseError: another process holds it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
+    path = folder / (f"{file}.lock" if file else "lock")
+    with path.open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise FolderInUseError(f"{folder}: another process is {doing}") from None
-        yield
+            # Whoever held it before may have removed it since it was opened here: then it locks nothing.
+            free = os.path.samestat(path.stat(), os.fstat(lock.fileno()))
+        except (BlockingIOError, FileNotFoundError):
+            free = False
+        if not free:
+            raise FolderInUseError(f"{folder / file}: another process is {doing}; wait for it, or choose another place")
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
 
 
 @contextmanager

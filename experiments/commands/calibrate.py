@@ -12,7 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from agents.files import prepare_folder, write_csv, write_text
+from agents.files import alone_in, prepare_folder, write_csv, write_text
 from edgellm_env.costs.iterations import COEFFICIENTS
 from edgellm_env.costs.profiles import Profile
 from experiments.calibration import fitting
@@ -57,18 +57,19 @@ class Calibrate:
             next(name for name, inside in fit.regions.items() if inside[row]) for row in range(fit.fitted_s.size)
         ]
         points = zip(*iterations, fit.fitted_s, regions, strict=True)
-        write_csv(
-            path.with_suffix(".csv"),
-            (*PLAIN_COLUMNS, "fitted_ms", "region"),
-            ((*map(int, row[:4]), *(f"{1e3 * seconds:.6g}" for seconds in row[4:6]), row[6]) for row in points),
-        )
-        shown = {  # thousands of later chunks would hide the others
-            fitting.REGIONS[name]: (iterations.seconds[inside], fit.fitted_s[inside])
-            for name, inside in fit.regions.items()
-            if name != fitting.LATER_CHUNKS
-        }
-        plot_calibration(shown, profile.name, path.with_suffix(".png"))
-        write_text(path, profile_text(profile))
+        with alone_in(self.out, "calibrating", path.name):
+            write_csv(
+                path.with_suffix(".csv"),
+                (*PLAIN_COLUMNS, "fitted_ms", "region"),
+                ((*map(int, row[:4]), *(f"{1e3 * seconds:.6g}" for seconds in row[4:6]), row[6]) for row in points),
+            )
+            shown = {  # thousands of later chunks would hide the others
+                fitting.REGIONS[name]: (iterations.seconds[inside], fit.fitted_s[inside])
+                for name, inside in fit.regions.items()
+                if name != fitting.LATER_CHUNKS
+            }
+            plot_calibration(shown, profile.name, path.with_suffix(".png"))
+            write_text(path, profile_text(profile))
         console.print(_coefficient_table(profile), _error_table(profile))
         if left_out:
             console.print(f"{left_out:,} iterations beyond the measured kernel sizes are left out.")

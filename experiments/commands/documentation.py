@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from agents.files import require_place, write_json, write_text
+from agents.files import alone_in, require_place, write_json, write_text
 from agents.seeds import episode_seeds
 from edgellm_env.scenario import Scenario, load_scenario, scenario_names
 from experiments.changes import Changes
@@ -43,16 +43,17 @@ class CensusCommand(Changes):
         if self.slots < 1:
             raise ValueError(f"slots: {self.slots}; expected at least 1")
         require_place(self.out)
-        censuses = read_censuses(self.out)
-        scenarios = [one for name in self.scenario if (one := self._playable(name)) is not None]
-        if not scenarios:
-            raise ValueError(f"scenario: {', '.join(self.scenario)} replays a trace file; expected --trace FILE")
-        # An episode's first slot never counts, so that a thousand slots take at most a thousand episodes.
-        seeds = episode_seeds("validation", self.seed, self.slots)
-        for scenario in scenarios:
-            with progress_bar(console, self.slots, scenario.name) as bar:
-                censuses[scenario.name] = take_census(scenario, self.slots, seeds, lambda more: bar(more, ""))
-            write_json(self.out, {name: asdict(censuses[name]) for name in sorted(censuses)})
+        with alone_in(self.out.parent, "counting", self.out.name):
+            censuses = read_censuses(self.out)
+            scenarios = [one for name in self.scenario if (one := self._playable(name)) is not None]
+            if not scenarios:
+                raise ValueError(f"scenario: {', '.join(self.scenario)} replays a trace file; expected --trace FILE")
+            # An episode's first slot never counts, so that a thousand slots take at most a thousand episodes.
+            seeds = episode_seeds("validation", self.seed, self.slots)
+            for scenario in scenarios:
+                with progress_bar(console, self.slots, scenario.name) as bar:
+                    censuses[scenario.name] = take_census(scenario, self.slots, seeds, lambda more: bar(more, ""))
+                write_json(self.out, {name: asdict(censuses[name]) for name in sorted(censuses)})
         console.print(f"Census: {self.out}")
         return censuses
 
@@ -95,9 +96,9 @@ class ResultsPage:
         results = read_stored(self.store)
         folder = self.out.with_suffix("")
         page = results_page(results, folder.name)
-        folder.mkdir(parents=True, exist_ok=True)
-        write_figures(results, folder)
-        write_text(self.out, page)
+        with alone_in(folder, "writing this page"):
+            write_figures(results, folder)
+            write_text(self.out, page)
         console.print(f"Page: {self.out}   Plots: {folder}")
 
 

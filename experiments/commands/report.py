@@ -9,7 +9,7 @@ from typing import Annotated, Final
 import tyro
 from rich.console import Console
 
-from agents.files import OutputError, write_text
+from agents.files import OutputError, alone_in, require_place, write_text
 from experiments.extras import require
 from experiments.grid.evaluation import EpisodeResult
 from experiments.report.document import Document, ReportError, make_document, render_page
@@ -30,17 +30,19 @@ class Report:
 
     def run(self, console: Console) -> Document:
         """Write the page; return what it shows."""
-        about, rows, remarks = _results(self.results)
-        path = self.results / RECORDINGS
-        recordings = read_recordings(path) if path.exists() else None
-        plotly_js: str = require("plotly.offline", "report").get_plotlyjs()
-        document, page = fit_page(about, rows, recordings, plotly_js, remarks=remarks)
-        try:
-            write_text(self.out, page)
-        except OSError as error:
-            raise OutputError(
-                f"out: {str(self.out)!r} can't be written: {error.strerror}; expected a file in a folder that exists"
-            ) from error
+        require_place(self.out)
+        with alone_in(self.out.parent, "writing this report", self.out.name):
+            about, rows, remarks = _results(self.results)
+            path = self.results / RECORDINGS
+            recordings = read_recordings(path) if path.exists() else None
+            plotly_js: str = require("plotly.offline", "report").get_plotlyjs()
+            document, page = fit_page(about, rows, recordings, plotly_js, remarks=remarks)
+            try:
+                write_text(self.out, page)
+            except OSError as error:
+                raise OutputError(
+                    f"out: {str(self.out)!r} can't be written: {error.strerror}; expected a file in a folder"
+                ) from error
         for note in document.notes:
             console.print(note)
         console.print(f"Report: {self.out} ({len(page.encode()) / 1e6:.1f} MB)")

@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 from rich.console import Console
 
-from agents.files import prepare_folder
+from agents.files import alone_in, prepare_folder
 from agents.learned import ScoringPolicy
 from agents.registry import LearnerName, build_policies
 from agents.seeds import episode_seeds
@@ -76,12 +76,13 @@ class StudyTrain(Changes):
         finished = []
         for place, (run, stored) in enumerate(zip(runs, known, strict=True), 1):
             became = " is stored" if stored else ""
-            if stored is None and self.again:
-                shutil.rmtree(run.folder, ignore_errors=True)
             if stored is None:
-                with training_bar(console, run.label, run.steps) as progress:
-                    result = finish_run(run, self.episodes, progress)
-                write_stored(result, self.store)
+                with alone_in(run.folder.parent, "training this run", run.folder.name):
+                    if self.again:
+                        shutil.rmtree(run.folder, ignore_errors=True)
+                    with training_bar(console, run.label, run.steps) as progress:
+                        result = finish_run(run, self.episodes, progress)
+                    write_stored(result, self.store)
                 ours, dftsp = (
                     np.mean([row.throughput_rps for row in rows]) for rows in (result.rows, result.reference)
                 )
@@ -109,14 +110,15 @@ class StudyCompare(Changes):
     def run(self, console: Console) -> list[Comparison]:
         """Check everything, then play and store, policy by policy."""
         rates: list[float | None] = [*self.rates] or [None]
-        wanted = []
-        for name in self.scenario:
-            for rate_rps in rates:
-                stored, scenario = comparing.stored_comparison(self.store, name, self, rate_rps, self.episodes)
-                policies = self.policies or comparing.default_policies(name)
-                require_playable(scenario, build_policies(policies, scenario))
-                wanted.append((stored, scenario, policies))
-        return [self._fill(stored, scenario, policies, console) for stored, scenario, policies in wanted]
+        with alone_in(self.store / "comparisons", "comparing for this store"):
+            wanted = []
+            for name in self.scenario:
+                for rate_rps in rates:
+                    stored, scenario = comparing.stored_comparison(self.store, name, self, rate_rps, self.episodes)
+                    policies = self.policies or comparing.default_policies(name)
+                    require_playable(scenario, build_policies(policies, scenario))
+                    wanted.append((stored, scenario, policies))
+            return [self._fill(stored, scenario, policies, console) for stored, scenario, policies in wanted]
 
     def _fill(self, stored: Comparison, scenario: Scenario, policies: Sequence[str], console: Console) -> Comparison:
         for policy in policies:
@@ -142,8 +144,9 @@ class StudyBounds:
 
     def run(self, console: Console) -> Comparison:
         """Check that the bounds are of the stored episodes, then store them."""
-        stored = comparing.with_bounds(self.store, self.results)
-        path = write_stored(stored, self.store)
+        with alone_in(self.store / "comparisons", "comparing for this store"):
+            stored = comparing.with_bounds(self.store, self.results)
+            path = write_stored(stored, self.store)
         console.print(f"{stored.scenario}: bounds of {len(stored.bounds_rps)} episodes in {path}")
         return stored
 

@@ -9,7 +9,16 @@ import numpy as np
 import yaml
 from rich.console import Console
 
-from agents.files import PARTIAL, OutputError, alone_in, prepare_folder, read_document, write_json, write_text
+from agents.files import (
+    PARTIAL,
+    OutputError,
+    alone_in,
+    prepare_folder,
+    read_document,
+    require_place,
+    write_json,
+    write_text,
+)
 from agents.learning.evolution import CrossEntropy, antithetic_noise
 from agents.learning.runs import ABOUT, CHECKPOINTS, SCENARIO, Run
 from agents.models.storage import WEIGHTS
@@ -88,7 +97,7 @@ class Train(Changes):
                 f"{given[0].replace('settings', 'set')}: not with --dataset, whose episodes are what they are"
             )
         config = self.config or settings_path("bc")
-        with alone_in(prepare_folder(self.out), "training there"):
+        with alone_in(prepare_folder(self.out), "training here"):
             return clone_dataset(dataset_id, self.dataset_root, self.out, self.seed, config, self.trace, console).model
 
 
@@ -129,9 +138,9 @@ class Ship:
             },
         }
         folder = self.to / begun.agent / scenario.name
-        folder.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(model, folder / WEIGHTS)
-        write_json(folder / CARD, card)
+        with alone_in(folder, "shipping here"):
+            shutil.copyfile(model, folder / WEIGHTS)
+            write_json(folder / CARD, card)
         console.print(f"{begun.agent}:{scenario.name}   {gain_percent:+.2f} % of DFTSP in validation   {folder}")
         return folder
 
@@ -148,14 +157,16 @@ class TuneLookahead(Changes):
     def run(self, console: Console) -> None:
         """Tune, and write the result into the settings file."""
         scenario = self.changed(self.scenario)
-        settings = tune(scenario, self.generations, self.seed, console)
-        text = self.out.read_text(encoding="utf-8") if self.out.is_file() else ""
-        header = "".join(line + "\n" for line in text.splitlines() if line.startswith("#"))
-        table = parse_setting(text, f"out: {self.out}") or {}
-        if not isinstance(table, dict):
-            raise ValueError(f"out: {self.out} holds {type(table).__name__}; expected settings by scenario")
-        table[scenario.name] = asdict(settings)
-        write_text(self.out, header + yaml.safe_dump(table, sort_keys=True))
+        require_place(self.out)
+        with alone_in(self.out.parent, "tuning", self.out.name):
+            settings = tune(scenario, self.generations, self.seed, console)
+            text = self.out.read_text(encoding="utf-8") if self.out.is_file() else ""
+            header = "".join(line + "\n" for line in text.splitlines() if line.startswith("#"))
+            table = parse_setting(text, f"out: {self.out}") or {}
+            if not isinstance(table, dict):
+                raise ValueError(f"out: {self.out} holds {type(table).__name__}; expected settings by scenario")
+            table[scenario.name] = asdict(settings)
+            write_text(self.out, header + yaml.safe_dump(table, sort_keys=True))
         console.print(f"{scenario.name}: {settings}, stored in {self.out}")
 
 

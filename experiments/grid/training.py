@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from agents.files import OutputError, read_document, write_json, write_text
+from agents.files import OutputError, alone_in, read_document, write_json, write_text
 from agents.learning.runs import ABOUT, SCENARIO, TENSORBOARD, Learner, OnProgress, Run
 from agents.models.storage import COLUMNS, WEIGHTS
 from agents.registry import LearnerName, make_learner, settings_path
@@ -48,7 +48,13 @@ def train_run(agent: LearnerName, learner: Learner, run: Run, command: str | Non
 
     Raises:
         OutputError: the folder holds a run already, or to resume none or another one; nothing has been trained then.
+        FolderInUseError: another process trains there.
     """
+    with alone_in(run.folder, "training here"):
+        return _train_alone(agent, learner, run, command)
+
+
+def _train_alone(agent: LearnerName, learner: Learner, run: Run, command: str | None) -> Path:
     about = {
         "agent": agent,
         "seed": run.seed,

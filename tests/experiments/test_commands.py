@@ -114,7 +114,7 @@ def test_compare_on_a_trace_file(tmp_path: Path) -> None:
         ("train --steps 64 --config {tmp}/octal.yaml --out {out}", "epochs: '010'; Input should be a valid integer"),
         ("train --steps 64 --config {tmp}/sixty.yaml --out {out}", "epochs: '1:30'; Input should be a valid integer"),
         ("compare --policies dftsp@stochastic --out {out}", "has no stochastic mode; those that it states: determin"),
-        ("compare --policies math:floor@EdgeLLM/Rank-v1 --out {out}", "no environment 'EdgeLLM/Rank-v1'; expected one"),
+        ("compare --policies math:floor@EdgeLLM/Rank-v9 --out {out}", "no environment 'EdgeLLM/Rank-v9'; expected one"),
         ("compare --policies math:pi@EdgeLLM/Rank-v0 --out {out}", "math:pi can't be called"),
         ("compare --clairvoyant-s 0 --out {out}", "clairvoyant-s: 0.0; expected"),
         ("compare --clairvoyant-s 1 --scenario spillover --out {out}", "clairvoyant-s: "),

@@ -171,7 +171,7 @@ def test_what_can_not_be_used_is_named(results: Path, folder: Path, tmp_path: Pa
         assert not out.exists()
 
     fails("has no results.json that can be read", tmp_path)
-    fails("can't be written", out=tmp_path / "none" / "r.html")
+    fails("expected a file in a folder that exists", out=tmp_path / "none" / "r.html")
     recordings = (folder / FILE_NAME).read_bytes()
     text = gzip.decompress(recordings).decode()
     (folder / FILE_NAME).write_bytes(
