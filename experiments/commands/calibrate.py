@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 import tyro
 import yaml
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -16,10 +15,18 @@ from agents.files import alone_in, prepare_folder, write_csv, write_text
 from edgellm_env.costs.iterations import COEFFICIENTS
 from edgellm_env.costs.profiles import Profile
 from experiments.calibration import fitting
-from experiments.calibration.architectures import kv_tokens_in, layers_of
-from experiments.calibration.iterations import PLAIN_COLUMNS, Iterations, read_kernel_times, read_meta, read_plain
+from experiments.calibration.iterations import (
+    PLAIN_COLUMNS,
+    Iterations,
+    kv_tokens_in,
+    layers_of,
+    read_kernel_times,
+    read_meta,
+    read_plain,
+)
 from experiments.results.figures import plot_calibration
 from experiments.results.provenance import command_line
+from experiments.results.summary import plain_table
 
 
 @dataclass(frozen=True)
@@ -132,22 +139,16 @@ def profile_text(profile: Profile) -> str:
 
 
 def _coefficient_table(profile: Profile) -> Table:
-    table = Table(title=profile.name, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("coefficient", no_wrap=True)
-    table.add_column("milliseconds", justify="right")
-    for name in COEFFICIENTS:
-        table.add_row(name, f"{1e3 * getattr(profile, name):.5g}")
-    return table
+    rows = [(name, 1e3 * getattr(profile, name)) for name in COEFFICIENTS]
+    return plain_table(profile.name, "", {"coefficient": "", "milliseconds": ".5g"}, [rows])
 
 
 def _error_table(profile: Profile) -> Table:
-    table = Table(title="Relative error of fitted iterations, %", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("iterations", no_wrap=True)
-    for heading in ("number", "mean", "P90", "max", "signed mean"):
-        table.add_column(heading, justify="right")
+    columns = {"iterations": "", "number": ",", "mean": ".1f", "P90": ".1f", "max": ".1f", "signed mean": "+.1f"}
+    rows = []
     for name, words in fitting.REGIONS.items():
         if name in profile.fit:
             one = profile.fit[name]
-            numbers = (f"{100 * value:.1f}" for value in (one.mean, one.p90, one.max))
-            table.add_row(f"{name}: {words}", f"{one.points:,}", *numbers, f"{100 * one.signed_mean:+.1f}")
-    return table
+            shares = one.mean, one.p90, one.max, one.signed_mean
+            rows.append((f"{name}: {words}", one.points, *(100 * share for share in shares)))
+    return plain_table("Relative error of fitted iterations, %", "", columns, [rows])

@@ -5,16 +5,15 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 from agents.files import prepare_folder, write_csv, write_json
 from edgellm_env.costs.profiles import load_profile
 from experiments.calibration.engine_runs import MEASURES, Compared, compare, measures, read_run
-from experiments.calibration.playing import play
-from experiments.calibration.replay import MOST_OVERHEAD_S, fit_overhead, replay
+from experiments.calibration.replay import MOST_OVERHEAD_S, fit_overhead, play, replay
 from experiments.results.provenance import measured_with
+from experiments.results.summary import plain_table
 
 
 @dataclass(frozen=True)
@@ -62,13 +61,9 @@ class ReplayEngine:
 
 
 def _table(title: str, compared: list[Compared]) -> Table:
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    for heading in ("measure", "statistic"):
-        table.add_column(heading, no_wrap=True)
-    for heading in ("engine, s", "played, s", "error, %"):
-        table.add_column(heading, justify="right")
-    for place, one in enumerate(compared):
-        last = place + 1 == len(compared) or compared[place + 1].measure != one.measure
-        numbers = f"{one.engine_s:.4g}", f"{one.played_s:.4g}", f"{100 * one.error:+.1f}"
-        table.add_row(f"{one.measure}: {MEASURES[one.measure]}", one.statistic, *numbers, end_section=last)
-    return table
+    columns = {"measure": "", "statistic": "", "engine, s": ".4g", "played, s": ".4g", "error, %": "+.1f"}
+    blocks = [
+        [(words, one.statistic, one.engine_s, one.played_s, 100 * one.error) for one in compared if one.measure == name]
+        for name, words in ((name, f"{name}: {words}") for name, words in MEASURES.items())
+    ]
+    return plain_table(title, "", columns, blocks)

@@ -10,8 +10,7 @@ import pytest
 from edgellm_env.costs.profiles import load_profile
 from experiments.__main__ import main
 from experiments.calibration.engine_runs import EngineRun, compare
-from experiments.calibration.playing import SLOT_S, play
-from experiments.calibration.replay import replay
+from experiments.calibration.replay import SLOT_S, play, replay
 from tests.experiments.test_engine_runs import played, random_run
 
 NAME = "rtx4090-llama-3.1-8b-bf16"
