@@ -1,6 +1,5 @@
 """``reproduce``: the paper's study on our reconstruction, and which of the abstract's claims hold here."""
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -11,7 +10,7 @@ from typing import Any, ClassVar, Final
 from rich.console import Console
 from rich.table import Table
 
-from agents.files import prepare_folder, write_json, write_text
+from agents.files import OutputError, prepare_folder, read_document, write_json, write_text
 from agents.seeds import episode_seeds
 from experiments.benchmarks.complexity import BenchmarkComplexity
 from experiments.grid import reproduce_claims as claims
@@ -125,7 +124,9 @@ class Reproduce:
         if not path.is_file():
             rates, slots = list(size.node_rates_rps), size.node_slots
             BenchmarkComplexity(study.SCENARIO, rates, slots, seed=self.seed, out=path).run(Console(quiet=True))
-        rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
+        rows = read_document(path).get("rows")
+        if not isinstance(rows, list) or not all(isinstance(row, dict) and "search" in row for row in rows):
+            raise OutputError(f"{path}: no rows; expected what benchmark complexity writes: remove it and try again")
         return [row for row in rows if row["search"] in claims.SEARCHES]
 
     def _draw(

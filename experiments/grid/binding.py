@@ -4,7 +4,6 @@ A constraint binds in a slot if, with it alone dropped, a larger batch would exi
 no single constraint binds, several hold them back together.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Final
 
 import numpy as np
 
+from agents.files import read_document
 from agents.optimal import Dftsp, dftsp_answers
 from agents.rollout import Observer, Step, rollout
 from edgellm_env.arrays import BoolArray, IntArray
@@ -139,7 +139,6 @@ def read_censuses(path: Path) -> dict[str, Census]:
     if not path.exists():
         return {}
     try:
-        records = json.loads(path.read_text(encoding="utf-8"))
-        return {name: Census(**record) for name, record in records.items()}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+        return {name: Census(**record) for name, record in read_document(path).items()}
+    except TypeError as error:
         raise ValueError(f"census: {path} can't be read: {error}") from error

@@ -5,6 +5,7 @@ writes them down while an episode is evaluated.
 """
 
 import gzip
+import zlib
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -148,7 +149,7 @@ def read_recordings(path: Path) -> Recordings:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise RecordingError(f"{path}: {where}: {first['msg']}; expected what compare --record writes") from error
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise RecordingError(f"{path}: can't be read: {error}; expected what compare --record writes") from error
 
 

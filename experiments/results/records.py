@@ -1,7 +1,6 @@
 """Results on disk: a comparison's as JSON, a sweep's as CSV, JSON and plot, records of any kind as CSV."""
 
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -9,11 +8,12 @@ from typing import Any, get_args
 
 from rich.table import Table
 
-from agents.files import write_csv, write_json
+from agents.files import read_document, write_csv, write_json
 from edgellm_env.scenario import load_scenario
 from experiments.grid.evaluation import EpisodeBound, EpisodeResult, PolicyFailure
 from experiments.grid.points import label_text
 from experiments.grid.runner import Contest, Plan, failure_texts
+from experiments.grid.study_store import validated
 from experiments.results.figures import Curve, Panel, plot_panels
 from experiments.results.statistics import PARTS, REFERENCE, Estimate, parts_of
 from experiments.results.summary import INTERVALS, PolicySummary, empty_texts, estimate_text, plain_table, summarise
@@ -34,23 +34,33 @@ def write_results(
     write_json(path, {"metadata": about} | {name: [asdict(one) for one in own] for name, own in lists.items()})
 
 
+@dataclass(frozen=True)
+class _Stored:
+    metadata: Mapping[str, Any]
+    episodes: Sequence[EpisodeResult]
+    failures: Sequence[PolicyFailure] = ()
+    bounds: Sequence[EpisodeBound] = ()
+
+
 def read_results(path: Path) -> tuple[dict[str, Any], list[EpisodeResult], list[str]]:
-    """Read back metadata and episodes of a ``results.json``, and what it says of failures and bounds, in words."""
-    document = json.loads(path.read_text(encoding="utf-8"))
-    rows = [EpisodeResult(**row) for row in document["episodes"]]
-    failures = [PolicyFailure(**failure) for failure in document.get("failures", [])]
+    """Read back metadata and episodes of a ``results.json``, and what it says of failures and bounds, in words.
+
+    Raises:
+        OutputError: not there, or not what :func:`write_results` writes.
+    """
+    stored = validated(_Stored, read_document(path), path)
+    rows, failures, bounds = stored.episodes, stored.failures, stored.bounds
     remarks = [f"Failed, and is in no figure: {text}" for text in failure_texts(failures)]
     episodes = {row.episode: row.arrived for row in rows}
     remarks += empty_texts(sum(not arrived for arrived in episodes.values()), len(episodes))
-    bounds = document.get("bounds", [])
     if bounds:
-        whole_s = load_scenario(document["metadata"]["settings"]).timing.episode_s * len(bounds)
-        upper_rps, lower_rps = (sum(bound[side] for bound in bounds) / whole_s for side in ("upper", "lower"))
+        whole_s = load_scenario(stored.metadata.get("settings", {})).timing.episode_s * len(bounds)
+        upper_rps, lower_rps = (sum(getattr(bound, side) for bound in bounds) / whole_s for side in ("upper", "lower"))
         remarks.append(
             f"Had all requests been known in advance, no schedule could have served more than {upper_rps:.2f} "
             f"requests/s in these {len(bounds)} episodes; one was found that serves {lower_rps:.2f}."
         )
-    return document["metadata"], rows, remarks
+    return dict(stored.metadata), list(rows), remarks
 
 
 def write_records(path: Path, kind: type, records: Iterable[Any], *properties: str) -> None:

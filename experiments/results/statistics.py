@@ -15,10 +15,7 @@ from numpy.typing import ArrayLike
 from edgellm_env.arrays import FloatArray
 
 REFERENCE: Final = "dftsp"
-"""Whom others are compared with; 1 on the normalised scale."""
-
-ZERO: Final = "random"
-"""0 on the normalised scale."""
+"""Whom others are compared with; 0 on the scale of closed gaps."""
 
 CONFIDENCE: Final = 0.95
 RESAMPLES: Final = 10_000
@@ -124,10 +121,13 @@ def improvement_probability(values: ArrayLike, reference: ArrayLike) -> Estimate
     return bootstrap(statistic, values, reference)
 
 
-def normalised_score(values: ArrayLike, zero: ArrayLike, one: ArrayLike) -> Estimate | None:
-    """Return the mean on a scale where ``zero``'s mean is 0 and that of ``one`` is 1; None where the two are equal."""
-    ours, bottom, top = _checked(values, zero, one)
-    if bottom.mean() == top.mean():
+def gap_closed(values: ArrayLike, reference: ArrayLike, best: ArrayLike) -> Estimate | None:
+    """Return the mean on a scale where the mean of ``reference`` is 0 and that of ``best`` is 1.
+
+    None where ``best`` is not surely above ``reference``, by the paired interval: such a scale may turn around.
+    """
+    ours, bottom, top = _checked(values, reference, best)
+    if paired_difference(top, bottom).sign <= 0:
         return None
 
     def statistic(ours: FloatArray, low: FloatArray, high: FloatArray, axis: int) -> Any:

@@ -10,12 +10,11 @@ from rich.table import Table
 from experiments.grid.evaluation import EpisodeBound, EpisodeResult
 from experiments.results.statistics import (
     REFERENCE,
-    ZERO,
     Estimate,
     bootstrap_mean,
+    gap_closed,
     improvement_probability,
     interquartile_mean,
-    normalised_score,
     paired_difference,
     share_of,
 )
@@ -39,7 +38,7 @@ class PolicySummary:
     infeasible_slots: int  # slots with an infeasible batch, all episodes
     throughput_iqm_rps: Estimate | None = None  # interquartile mean over episodes
     improvement_probability: Estimate | None = None  # that an episode's throughput is above one of the reference's
-    normalised_score: Estimate | None = None  # throughput on a scale from random (0) to the reference (1)
+    gap_closed: Estimate | None = None  # part of the way from the reference to the bound, or to the best policy
     bound_share: Estimate | None = None  # served over what a scheduler that knew the future could serve at most
     first_infeasible_episode: int | None = None  # episode of the first infeasible batch
     first_infeasible_slot: int | None = None  # its slot
@@ -56,15 +55,17 @@ def summarise(rows: Sequence[EpisodeResult], bounds: Sequence[EpisodeBound] = ()
         by_policy.setdefault(row.policy, []).append(row)
     rps = {name: [row.throughput_rps for row in own] for name, own in by_policy.items()}
     upper = {bound.episode: bound.upper for bound in bounds}
-    return [_summarise(own, rps, upper) for own in by_policy.values()]
+    best = max(rps, key=lambda name: float(np.mean(rps[name])), default=REFERENCE)
+    top = [upper[row.episode] / row.covered_s for row in by_policy[best]] if upper else rps.get(best, [])
+    return [_summarise(own, rps, top, upper) for own in by_policy.values()]
 
 
 def _summarise(
-    rows: Sequence[EpisodeResult], rps: Mapping[str, Sequence[float]], upper: Mapping[int, int]
+    rows: Sequence[EpisodeResult], rps: Mapping[str, Sequence[float]], top: Sequence[float], upper: Mapping[int, int]
 ) -> PolicySummary:
     name = rows[0].policy
-    throughput, zero, one = rps[name], rps.get(ZERO), rps.get(REFERENCE)
-    against = None if name == REFERENCE else one
+    throughput, reference = rps[name], rps.get(REFERENCE)
+    against = None if name == REFERENCE else reference
     arrived = max(1, sum(row.arrived for row in rows))
     served = sum(row.served for row in rows)
     latency_s = sum(row.served * row.mean_latency_s for row in rows if row.mean_latency_s is not None)
@@ -82,7 +83,7 @@ def _summarise(
         infeasible_slots=sum(row.infeasible_slots for row in rows),
         throughput_iqm_rps=interquartile_mean(throughput),
         improvement_probability=None if against is None else improvement_probability(throughput, against),
-        normalised_score=None if zero is None or one is None else normalised_score(throughput, zero, one),
+        gap_closed=None if reference is None else gap_closed(throughput, reference, top),
         bound_share=share_of([row.served for row in rows], [upper[row.episode] for row in rows]) if upper else None,
         first_infeasible_episode=None if infeasible is None else infeasible.episode,
         first_infeasible_slot=None if infeasible is None else infeasible.first_infeasible_slot,
@@ -114,7 +115,9 @@ def statistics_table(summaries: Sequence[PolicySummary]) -> Table:
     statistics = {
         "interquartile mean": ("throughput_iqm_rps", ""),
         f"P(better than {REFERENCE})": ("improvement_probability", ""),
-        "normalised": ("normalised_score", f"Normalised: {ZERO} is 0, {REFERENCE} is 1. "),
+        "gap closed": (
+            "gap_closed", f"Gap closed: {REFERENCE} is 0; 1 is the bound, or the best policy here where none is known. "
+        ),
         "of the bound": (
             "bound_share", "Of the bound: of what is proven to be possible at most, the future known. "
         ),

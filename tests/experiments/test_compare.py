@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from agents.rollout import Step
@@ -19,6 +20,7 @@ from experiments.grid.parallel import ParallelError
 from experiments.grid.points import Point
 from experiments.grid.runner import Contest, Plan, play_plans
 from experiments.results.records import read_results
+from experiments.results.summary import summarise
 from tests.experiments import own_policies
 
 OWN = own_policies.__name__
@@ -219,8 +221,24 @@ def test_results_say_what_they_were_made_with(tmp_path: Path) -> None:
     dftsp = document["summary"][0]
     served = sum(row["served"] for row in document["episodes"][:2])
     assert dftsp["bound_share"]["mean"] == pytest.approx(served / sum(bound["upper"] for bound in document["bounds"]))
-    assert dftsp["normalised_score"]["mean"] == 1.0
-    assert document["summary"][1]["normalised_score"]["mean"] == 0.0
+    gaps = [one["gap_closed"] for one in document["summary"]]
+    upper = np.array([bound["upper"] for bound in document["bounds"]])
+    above = upper - [row["served"] for row in document["episodes"][:2]]
+    assert gaps[0] is None or (above.sum() > 0 and gaps[0]["mean"] == 0.0)
+
+
+def test_a_higher_mean_closes_more_of_the_gap_whoever_is_best() -> None:
+    rows = {"dftsp": [10, 12, 11], "random": [12, 13, 13], "fcfs": [4, 5, 6], "best": [13, 15, 14]}
+    (row,) = play_contest(["fcfs"], SEEDS[:1]).rows
+    results = [
+        dataclasses.replace(row, policy=name, episode=episode, throughput_rps=float(rps))
+        for name, own in rows.items()
+        for episode, rps in enumerate(own)
+    ]
+    gaps = {one.policy: one.gap_closed.mean for one in summarise(results)}
+    assert (gaps["dftsp"], gaps["best"]) == (0.0, 1.0)
+    assert gaps["fcfs"] < gaps["dftsp"] < gaps["random"] < gaps["best"]
+    assert summarise([row for row in results if row.policy in ("dftsp", "fcfs")])[1].gap_closed is None
 
 
 def test_results_of_the_first_format_are_still_read(tmp_path: Path) -> None:

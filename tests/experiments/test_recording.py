@@ -176,6 +176,12 @@ def test_files_are_read_back_and_damage_is_named(tmp_path: Path) -> None:
     path.write_bytes(gzip.compress(b'{"format": 2, "scenario_checksum": "", "episodes": []}'))
     with pytest.raises(RecordingError, match=r"format: .*; expected what compare --record writes"):
         read_recordings(path)
+    for place in range(10, len(written), len(written) // 40):
+        flipped = bytearray(written)
+        flipped[place] ^= 0x40
+        path.write_bytes(flipped)
+        with pytest.raises(RecordingError, match=r"^[^\n]*expected what compare --record writes$"):
+            read_recordings(path)
 
 
 def everybody(observation, info):

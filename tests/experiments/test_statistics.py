@@ -5,9 +5,9 @@ from scipy import stats
 from experiments.results.statistics import (
     Estimate,
     bootstrap_mean,
+    gap_closed,
     improvement_probability,
     interquartile_mean,
-    normalised_score,
     paired_difference,
     share_of,
 )
@@ -85,13 +85,15 @@ def test_probability_of_improvement_by_hand() -> None:
     assert (estimate.mean, estimate.low, estimate.high) == pytest.approx((0.75, 0.75, 1.0))
 
 
-def test_normalised_score_by_hand() -> None:
-    # 2 above the zero of 4 in either episode, so in every draw.
-    assert normalised_score([3.0, 5.0], [1.0, 3.0], [5.0, 7.0]) == Estimate(0.5, 0.5, 0.5)
-    assert normalised_score([8.0], [0.0], [4.0]) == Estimate(2.0, None, None)
-    assert normalised_score([3.0, 5.0], [1.0, 1.0], [0.0, 2.0]) is None
-    undefined = normalised_score([3.0, 5.0], [1.0, 1.0], [1.0, 2.0])  # twice the first episode has no scale
-    assert undefined == Estimate(6.0, None, None)
+def test_the_gap_closed_by_hand() -> None:
+    # 2 of the gap of 4 in either episode, so in every draw.
+    assert gap_closed([3.0, 5.0], [1.0, 3.0], [5.0, 7.0]) == Estimate(0.5, 0.5, 0.5)
+    assert gap_closed([8.0], [0.0], [4.0]) == Estimate(2.0, None, None)
+
+
+@pytest.mark.parametrize("best", [[0.0, 2.0], [1.0, 2.0], [1.0, 1.0], [0.0, 1.0]])
+def test_there_is_no_score_between_what_may_be_equal_or_the_other_way_around(best: list[float]) -> None:
+    assert gap_closed([3.0, 5.0], [1.0, 1.0], best) is None
 
 
 def test_share_by_hand() -> None:

@@ -33,7 +33,7 @@ function why(player) {
 }
 
 // Statistics of docs/protocol.md that not every comparison has.
-const MORE = [["throughput_iqm_rps", "interquartile mean"], ["improvement_probability", "P(improvement)"], ["normalised_score", "normalised score"]];
+const MORE = [["throughput_iqm_rps", "interquartile mean"], ["improvement_probability", "P(improvement)"], ["gap_closed", "gap closed"]];
 
 function leaderboardTable() {
   const more = MORE.filter(([key]) => data.policies.some(({ summary }) => summary[key]));

@@ -183,6 +183,15 @@ def test_what_can_not_be_used_is_named(results: Path, folder: Path, tmp_path: Pa
     (folder / FILE_NAME).write_bytes(recordings)
     (folder / "results.json").write_text('{"metadata": {}}')
     fails("expected what this version's compare writes")
+    for content in (
+        "[]",
+        "null",
+        "[" * 100_000,
+        '{"metadata": {}, "episodes": [3]}',
+        '{"metadata": [], "episodes": []}',
+    ):
+        (folder / "results.json").write_text(content)
+        fails("expected what this version's compare writes")
     shutil.copy(results / "results.json", folder)
     monkeypatch.setitem(__import__("sys").modules, "plotly.offline", None)
     fails("install it with: pip install --group report")
