@@ -6,7 +6,7 @@ The card is a page and a plot beside the data. A dataset gets its name in one st
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
@@ -16,15 +16,13 @@ from edgellm_env.scenario import load_scenario
 from experiments.datasets import storage
 from experiments.datasets.describing import described
 from experiments.datasets.hdf5 import DatasetError, new_file, opened
-from experiments.datasets.plan import Plan
-from experiments.datasets.recorder import CENSUS_EVERY, UnitTotals, environment_id, environment_spec, spaces_of
+from experiments.datasets.plan import Plan, environment_id, environment_spec, spaces_of
+from experiments.datasets.recorder import CENSUS_EVERY, UnitTotals
 from experiments.datasets.references import References
+from experiments.datasets.storage import CARD, PLOT
 from experiments.extras import require
 from experiments.pages.rendering import render
 from experiments.results.figures import plot_returns
-
-CARD: Final = "README.md"
-PLOT: Final = "returns.png"
 
 
 def merge_units(
@@ -57,7 +55,10 @@ def merge_units(
     totals, digests = _copy_episodes(plan, shards, data / storage.DATA_FILE, on_unit)
     size_bytes = (data / storage.DATA_FILE).stat().st_size
     proven_share, content = totals.proven / max(1, totals.slots), storage.content_checksum(digests)
-    metadata = described(plan, sum(totals.steps), proven_share, references, content, size_bytes) | about
+    metadata = (
+        described(plan, sum(totals.steps), proven_share, references.scores, references.document(), content, size_bytes)
+        | about
+    )
     dataset.update_metadata({**metadata, "minari_version": require("minari", "datasets").__version__})
     _write_card(plan, totals, metadata, references, size_bytes, built)
     return metadata

@@ -2,6 +2,8 @@
 
 import json
 import shlex
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import yaml
@@ -9,30 +11,22 @@ import yaml
 from agents.rollout import make_engine
 from edgellm_env import __version__
 from edgellm_env.scenario import load_scenario
-from experiments.datasets.plan import NOISY, Plan
-from experiments.datasets.recorder import environment_id, environment_spec, spaces_of
-from experiments.datasets.references import References
+from experiments.datasets.plan import NOISY, Plan, environment_id, environment_spec, spaces_of
 from experiments.datasets.storage import OWN
 from experiments.extras import require
 from experiments.results.provenance import package_versions
 
-CITATION: Final = f"""@misc{{edgellm_env,
-  title = {{edgellm_env: a reinforcement-learning environment for edge LLM serving with an exact per-slot expert}},
-  author = {{The edgellm-env maintainers}},
-  note = {{Version {__version__}}}
-}}
-@misc{{zhang2024edge,
-  title = {{Edge Intelligence Optimization for Large Language Model Inference with Batching and Quantization}},
-  author = {{Zhang, Xinyuan and others}},
-  year = {{2024}},
-  eprint = {{2405.07140}},
-  archivePrefix = {{arXiv}}
-}}
-"""
+CITATION: Final = Path(__file__).with_name("citation.bib").read_text(encoding="utf-8").replace("VERSION", __version__)
 
 
 def described(
-    plan: Plan, steps: int, proven_share: float, references: References | None, content: str, size_bytes: int
+    plan: Plan,
+    steps: int,
+    proven_share: float,
+    scores: Mapping[str, Any],
+    references: Mapping[str, Any] | None,
+    content: str,
+    size_bytes: int,
 ) -> dict[str, Any]:
     """Return the metadata beyond author, licence and Minari's version, as plain values.
 
@@ -40,7 +34,8 @@ def described(
         plan: of the dataset.
         steps: of all episodes.
         proven_share: share of the slots whose optimum the solver proved.
-        references: the scenario's; None if they are not known.
+        scores: what Minari calls the scenario's reference scores.
+        references: what they are made from; None if that is not known.
         content: checksum over all episodes.
         size_bytes: of the file of episodes.
     """
@@ -60,7 +55,7 @@ def described(
             f"scenario {scenario.name!r}, played by {policy} (tier: {plan.tier})."
         ),
         "requirements": [f"edgellm-env>={__version__}"],
-        **(references.scores if references else {}),
+        **scores,
         OWN: {
             "environment": plan.environment,
             "tier": plan.tier,
@@ -76,7 +71,7 @@ def described(
             "plan_checksum": plan.checksum,
             "content_sha256": content,
             "solver": {"name": "dftsp", "optimality_share": proven_share},
-            "reference_scores": references.document() if references else None,
+            "reference_scores": references,
             "versions": package_versions(),
             "command": _command_of(portable),
             "citation": CITATION,

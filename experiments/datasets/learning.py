@@ -27,7 +27,7 @@ from edgellm_env.node.features import PER_CAPACITY, fingerprint
 from edgellm_env.scenario import load_scenario
 from experiments.datasets import storage
 from experiments.datasets.hdf5 import DatasetError, opened
-from experiments.datasets.recorder import ENVIRONMENTS, environment_id
+from experiments.datasets.plan import ENVIRONMENTS, environment_id
 from experiments.progress import progress_bar
 from experiments.results.provenance import metadata
 

@@ -1,5 +1,6 @@
 """What is to be collected, and who acts: everything that the content of a dataset depends on, and nothing else."""
 
+import copy
 import hashlib
 import json
 import re
@@ -8,7 +9,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+import gymnasium as gym
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 
 from agents.files import file_sha256
 from agents.heuristics import RandomOrder
@@ -16,10 +19,13 @@ from agents.optimal import dftsp_answers
 from agents.policy import STOCHASTIC, CallablePolicy, Decision, Generators, Policy
 from agents.registry import build_policies
 from agents.seeds import EPISODES_PER_SEED, episode_seeds
+from edgellm_env.env.engine import Engine
 from edgellm_env.env.slots import Slots
 from edgellm_env.scenario import Scenario, load_scenario
 from experiments.datasets.hdf5 import DatasetError
-from experiments.datasets.recorder import ENVIRONMENTS
+
+ENVIRONMENTS: Final = ("Batch", "Select", "Rank")
+"""Ways to act that datasets are recorded in."""
 
 LAYOUT: Final = 2
 """Version of how datasets are laid out; part of every plan, so that a resumed collection can't mix two."""
@@ -37,6 +43,26 @@ _ID: Final = re.compile(r"([\w-]{2,}/([\w-]+/)*)?[\w-]+-v\d+", re.ASCII)
 def is_dataset_id(name: object) -> bool:
     """Whether a dataset can be called so."""
     return isinstance(name, str) and _ID.fullmatch(name) is not None
+
+
+def environment_id(environment: str) -> str:
+    """Return the registered id of one of :data:`ENVIRONMENTS`."""
+    return f"EdgeLLM/{environment}-v0"
+
+
+def environment_spec(environment: str, scenario: dict[str, Any]) -> EnvSpec:
+    """Return what makes the environment anywhere: the whole scenario is in it, not the name of a shipped one.
+
+    Its entry point is ``edgellm_env``'s, so that nothing must be imported, or registered, beforehand.
+    """
+    spec = copy.deepcopy(gym.spec(environment_id(environment)))
+    spec.kwargs = {"scenario": scenario}
+    return spec
+
+
+def spaces_of(engine: Engine) -> dict[str, gym.Space[Any]]:
+    """Return observation and action space by their names in a dataset's metadata."""
+    return {"observation_space": engine.observation_space(), "action_space": engine.interface.space()}
 
 
 MIXED: Final = "mixed"

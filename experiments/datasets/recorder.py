@@ -1,15 +1,12 @@
 """Records episodes: an observer that keeps every step of a rollout as a dataset holds it, and sums up for its card."""
 
-import copy
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Any, Final
 
-import gymnasium as gym
 import numpy as np
-from gymnasium.envs.registration import EnvSpec
 from numpy.typing import NDArray
 
 from agents.optimal import dftsp_answers
@@ -18,10 +15,6 @@ from edgellm_env.arrays import IntArray
 from edgellm_env.env.engine import Engine
 from edgellm_env.env.slots import Slots
 from experiments.datasets.storage import Episode
-from experiments.grid.binding import CONSTRAINTS
-
-ENVIRONMENTS: Final = ("Batch", "Select", "Rank")
-"""Ways to act that datasets are recorded in."""
 
 CENSUS_EVERY: Final = 20
 """The census of constraints looks at one slot in so many: the same of every episode, so that few calls do it."""
@@ -33,26 +26,6 @@ LABELS: Final = ("optimal_count", "nodes")
 """What DFTSP finds for the slot that is to be decided: largest batch, visited nodes; 0 when the episode is over."""
 
 MASK: Final = "action_mask"
-
-
-def environment_id(environment: str) -> str:
-    """Return the registered id of one of :data:`ENVIRONMENTS`."""
-    return f"EdgeLLM/{environment}-v0"
-
-
-def environment_spec(environment: str, scenario: dict[str, Any]) -> EnvSpec:
-    """Return what makes the environment anywhere: the whole scenario is in it, not the name of a shipped one.
-
-    Its entry point is ``edgellm_env``'s, so that nothing must be imported, or registered, beforehand.
-    """
-    spec = copy.deepcopy(gym.spec(environment_id(environment)))
-    spec.kwargs = {"scenario": scenario}
-    return spec
-
-
-def spaces_of(engine: Engine) -> dict[str, gym.Space[Any]]:
-    """Return observation and action space by their names in a dataset's metadata."""
-    return {"observation_space": engine.observation_space(), "action_space": engine.interface.space()}
 
 
 @dataclass
@@ -70,7 +43,7 @@ class UnitTotals:
     census_slots: int = 0  # slots that the census looked at
     left_behind: int = 0  # of these, slots in which some waiting request could not be served
     # of these, slots in which each constraint binds
-    binding: dict[str, int] = field(default_factory=lambda: dict.fromkeys(CONSTRAINTS, 0))
+    binding: dict[str, int] = field(default_factory=dict)
 
     def add(self, **more: Any) -> None:
         """Add what the episodes or slots that come next amount to, by the names of fields."""
@@ -79,7 +52,7 @@ class UnitTotals:
             if name == "served":
                 setattr(self, name, [sum(times) for times in zip_longest(total, value, fillvalue=0)])
             elif name == "binding":
-                setattr(self, name, {constraint: times + value[constraint] for constraint, times in total.items()})
+                setattr(self, name, {one: total.get(one, 0) + times for one, times in value.items()})
             else:
                 setattr(self, name, total + value)
 

@@ -26,6 +26,10 @@ DATA_FILE: Final = "main_data.hdf5"
 OWN: Final = "edgellm"
 """Key of everything in a dataset's metadata that Minari has no name for."""
 
+CARD: Final = "README.md"
+PLOT: Final = "returns.png"
+"""A dataset's page, and the plot on it."""
+
 PLACES: Final = 8
 """Places of the queue in a tile."""
 

@@ -20,13 +20,21 @@ from agents.rollout import make_engine, rollout
 from agents.seeds import EPISODES_PER_SEED, MAXIMUM_SEED
 from edgellm_env.scenario import load_scenario, parse_setting
 from experiments.datasets import recorder, storage
-from experiments.datasets.card import CARD, PLOT
 from experiments.datasets.describing import described, described_environment
 from experiments.datasets.hdf5 import DatasetError, opened
-from experiments.datasets.plan import MIXED, NOISY, NoisyExpert, Plan, default_tier, unit_episodes
+from experiments.datasets.plan import (
+    ENVIRONMENTS,
+    MIXED,
+    NOISY,
+    NoisyExpert,
+    Plan,
+    default_tier,
+    environment_id,
+    unit_episodes,
+)
 from experiments.datasets.references import STORED_ORIGIN, References, references_of
 from experiments.datasets.replaying import VerificationError, check_episode
-from experiments.datasets.storage import OWN
+from experiments.datasets.storage import CARD, OWN, PLOT
 
 _SCORES: Final = ("ref_min_score", "ref_max_score", "num_episodes_average_score")
 _ENVIRONMENT: Final = ("env_spec", "observation_space", "action_space")
@@ -69,8 +77,8 @@ class StoredDataset:
         expect("metadata: dataset_id", self.metadata.get("dataset_id"), dataset_id)
         try:
             self._plan = _plan(self.metadata, trace)
-            if self._plan.environment not in recorder.ENVIRONMENTS:
-                text = f"environment: {self._plan.environment!r}; expected one of {list(recorder.ENVIRONMENTS)}"
+            if self._plan.environment not in ENVIRONMENTS:
+                text = f"environment: {self._plan.environment!r}; expected one of {list(ENVIRONMENTS)}"
                 raise VerificationError(f"metadata: {text}")
             self._scenario = self._plan.playable_scenario()
             checksum = load_scenario(self._plan.scenario).checksum
@@ -82,7 +90,7 @@ class StoredDataset:
         except (LookupError, TypeError, AttributeError, ValueError) as error:
             raise VerificationError(f"metadata: not as collected: {in_one_line(error)}") from error
         self.episodes = self.work = self._plan.episodes
-        self._environment_id = recorder.environment_id(self._plan.environment)
+        self._environment_id = environment_id(self._plan.environment)
         self._engine = make_engine(self._scenario, self._environment_id, 1)
         self._totals = recorder.UnitTotals()
         # Imported is nothing but what comes with this project.
@@ -139,7 +147,8 @@ class StoredDataset:
         plan, own = self._plan, self.metadata[OWN]
         references = references_of(self._scenario, plan.files.get("trace")) if replayed else None
         share = self._totals.proven / max(1, self._totals.slots)
-        expected = described(plan, steps, share, references, content, self.path.stat().st_size)
+        scores, document = (references.scores, references.document()) if references else ({}, None)
+        expected = described(plan, steps, share, scores, document, content, self.path.stat().st_size)
         expected |= {"data_format": "hdf5", "jpeg_encoding": False}
         # Of the machine that collected, or told by who collected.
         del expected["requirements"], expected[OWN]["versions"], expected[OWN]["citation"]

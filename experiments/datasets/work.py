@@ -12,10 +12,10 @@ from typing import Any, Final
 from agents.files import read_document, written_whole
 from agents.rollout import rollout
 from experiments.datasets import references
-from experiments.datasets.plan import Plan
-from experiments.datasets.recorder import CENSUS_EVERY, Recorder, UnitTotals, environment_id
+from experiments.datasets.plan import Plan, environment_id
+from experiments.datasets.recorder import CENSUS_EVERY, Recorder, UnitTotals
 from experiments.datasets.storage import CollectionError, Episode, is_intact, write_shard
-from experiments.grid.binding import SlotCensus
+from experiments.grid.binding import CONSTRAINTS, SlotCensus
 from experiments.grid.parallel import ParallelError, stream_units
 
 _AGAIN: Final = "what is complete is kept: run the same command again to continue"
@@ -45,7 +45,8 @@ class Unit:
                 observers = [recorder, census]
                 rollout(policy, scenario, [seeds[place] for place in own], observers, environment_id(plan.environment))
                 counts = census.counts
-                totals.add(census_slots=census.slots, left_behind=counts["left_behind"], binding=counts)
+                binding = {name: counts[name] for name in CONSTRAINTS}
+                totals.add(census_slots=census.slots, left_behind=counts["left_behind"], binding=binding)
                 episodes |= zip(own, recorder.episodes(name), strict=True)
         ordered = [episodes[place] for place in range(len(seeds))]
         totals.add(

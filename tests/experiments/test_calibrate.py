@@ -11,6 +11,7 @@ import yaml
 from edgellm_env.costs.profiles import Profile, load_profile
 from experiments.__main__ import main
 from experiments.calibration.iterations import PLAIN_COLUMNS
+from tests.costs.coefficients import coefficients
 
 TRUE = (0.015, 4e-5, 1.5e-7, 4e-5, 2.5e-8)
 LAYERS = 4
@@ -91,7 +92,7 @@ def test_recovers_what_the_measurements_were_made_with(
     layout: Callable[..., Path], words: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     profile = calibrated(layout(tmp_path, EXACT), tmp_path / "out", *words)
-    assert profile.coefficients() == pytest.approx(TRUE, rel=1e-4)
+    assert coefficients(profile) == pytest.approx(TRUE, rel=1e-4)
     assert profile.fit["decode"].points == len(DECODE)
     assert profile.fit["prompts"].points == len(PROMPTS)
     assert max(profile.fit["decode"].max, profile.fit["prompts"].max) < 1e-4
@@ -108,7 +109,7 @@ def test_recovers_what_the_measurements_were_made_with(
 def test_noise_of_one_per_cent(layout: Callable[..., Path], words: tuple[str, ...], tmp_path: Path) -> None:
     noise = 1.0 + 0.01 * np.random.default_rng(0).standard_normal(EXACT.size)
     profile = calibrated(layout(tmp_path, noise), tmp_path / "out", *words)
-    assert profile.coefficients() == pytest.approx(TRUE, rel=0.1)
+    assert coefficients(profile) == pytest.approx(TRUE, rel=0.1)
     assert profile.step_s == pytest.approx(TRUE[0], rel=0.01)
     assert 0.002 < profile.fit["decode"].mean < 0.02
 
@@ -128,7 +129,7 @@ def test_what_is_written(tmp_path: Path) -> None:
             assert float(row["fitted_ms"]) == pytest.approx(float(row["iteration_ms"]), rel=1e-4)
     # the points are a file of iterations themselves
     again = calibrated(tmp_path / "out" / "own-engine.csv", tmp_path / "again")
-    assert again.coefficients() == pytest.approx(profile.coefficients(), rel=1e-4)
+    assert coefficients(again) == pytest.approx(coefficients(profile), rel=1e-4)
     assert (tmp_path / "out" / "own-engine.png").read_bytes().startswith(b"\x89PNG")
 
 

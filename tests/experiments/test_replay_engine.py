@@ -11,6 +11,7 @@ from edgellm_env.costs.profiles import load_profile
 from experiments.__main__ import main
 from experiments.calibration.engine_runs import EngineRun, compare
 from experiments.calibration.replay import SLOT_S, play, replay
+from tests.costs.coefficients import coefficients
 from tests.experiments.test_engine_runs import played, random_run
 
 NAME = "rtx4090-llama-3.1-8b-bf16"
@@ -42,7 +43,7 @@ def test_a_request_alone_takes_what_the_formula_says() -> None:
     profile = load_profile(NAME)
     one, zero = np.array([0.0]), np.array([0])
     first_s, finished_s = play(one, zero + 100, zero + 3, profile, 1000, 4)
-    step_s, sequence_s, context_s, token_s, squared_s = profile.coefficients()
+    step_s, sequence_s, context_s, token_s, squared_s = coefficients(profile)
     first = step_s + 100 * token_s + 100**2 * squared_s
     rest = 2 * (step_s + sequence_s) + (101 + 102) * context_s
     assert finished_s[0] - first_s[0] == pytest.approx(rest, rel=1e-6)

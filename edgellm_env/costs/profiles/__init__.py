@@ -5,7 +5,6 @@ from typing import Annotated, Final, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from edgellm_env.costs.iterations import COEFFICIENTS
 from edgellm_env.settings import ScenarioError, checked, read_settings
 
 PROFILE_FOLDER: Final = Path(__file__).parent
@@ -52,10 +51,6 @@ class Profile(_Record):
     licence: str = ""  # of the measurements
     fit: dict[str, RegionFit] = {}  # by the kind of iteration
     command: str = ""  # that made the profile
-
-    def coefficients(self) -> tuple[float, ...]:
-        """Return the coefficients in the formula's order."""
-        return tuple(getattr(self, name) for name in COEFFICIENTS)
 
 
 def profile_names() -> tuple[str, ...]:
