@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from edgellm_env.settings import InputError
+
 PARTIAL: Final = ".partial"
 """End of the names of files that are not complete: of one being written, or left by a process that was killed."""
 
@@ -22,7 +24,7 @@ class FolderInUseError(RuntimeError):
     """Another process works in the folder."""
 
 
-class OutputError(ValueError):
+class OutputError(InputError):
     """A place to write to, or to read from, that can't be used."""
 
 
@@ -154,7 +156,13 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) 
 
 
 def file_sha256(path: Path) -> str:
-    """Return a file's SHA-256, in hexadecimal digits."""
+    """Return a file's SHA-256, in hexadecimal digits.
+
+    Raises:
+        OSError: it can't be read, or is no regular file: a device or a pipe need have no end.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "no regular file", str(path))
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

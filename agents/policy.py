@@ -11,7 +11,7 @@ from edgellm_env.arrays import BoolArray, IntArray
 from edgellm_env.env.observation import Observation
 from edgellm_env.env.slots import Slots
 from edgellm_env.scenario import Scenario
-from edgellm_env.settings import one_line
+from edgellm_env.settings import InputError, one_line
 
 Mode: TypeAlias = Literal["deterministic", "stochastic"]
 Generators: TypeAlias = Sequence[np.random.Generator]
@@ -85,7 +85,7 @@ class TwoModePolicy(Protocol):
         """Return the policy in that mode, under a name that says so where it is not the usual one."""
 
 
-class PolicyError(ValueError):
+class PolicyError(InputError):
     """A policy that does not exist, can't be loaded, or does not fit the scenario; the message says what is needed."""
 
 

@@ -34,11 +34,15 @@ def nearest(word: str, known: Collection[str]) -> str:
     return f"one of {', '.join(near)}, ... ({len(known)} in all)"
 
 
-class ScenarioError(ValueError):
-    """A scenario, or a profile, that can't be used; one line names fields, their values and what is allowed."""
+class InputError(ValueError):
+    """Something given that can't be used; one line names what, its value and what is allowed."""
 
     def __init__(self, message: str) -> None:
         super().__init__(one_line(message))
+
+
+class ScenarioError(InputError):
+    """A scenario, or a profile, that can't be used."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -153,12 +157,13 @@ def _describe(error: ValidationError, hidden: Collection[str]) -> list[str]:
         elif problem["type"] == "missing":
             lines.append(f"{path}: missing")
         elif problem["type"] == "extra_forbidden":
-            lines.append(f"{path}: {_short(problem['input'])}; there is no such setting")
+            lines.append(f"{path}: {shorten(problem['input'])}; there is no such setting")
         else:
-            lines.append(f"{path}: {_short(problem['input'])}; {message}")
+            lines.append(f"{path}: {shorten(problem['input'])}; {message}")
     return lines
 
 
-def _short(value: object) -> str:
+def shorten(value: object) -> str:
+    """Return a value as a message shows it."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -4,11 +4,15 @@ Whatever goes wrong ends in one line on the standard error that names what and, 
 """
 
 import contextlib
+import errno
 import importlib
 import io
 import re
 import shlex
+import signal
 import sys
+import threading
+from collections.abc import Iterator
 from typing import Annotated, Any, Final, Union
 
 COMMANDS: Final = {
@@ -39,6 +43,8 @@ COMMANDS: Final = {
 }
 """Module and class of each command: only the one that is given is imported, which saves it the others' seconds."""
 
+_DISK: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
 
 class UsageError(ValueError):
     """Words that are no command line."""
@@ -48,30 +54,58 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command that ``arguments`` (by default the command line's) name; return the exit status."""
     words = sys.argv[1:] if arguments is None else arguments
     command: Any = None
-    try:
-        from rich.console import Console  # noqa: PLC0415 - an interrupt in the seconds of imports ends in one line too
+    with _interrupts() as lost:
+        try:
+            from rich.console import Console  # noqa: PLC0415 - an interrupt in the seconds of imports is in one line too
 
-        # A table of six columns needs more than the 80 that are assumed where there is no terminal. Names in brackets
-        # or between colons are names, and no markup.
-        console = Console(width=None if sys.stdout.isatty() else 110, markup=False, emoji=False)
-        command = parse(words)
-        command.run(console)
-    except KeyboardInterrupt:
-        return _say(f"interrupted; {_kept(command, words) or 'nothing is kept'}", 130)
-    except OSError as error:
-        from edgellm_env.settings import one_line  # noqa: PLC0415
-
-        where = "" if error.filename is None else f"{error.filename}: "
-        kept = _kept(command, words)
-        return _say(f"error: {one_line(f'{where}{error.strerror or error}')}{f'; {kept}' if kept else ''}", 2)
-    except MemoryError:
-        return _say("error: not enough memory", 2)
-    except (ValueError, RuntimeError) as error:
-        from edgellm_env.settings import one_line  # noqa: PLC0415
-
-        lines = str(error).splitlines() if (status := getattr(error, "status", 2)) == 1 else [str(error)]
-        return _say("error: " + "\n".join(map(one_line, lines)), status)
+            # A table of six columns needs more than the 80 that are assumed where there is no terminal. Names in
+            # brackets or between colons are names, and no markup.
+            console = Console(width=None if sys.stdout.isatty() else 110, markup=False, emoji=False)
+            command = parse(words)
+            command.run(console)
+        except (Exception, KeyboardInterrupt) as error:
+            if lost or isinstance(error, KeyboardInterrupt):
+                return _say(f"interrupted; {_kept(command, words) or 'nothing is kept'}", 130)
+            if not isinstance(error, OSError | MemoryError | ValueError | RuntimeError):
+                raise
+            return _failed(error, _kept(command, words))
     return 0
+
+
+def _failed(error: Exception, kept: str) -> int:
+    """Say what is wrong, and what an unfinished command has kept if the disk is the reason; return the exit status."""
+    from edgellm_env.settings import one_line  # noqa: PLC0415
+
+    status = getattr(error, "status", 2)
+    if isinstance(error, OSError):
+        where = "" if error.filename is None else f"{error.filename}: "
+        left = f"; {kept}" if kept and error.errno in _DISK else ""
+        return _say(f"error: {one_line(f'{where}{error.strerror or error}')}{left}", status)
+    text = "not enough memory" if isinstance(error, MemoryError) else str(error)
+    return _say("error: " + "\n".join(map(one_line, text.splitlines() if status == 1 else [text])), status)
+
+
+@contextlib.contextmanager
+def _interrupts() -> Iterator[list[BaseException]]:
+    """Yield a list of the interrupts that were lost: in a call from C to Python, as numba makes, they raise nothing.
+
+    They are sent once more then, a moment later.
+    """
+    lost: list[BaseException] = []
+    before = sys.unraisablehook
+
+    def note(unraisable: Any) -> None:
+        if not isinstance(unraisable.exc_value, KeyboardInterrupt):
+            before(unraisable)
+        else:
+            lost.append(unraisable.exc_value)
+            threading.Timer(0.1, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT)).start()
+
+    sys.unraisablehook = note
+    try:
+        yield lost
+    finally:
+        sys.unraisablehook = before
 
 
 def parse(words: list[str]) -> Any:

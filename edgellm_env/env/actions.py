@@ -295,6 +295,8 @@ def _checked_bits(bits: NDArray[Any]) -> NDArray[np.int8]:
 
 def _checked(actions: NDArray[Any], shape: tuple[int, ...], name: str) -> NDArray[Any]:
     array = np.asarray(actions)
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"action: {array.dtype}; expected numbers for {name}")
     if array.shape != shape:
         raise ValueError(f"action: shape {array.shape}; expected {shape} for {name}")
     return array

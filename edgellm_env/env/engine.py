@@ -38,7 +38,7 @@ class Engine:
         trace: str | None = None,
         overrides: Mapping[str, Any] | None = None,
     ) -> None:
-        self.scenario = load_scenario(scenario).with_values(overrides or {}).with_trace(trace)
+        self.scenario = load_scenario(scenario).with_values({} if overrides is None else overrides).with_trace(trace)
         self.source = TraceSource(self.scenario)
         self.dynamics = Dynamics(self.scenario, num_envs)
         self.encoder = ObservationEncoder(self.scenario)

@@ -24,8 +24,11 @@ from edgellm_env.env.observation import Observation
 from edgellm_env.env.view import slot_as_text
 from edgellm_env.node.nodes import Dynamics
 from edgellm_env.scenario.scenario import ScenarioLike
+from edgellm_env.settings import shorten
 from edgellm_env.slot.problem import SelectionLike, SlotProblem
 from edgellm_env.workload.source import checked_seed
+
+MOST_ENVS = 1_000_000
 
 
 class EdgeLLMVectorEnv(EngineEnv, VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
@@ -62,8 +65,8 @@ class EdgeLLMVectorEnv(EngineEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
         max_episode_steps: int | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
     ) -> None:
-        if num_envs < 1:
-            raise ValueError(f"num_envs: {num_envs}; expected at least 1")
+        if not isinstance(num_envs, int | np.integer) or not 1 <= num_envs <= MOST_ENVS:
+            raise ValueError(f"num_envs: {shorten(num_envs)}; expected a whole number from 1 to {MOST_ENVS}")
         if max_episode_steps is not None and max_episode_steps < 1:
             raise ValueError(f"max_episode_steps: {max_episode_steps}; expected at least 1")
         self._open(num_envs, scenario, trace, overrides, render_mode)

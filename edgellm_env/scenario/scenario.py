@@ -38,7 +38,7 @@ from edgellm_env.scenario.parts import (
     Timing,
     Workload,
 )
-from edgellm_env.settings import ScenarioError, checked, nearest, read_settings
+from edgellm_env.settings import ScenarioError, checked, nearest, read_settings, shorten
 
 SCENARIO_FOLDER = Path(__file__).parent / "shipped"
 
@@ -155,6 +155,8 @@ class Scenario(Part):
         Raises:
             ScenarioError: unknown path, or a value that the scenario does not allow.
         """
+        if not isinstance(values, Mapping) or not all(isinstance(path, str) for path in values):
+            raise ScenarioError(f"overrides: {shorten(values)}; expected a mapping from dotted paths to values")
         if not values:
             return self
         tree = self._settings()
@@ -164,9 +166,11 @@ class Scenario(Part):
                 tree["costs"] = {"kind": value}  # another model has settings of its own
             for resolved in self.costs.resolved.get(path.removeprefix("costs."), ()):
                 tree["costs"].pop(resolved, None)
-            for stale in [key for key in tree["provenance"] if key == path or key.startswith(path + ".")]:
-                del tree["provenance"][stale]
-            tree["provenance"][path] = "assumed"
+        if isinstance(tree["provenance"], dict):
+            for path in values:
+                for stale in [key for key in tree["provenance"] if f"{key}.".startswith(f"{path}.")]:
+                    del tree["provenance"][stale]
+                tree["provenance"][path] = "assumed"
         return _checked(tree, "scenario")
 
     def with_trace(self, path: str | Path | None) -> "Scenario":

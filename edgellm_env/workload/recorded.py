@@ -8,12 +8,13 @@ from numpy.typing import NDArray
 
 from edgellm_env.arrays import BoolArray, FloatArray
 from edgellm_env.scenario.parts import OverLimitRule
+from edgellm_env.settings import InputError
 
 Whole: TypeAlias = NDArray[np.integer[Any]]
 """Whole numbers, of 32 bits where a file was read."""
 
 
-class TraceFileError(ValueError):
+class TraceFileError(InputError):
     """A trace file that can't be used; the message names the file, the line and the reason."""
 
 

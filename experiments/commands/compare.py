@@ -85,7 +85,7 @@ class Compare(Changes):
             with episodes_bar(console, plan.episodes) as advance:
                 ((contest,),) = play_plans([(plan, ledger)], workers, self.ray, advance)
             if self.clairvoyant_s is not None:
-                with progress_bar(console, len(seeds)) as bar:
+                with progress_bar(console, len(seeds), "bounds, compiled on first use") as bar:
                     bounds = bound_episodes(
                         scenario, seeds, self.clairvoyant_s, ledger, workers, self.ray,
                         lambda bound: bar(1, f"at most {bound.upper} requests served"),

@@ -1,8 +1,9 @@
 """``sweep``: policies compared at every point of a grid of scenario settings."""
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from rich.console import Console
 
@@ -16,9 +17,11 @@ from experiments.grid.ledger import CONTINUES, open_ledger
 from experiments.grid.parallel import Workers, worker_count
 from experiments.grid.points import make_points, parse_axis
 from experiments.grid.runner import Plan, play_plans, require_complete
-from experiments.progress import episodes_bar
+from experiments.progress import episodes_bar, progress_bar
 from experiments.results.provenance import metadata
 from experiments.results.records import SweepResult, sweep_table, sweep_title, write_sweep
+
+_MANY_POINTS: Final = 1_000  # take about a second to check
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class Sweep(Changes):
     def run(self, console: Console) -> SweepResult:
         """Check everything, then play what has not been played, then write and print."""
         scenario = load_scenario(self.scenario).with_trace(self.trace).with_slots(self.slots)
-        plan, about = self._plan(scenario), metadata(scenario)
+        plan, about = self._plan(scenario, console), metadata(scenario)
         out = prepare_folder(self.out)
         with open_ledger(out, "sweep", plan.settings()) as ledger:
             with episodes_bar(console, plan.episodes, f"{len(plan.points)} points") as bar:
@@ -58,11 +61,16 @@ class Sweep(Changes):
         require_complete(failures, len(plan.policies), where)
         return result
 
-    def _plan(self, scenario: Scenario) -> Plan:
+    def _plan(self, scenario: Scenario, console: Console) -> Plan:
         axes = tuple(parse_axis(text) for text in self.settings)
-        points = make_points(scenario, axes)
         seeds = episode_seeds("test", self.seed, self.episodes)
         worker_count(self.workers)
-        for point in points:
-            require_playable(point.scenario, build_policies(self.policies, point.scenario, self.trust))
+        points, size = [], math.prod(len(axis.values) for axis in axes)
+        if size >= _MANY_POINTS:
+            console.print(f"{size:,} points are checked before the first is played")
+        with progress_bar(console, size, "checking points") as bar:
+            for point in make_points(scenario, axes):
+                require_playable(point.scenario, build_policies(self.policies, point.scenario, self.trust))
+                points.append(point)
+                bar(1, "")
         return Plan(tuple(points), tuple(self.policies), tuple(seeds), axes, trust=self.trust)

@@ -9,13 +9,14 @@ from typing import Any, Final
 
 from agents.files import naming
 from agents.policy import in_one_line
+from edgellm_env.settings import InputError
 from experiments.extras import require
 
 UNREADABLE: Final = (OSError, LookupError, TypeError, ValueError, AttributeError, RuntimeError)
 """What reading a damaged HDF5 file raises, in one place or another."""
 
 
-class DatasetError(ValueError):
+class DatasetError(InputError):
     """A dataset, or a request for one, that can't be used; the message names what and what is expected."""
 
 

@@ -20,6 +20,7 @@ from experiments.grid.ledger import Ledger
 from experiments.grid.parallel import run_units
 
 RESOURCES: Final = tuple(name.removesuffix("_utilisation") for name in UTILISATIONS)
+_COMPILING_SLOTS: Final = 4  # of an episode whose bound takes all the solver's parts, and hardly any time
 
 
 @dataclass(frozen=True)
@@ -203,7 +204,8 @@ def bound_episodes(
 ) -> list[EpisodeBound]:
     """Return the bound of the episode of each seed, found in ``time_limit_s`` real seconds each.
 
-    A bound that the time limit cuts short is looser, and as valid; it then depends on the machine's speed.
+    A bound that the time limit cuts short is looser, and as valid; it then depends on the machine's speed. What is
+    compiled on first use is compiled before.
     What is in the ledger is not computed again; ``on_done`` is called for the others. ``workers`` and ``ray`` are those
     of :func:`run_units`.
     """
@@ -214,6 +216,8 @@ def bound_episodes(
         ledger.keep(keys[bound.episode], asdict(bound))
         on_done(bound)
 
+    if left:
+        _bound(scenario.with_slots(min(scenario.timing.episode_slots, _COMPILING_SLOTS)), time_limit_s, left[0])
     run_units(partial(_bound, scenario, time_limit_s), left, workers, ray, keep)
     return [EpisodeBound(**ledger.done[key]) for key in keys]
 

@@ -2,16 +2,17 @@
 
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from edgellm_env.scenario import Scenario, ScenarioError, parse_setting
+from edgellm_env.settings import InputError
 
 Label: TypeAlias = str | float
 
 
-class SweepError(ValueError):
+class SweepError(InputError):
     """A sweep that can't be done; the message names what and what is expected."""
 
 
@@ -98,8 +99,8 @@ def label_text(label: Label) -> str:
     return f"{label:g}" if isinstance(label, float) else label
 
 
-def make_points(scenario: Scenario, axes: Sequence[Axis]) -> list[Point]:
-    """Return every combination of the axes' values, each as a scenario.
+def make_points(scenario: Scenario, axes: Sequence[Axis]) -> Iterator[Point]:
+    """Yield every combination of the axes' values, each as a scenario.
 
     Raises:
         SweepError: no axis, or two that set the same field.
@@ -110,7 +111,7 @@ def make_points(scenario: Scenario, axes: Sequence[Axis]) -> list[Point]:
     for one, other in itertools.combinations(axes, 2):
         if (one.path + ".").startswith(other.path + ".") or (other.path + ".").startswith(one.path + "."):
             raise SweepError(f"set: {one.path} and {other.path} set the same field; expected different ones")
-    points, paths = [], [axis.path for axis in axes]
+    paths = [axis.path for axis in axes]
     for index, values in enumerate(itertools.product(*(axis.values for axis in axes))):
         labels = tuple(map(label_of, values))
         try:
@@ -118,5 +119,4 @@ def make_points(scenario: Scenario, axes: Sequence[Axis]) -> list[Point]:
         except ScenarioError as error:
             where = ", ".join(f"{path}={label_text(label)}" for path, label in zip(paths, labels, strict=True))
             raise ScenarioError(f"set {where}: {error}") from error
-        points.append(Point(index, labels, changed))
-    return points
+        yield Point(index, labels, changed)

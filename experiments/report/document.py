@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 
 from edgellm_env.node.records import OUTCOMES
 from edgellm_env.scenario import Scenario, load_scenario
+from edgellm_env.settings import InputError
 from experiments.grid.evaluation import RESOURCES, EpisodeResult
 from experiments.report import findings
 from experiments.report.recordings import CAUSES, HOPELESS, RecordedEpisode, Recordings
@@ -26,7 +27,7 @@ SCRIPTS: Final = (
 """In order: each may use what those before it define."""
 
 
-class ReportError(ValueError):
+class ReportError(InputError):
     """Results that no report can be made of; the message says what is missing."""
 
 

@@ -19,6 +19,7 @@ from agents.rollout import Step
 from edgellm_env.arrays import BoolArray, IntArray
 from edgellm_env.env.engine import Engine
 from edgellm_env.node.records import EXPIRED, SERVED, WAITS
+from edgellm_env.settings import InputError
 from edgellm_env.slot.problem import SlotProblem
 from experiments.grid.evaluation import Collect, Collector, EpisodeResult
 
@@ -126,7 +127,7 @@ class Recordings(_Part):
     episodes: list[RecordedEpisode]
 
 
-class RecordingError(ValueError):
+class RecordingError(InputError):
     """A file of recordings that can't be read."""
 
 

@@ -12,7 +12,9 @@ from edgellm_env import load_scenario
 from edgellm_env.env.environments import BatchEnv
 from edgellm_env.solvers import solve_dftsp
 from edgellm_env.workload.files import read_trace_file
-from experiments.grid.evaluation import evaluate, play_episode, require_same_traces
+from experiments.grid import evaluation
+from experiments.grid.evaluation import bound_episodes, evaluate, play_episode, require_same_traces
+from experiments.grid.ledger import Ledger
 from experiments.results.summary import summarise
 from tests.conftest import SAMPLE_TRACE
 
@@ -172,3 +174,19 @@ def test_a_joint_policy_is_dftsp_where_there_is_one_scheme() -> None:
     scenario = load_scenario("paper").with_values(SHORT)
     rows = evaluate(scenario, build_policies(["dftsp", "dftsp-joint"], scenario), [5])
     assert rows[0].served == rows[1].served
+
+
+def test_the_bound_is_compiled_before_its_time_begins(monkeypatch) -> None:
+    bounded, bound = [], evaluation.clairvoyant_bound
+
+    def noting(scenario, trace, **options):
+        bounded.append(scenario.timing.episode_slots)
+        return bound(scenario, trace, **options)
+
+    monkeypatch.setattr(evaluation, "clairvoyant_bound", noting)
+    scenario = load_scenario("balanced").with_values({"timing.episode_slots": 6, "queue.carry_over": False})
+    found = bound_episodes(scenario, [1, 2], 5.0, ledger := Ledger())
+    assert bounded == [4, 6, 6]
+    assert [one.seed for one in found] == [1, 2]
+    assert bound_episodes(scenario, [1, 2], 5.0, ledger) == found
+    assert len(bounded) == 3

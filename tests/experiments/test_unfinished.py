@@ -1,9 +1,12 @@
 """A command that ends early says so in one line, with what is kept and how to go on; nothing is half-written."""
 
+import ctypes
 import errno
 import os
 import re
 import shlex
+import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +96,26 @@ def test_an_interrupt_before_the_command_is_known_ends_in_a_line_too(monkeypatch
     monkeypatch.setattr(command_line, "_load", interrupted)
     assert main(["compare"]) == 130
     assert said(capsys) == "interrupted; nothing is kept"
+
+
+def test_an_interrupt_that_is_lost_between_c_and_python_is_none_the_less_one(monkeypatch, capsys):
+    @ctypes.CFUNCTYPE(None)
+    def compiled() -> None:
+        raise KeyboardInterrupt
+
+    def run(*_: Any) -> None:
+        compiled()
+        time.sleep(30)
+
+    monkeypatch.setattr(command_line._load("compare"), "run", run)
+    began_s = time.monotonic()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # these tests may run where it is ignored
+    try:
+        assert main(["compare", "--out", "x"]) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert said(capsys) == f"interrupted; {AGAIN}compare --out x"
+    assert time.monotonic() - began_s < 20
 
 
 def test_memory_that_is_not_there_is_an_error_of_one_line(monkeypatch, capsys):

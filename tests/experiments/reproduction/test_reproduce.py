@@ -88,7 +88,7 @@ def test_every_point_is_in_the_summary(study: Path) -> None:
     points = 0
     for figure in figures:
         for spec in figure.sweeps:
-            points += len(make_points(load_scenario("paper"), spec.axes))
+            points += len(list(make_points(load_scenario("paper"), spec.axes)))
     assert len(document["throughput"]) == 2 * points
     # Independent slots: DFTSP's batch is a largest one, and the baselines' are feasible in the same slot.
     inside = {figure.name for figure in figures if figure.in_study}
@@ -160,7 +160,7 @@ def test_another_study_in_the_same_folder_is_refused(study: Path, capsys: pytest
 def test_every_point_of_the_study_is_a_workable_scenario(size: Any) -> None:
     for figure in throughput_figures(size):
         for spec in figure.sweeps:
-            points = make_points(load_scenario("paper"), spec.axes)
+            points = list(make_points(load_scenario("paper"), spec.axes))
             # The command that the summary names plays the same.
             assert tuple(parse_axis(axis.as_text()) for axis in spec.axes) == spec.axes
             assert len({point.scenario.checksum for point in points}) == len(points)

@@ -20,7 +20,7 @@ def test_values_are_read_as_in_a_scenario_file() -> None:
 
 def test_points_are_every_combination_and_the_last_axis_changes_fastest() -> None:
     axes = [parse_axis("queue.capacity=8,16"), parse_axis("workload.arrival_rate_rps=5,10,20")]
-    points = make_points(PAPER, axes)
+    points = list(make_points(PAPER, axes))
     assert [point.index for point in points] == list(range(6))
     assert [point.labels for point in points] == [(8, 5), (8, 10), (8, 20), (16, 5), (16, 10), (16, 20)]
     last = points[-1].scenario
@@ -49,5 +49,5 @@ def test_points_are_every_combination_and_the_last_axis_changes_fastest() -> Non
 )
 def test_what_can_not_be_swept_is_named(texts: list[str], message: str) -> None:
     with pytest.raises((SweepError, ScenarioError)) as caught:
-        make_points(PAPER, [parse_axis(text) for text in texts])
+        list(make_points(PAPER, [parse_axis(text) for text in texts]))
     assert message in str(caught.value)

@@ -121,6 +121,16 @@ def test_another_sweep_in_the_same_folder_is_refused(
     assert {path: path.read_bytes() for path in swept.rglob("*.*")} == before
 
 
+def test_a_large_grid_says_that_its_points_are_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("experiments.commands.sweep._MANY_POINTS", 2)
+    monkeypatch.setattr("experiments.commands.sweep.require_playable", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        sweep(tmp_path / "out", "--episodes 1")
+    assert "2 points are checked before the first is played" in capsys.readouterr().out
+
+
 def test_two_at_once_are_refused(swept: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with alone_in(swept, "testing"):
         assert sweep(swept, "--episodes 3") == 2
