@@ -1,3 +1,5 @@
+from statistics import NormalDist
+
 import numpy as np
 import pytest
 from pydantic import ValidationError
@@ -6,9 +8,12 @@ from edgellm_env.scenario.distributions import (
     Choice,
     Constant,
     Distribution,
+    LogNormalInteger,
     LogUniform,
+    Mixture,
     Uniform,
     UniformInteger,
+    normal_quantile,
     quantile,
 )
 
@@ -95,3 +100,27 @@ def test_range_and_wholeness(distribution: Distribution, minimum: float, maximum
 def test_refusals(kind: type, settings: dict[str, object], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         kind(**settings)
+
+
+def test_the_normal_quantile_is_that_of_the_standard_library() -> None:
+    for uniform in (1e-12, 1e-4, 0.02, 0.024, 0.3, 0.5, 0.9, 0.98, 1.0 - 1e-9):
+        assert normal_quantile(uniform) == pytest.approx(NormalDist().inv_cdf(uniform), rel=1e-13, abs=1e-14)
+
+
+def test_log_normal_lengths_are_whole_cut_and_have_the_median() -> None:
+    wide = LogNormalInteger(median=150.5, sigma=0.9, low=1, high=10**6)
+    assert at(wide, 0.5) == 150
+    # one standard deviation above in the logarithm, as wide cuts hardly anything off
+    assert at(wide, NormalDist().cdf(1.0)) == pytest.approx(150.5 * np.exp(0.9), abs=1.0)
+    cut = LogNormalInteger(median=150.0, sigma=0.9, low=100, high=200)
+    values = [at(cut, u) for u in np.linspace(SMALLEST, LARGEST, 2_001)]
+    assert values == sorted(values)
+    assert (values[0], values[-1], set(values) - set(range(100, 201))) == (100.0, 200.0, set())
+    with pytest.raises(ValidationError, match="values fall into"):
+        LogNormalInteger(median=1.0, sigma=0.01, low=1_000, high=2_000)
+
+
+def test_a_mixture_gives_each_part_an_equal_share() -> None:
+    classes = Mixture(parts=(Uniform(low=0.0, high=1.0), Constant(value=7.0), UniformInteger(low=10, high=11)))
+    assert [at(classes, u) for u in (1 / 6, 0.34, 0.66, 0.68, LARGEST)] == [pytest.approx(0.5), 7.0, 7.0, 10.0, 11.0]
+    assert (classes.minimum, classes.maximum, classes.is_whole) == (0.0, 11.0, False)

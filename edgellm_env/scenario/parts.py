@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from pydantic_core import PydanticCustomError
 
 from edgellm_env.costs import radio, transformer
-from edgellm_env.scenario.distributions import Distribution
+from edgellm_env.scenario.distributions import Distribution, PerOutputToken
 
 
 def _not_tiny(value: float) -> float:
@@ -258,7 +258,7 @@ class Workload(Part):
     prompt_padding: Literal["none", "fixed"] = "none"
     prompt_tokens: Distribution | None = None
     output_tokens: Distribution | None = None
-    latency_requirement_s: Distribution | None = None
+    latency_requirement_s: Annotated[Distribution | PerOutputToken, Field(discriminator="kind")] | None = None
     accuracy_requirement: Distribution | None = None
     attachment_bits: Distribution | None = None
 
@@ -304,8 +304,12 @@ class Workload(Part):
     @property
     def longest_latency_requirement_s(self) -> float:
         """The longest latency requirement that a request can have."""
-        if self.latency_requirement_s is not None:
-            return self.latency_requirement_s.maximum
+        latency = self.latency_requirement_s
+        if isinstance(latency, PerOutputToken):
+            tokens = self.output_limit_tokens if self.output_tokens is None else self.output_tokens.maximum
+            return latency.base.maximum + latency.seconds_per_token.maximum * tokens
+        if latency is not None:
+            return latency.maximum
         return max(request.latency_requirement_s for request in self.requests)
 
 

@@ -134,7 +134,7 @@ def _synthetic(scenario: Scenario, keys: NDArray[np.uint64]) -> _Requests:
     count, arrival_s = synthetic.draw_arrivals(scenario, keys)
     room = arrival_s.shape[1]
     tokens = synthetic.draw_lengths(scenario, keys, count, room)
-    requirements = synthetic.draw_requirements(scenario, keys, count, room)
+    requirements = synthetic.draw_requirements(scenario, keys, count, tokens[1])
     return _Requests(count, arrival_s, tokens, requirements, np.zeros(keys.size))
 
 
@@ -153,7 +153,8 @@ def _replayed(scenario: Scenario, recording: Recording, keys: NDArray[np.uint64]
     for row, window in enumerate(windows):
         arrival_s[row, : window.size] = window.arrival_s - start_s[row]
         tokens[:, row, : window.size] = window.prompt_tokens, window.output_tokens
-    return _Requests(count, arrival_s, tokens, synthetic.draw_requirements(scenario, keys, count, room), start_s)
+    requirements = synthetic.draw_requirements(scenario, keys, count, tokens[1])
+    return _Requests(count, arrival_s, tokens, requirements, start_s)
 
 
 def _written_out(scenario: Scenario, episodes: int) -> _Requests:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from edgellm_env._compile import compiled, compiled_parallel
 from edgellm_env.arrays import FloatArray, IntArray
 from edgellm_env.costs import radio
-from edgellm_env.scenario.distributions import Constant, Distribution, quantile
+from edgellm_env.scenario.distributions import Constant, Distribution, PerOutputToken, quantile
 from edgellm_env.scenario.scenario import Scenario
 from edgellm_env.workload.philox import uniforms
 
@@ -181,11 +181,19 @@ def draw_lengths(scenario: Scenario, seeds: NDArray[np.uint64], count: IntArray,
     return _draw(seeds, count, room, LENGTHS, workload.prompt_tokens, workload.output_tokens).astype(np.int64)
 
 
-def draw_requirements(scenario: Scenario, seeds: NDArray[np.uint64], count: IntArray, room: int) -> FloatArray:
-    """Draw (3, E, M) latency requirement, accuracy requirement and attachment bits."""
-    workload = scenario.workload
-    required = workload.latency_requirement_s, workload.accuracy_requirement, workload.attachment_bits
-    return _draw(seeds, count, room, REQUIREMENTS, *required)
+def draw_requirements(
+    scenario: Scenario, seeds: NDArray[np.uint64], count: IntArray, output_tokens: IntArray
+) -> FloatArray:
+    """Draw (3, E, M) latency requirement, accuracy requirement and attachment bits of requests with these outputs."""
+    workload, room = scenario.workload, output_tokens.shape[1]
+    latency, others = workload.latency_requirement_s, (workload.accuracy_requirement, workload.attachment_bits)
+    if not isinstance(latency, PerOutputToken):
+        return _draw(seeds, count, room, REQUIREMENTS, latency, *others)
+    *required, seconds_per_token = _draw(
+        seeds, count, room, REQUIREMENTS, latency.base, *others, latency.seconds_per_token
+    )
+    required[0] += seconds_per_token * output_tokens
+    return np.stack(required)
 
 
 def draw_channel_gain(scenario: Scenario, seeds: NDArray[np.uint64], count: IntArray, room: int) -> FloatArray:
