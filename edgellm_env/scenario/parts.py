@@ -3,6 +3,7 @@
 Each part is frozen and checks itself. Fields carry their unit in their name; units are converted here and nowhere else.
 """
 
+from pathlib import Path
 from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -205,8 +206,14 @@ class TraceColumns(Part):
     output_tokens: str
 
 
+SHIPPED = "shipped:"
+_TRACE_FOLDER = Path(__file__).parents[1] / "workload" / "shipped"
+
+
 class TraceFile(Part):
     """Where recorded requests come from, and how they are mapped onto an episode.
+
+    ``path`` is a file's, or ``shipped:NAME`` for a recording that comes with the package.
 
     Arrival times are multiplied by ``time_scale``: 0.5 replays at twice the recorded rate. Episodes are windows between
     ``windows_start_s`` and ``windows_end_s`` (the end of the recording unless given), in these scaled seconds since the
@@ -224,8 +231,22 @@ class TraceFile(Part):
     over_limit: OverLimitRule = "error"
     zero_tokens: ZeroTokensRule = "auto"
 
+    @property
+    def is_shipped(self) -> bool:
+        """Whether the recording comes with the package, and is the same everywhere."""
+        return self.path is not None and self.path.startswith(SHIPPED)
+
+    @property
+    def file(self) -> Path:
+        """The file to read; there must be a path."""
+        assert self.path is not None
+        return _TRACE_FOLDER / f"{self.path.removeprefix(SHIPPED)}.csv.gz" if self.is_shipped else Path(self.path)
+
     @model_validator(mode="after")
     def _check_consistent(self) -> Self:
+        names = sorted(path.name.removesuffix(".csv.gz") for path in _TRACE_FOLDER.glob("*.csv.gz"))
+        if self.path is not None and self.is_shipped and self.path.removeprefix(SHIPPED) not in names:
+            raise ValueError(f"path: {self.path!r}; expected a file, or {SHIPPED} and one of: {', '.join(names)}")
         if self.columns is not None and self.format != "auto":
             raise ValueError(f"format: {self.format!r}; expected auto, as columns names the columns")
         if self.windows_end_s is not None and self.windows_end_s <= self.windows_start_s:

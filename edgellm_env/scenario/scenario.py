@@ -187,7 +187,8 @@ class Scenario(Part):
 
     def without_trace(self) -> "Scenario":
         """Return a copy that names no trace file: the place of that is different on every machine."""
-        named = self.workload.trace is not None and self.workload.trace.path is not None
+        trace = self.workload.trace
+        named = trace is not None and trace.path is not None and not trace.is_shipped
         return self.with_values({"workload.trace.path": None} if named else {})
 
     def with_slots(self, slots: int | None) -> "Scenario":

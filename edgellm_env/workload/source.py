@@ -4,7 +4,6 @@ import functools
 import math
 import operator
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple, SupportsIndex
 
 import numpy as np
@@ -100,11 +99,11 @@ def recording_of(scenario: Scenario) -> Recording:
             "as trace=PATH or --trace PATH"
         )
     try:
-        about = Path(settings.path).stat()
+        about = settings.file.stat()
     except OSError as error:
         raise TraceFileError(f"{settings.path}: can't be read: {error.strerror}") from error
     unchanged = about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns
-    return _read(settings, settings.path, (workload.prompt_limit_tokens, workload.output_limit_tokens), unchanged)
+    return _read(settings, str(settings.file), (workload.prompt_limit_tokens, workload.output_limit_tokens), unchanged)
 
 
 @functools.lru_cache(maxsize=4)

@@ -203,7 +203,8 @@ def make_plan(
             f"id: {chosen!r}; expected NAMESPACE/NAME-vN of letters, digits, '_' and '-', the namespace (it may have "
             "several parts) at least two characters long, as in edgellm/balanced/dftsp-v0"
         )
-    trace = None if scenario.workload.trace is None else str(scenario.workload.trace.path)
+    recording = scenario.workload.trace
+    trace = None if recording is None or recording.is_shipped else str(recording.path)
     if trace is not None:
         scenario = scenario.without_trace()
     used = tuple(parts) if policy == MIXED else ()

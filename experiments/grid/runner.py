@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from agents.files import OutputError, file_sha256
@@ -79,11 +78,12 @@ class Plan:
 
     def settings(self) -> dict[str, Any]:
         """Return what must be the same for a run of the plan to be continued."""
-        traces = {trace.path for point in self.points if (trace := point.scenario.workload.trace) and trace.path}
+        named = (trace for point in self.points if (trace := point.scenario.workload.trace) and trace.path)
+        traces = {str(trace.path): trace.file for trace in named}
         return {
             "set": {axis.path: list(axis.values) for axis in self.axes},
             "scenarios": [point.scenario.checksum for point in self.points],
-            "traces": {path: file_sha256(Path(path))[:16] for path in sorted(traces)},
+            "traces": {path: file_sha256(traces[path])[:16] for path in sorted(traces)},
             "policies": list(self.policies),
             "episodes": len(self.seeds),
             "seed": self.seeds[0],
