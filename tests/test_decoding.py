@@ -11,8 +11,8 @@ from tests.decoding import ObservationDecoder
 FIELDS = ("compute_s", "kv_bytes", "uplink_share", "downlink_share", "slack_s")
 
 
-def test_decoded_problem_is_the_true_one_rounded_to_the_safe_side(scenario_name):
-    env = gym.make("EdgeLLM/Batch-v0", **arguments_for(scenario_name)).unwrapped
+def test_decoded_problem_is_the_true_one_rounded_to_the_safe_side(slot_batch_name):
+    env = gym.make("EdgeLLM/Batch-v0", **arguments_for(slot_batch_name)).unwrapped
     decoder = ObservationDecoder(env.scenario)
     observation, _ = env.reset(seed=0)
     counts, infeasible = [], 0

@@ -21,8 +21,8 @@ def scenario_of(name: str) -> Scenario:
 
 
 @pytest.mark.parametrize("policy_name", names("build"))
-def test_batches_are_feasible_and_requests_conserved(policy_name: str, scenario_name: str) -> None:
-    scenario = scenario_of(scenario_name)
+def test_batches_are_feasible_and_requests_conserved(policy_name: str, slot_batch_name: str) -> None:
+    scenario = scenario_of(slot_batch_name)
     tally = rollout(*build_policies([policy_name], scenario), scenario, [5, 6])
     assert tally.first_infeasible_slot.tolist() == [-1, -1]
     ends = ("served", "expired", "rejected", "blocked", "waiting")
@@ -46,8 +46,8 @@ class NoLarger(Observer):
         self.slots += 1
 
 
-def test_no_batch_is_larger_than_dftsps(scenario_name: str) -> None:
-    scenario = scenario_of(scenario_name)
+def test_no_batch_is_larger_than_dftsps(slot_batch_name: str) -> None:
+    scenario = scenario_of(slot_batch_name)
     watching = NoLarger({policy.name: policy for policy in build_policies(SCHEDULERS, scenario)})
     for policy in watching.policies.values():
         policy.begin(scenario, 1)

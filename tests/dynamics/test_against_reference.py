@@ -32,8 +32,8 @@ def assert_same_log(fast, slow):
 
 
 @pytest.mark.parametrize("likelihood", [0.02, 0.3])
-def test_batch_env(scenario_name, likelihood):
-    env = gym.make("EdgeLLM/Batch-v0", **arguments_for(scenario_name)).unwrapped
+def test_batch_env(slot_batch_name, likelihood):
+    env = gym.make("EdgeLLM/Batch-v0", **arguments_for(slot_batch_name)).unwrapped
     _, info = env.reset(seed=2)
     slow = SlowNode(env.scenario, env.trace())
     rng = np.random.default_rng(0)

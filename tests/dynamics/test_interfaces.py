@@ -4,8 +4,10 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
+from edgellm_env import ENVIRONMENT_IDS
+from edgellm_env.slot.packing import pack_in_order
 from edgellm_env.solvers import solve_exact
-from tests.conftest import arguments_for
+from tests.conftest import CONTINUOUS, arguments_for
 
 IDS = ("EdgeLLM/Batch-v0", "EdgeLLM/Select-v0", "EdgeLLM/Rank-v0", "EdgeLLM/Joint-v0")
 
@@ -20,11 +22,13 @@ def execute(env, selection):
 
 
 def test_the_same_batch_has_the_same_effect(scenario_name):
-    envs = [gym.make(environment_id, **arguments_for(scenario_name)).unwrapped for environment_id in IDS]
+    ids = [name for name in ENVIRONMENT_IDS if "Joint" not in name or scenario_name not in CONTINUOUS]
+    envs = [gym.make(name, **arguments_for(scenario_name)).unwrapped for name in ids]
     for env in envs:
         env.reset(seed=4)
     for _ in range(min(60, envs[0].scenario.timing.episode_slots)):
-        selection = solve_exact(envs[0].slot_problem()).selection
+        problem = envs[0].slot_problem()
+        selection = pack_in_order(problem, np.argsort(problem.compute_s, kind="stable"))
         outcomes = [execute(env, selection) for env in envs]
         first, reward, truncated, info = outcomes[0]
         assert reward == selection.sum()
