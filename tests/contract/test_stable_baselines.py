@@ -17,7 +17,8 @@ def test_sb3_checker_warns_only_of_the_two_dimensional_requests(env):
         warnings.simplefilter("always")
         check_env(env)
     messages = {str(warning.message) for warning in caught}
-    assert all(message.startswith("Your observation requests has an unconventional shape") for message in messages)
+    expected = tuple(f"Your observation {name} has an unconventional shape" for name in ("requests", "running"))
+    assert all(message.startswith(expected) for message in messages)
 
 
 @pytest.fixture
