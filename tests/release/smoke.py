@@ -49,6 +49,8 @@ def main() -> None:
     count = 0
     for environment_id in edgellm_env.ENVIRONMENT_IDS:
         for scenario in edgellm_env.scenario_names():
+            if "Joint" in environment_id and edgellm_env.load_scenario(scenario).serving.kind == "continuous":
+                continue  # a continuous node has one quantization scheme
             arguments = {"scenario": scenario} | ({"trace": trace} if scenario == "azure-conv" else {})
             environment = gym.make(environment_id, **arguments)
             environment.reset(seed=0)
