@@ -35,6 +35,7 @@ from experiments.datasets.plan import (
 from experiments.datasets.references import STORED_ORIGIN, References, references_of
 from experiments.datasets.replaying import VerificationError, check_episode
 from experiments.datasets.storage import CARD, OWN, PLOT
+from experiments.grid.study_store import validated
 
 _SCORES: Final = ("ref_min_score", "ref_max_score", "num_episodes_average_score")
 _ENVIRONMENT: Final = ("env_spec", "observation_space", "action_space")
@@ -130,7 +131,7 @@ class StoredDataset:
             steps += episode.steps
             on_episode("digests")
         content = storage.content_checksum(digests)
-        if content != self.metadata[OWN]["content_sha256"]:
+        if content != self.metadata[OWN].get("content_sha256"):
             raise VerificationError("episodes: their digests are not those that the metadata was written for")
         self._totals = recorder.UnitTotals()
         chosen = np.unique(np.linspace(0, self.episodes - 1, min(replays, self.episodes)).astype(int)).tolist()
@@ -230,6 +231,7 @@ def _plan(metadata: dict[str, Any], trace: Path | None) -> Plan:
     for name, value, most in (("episodes", plan.episodes, EPISODES_PER_SEED), ("seed", plan.seed, MAXIMUM_SEED)):
         if type(value) is not int or not (name == "episodes") <= value <= most:
             raise VerificationError(f"metadata: {name}: {value!r}; expected a whole number up to {most}")
+    validated(Plan, vars(plan), Path(OWN))
     if (plan.policy == MIXED) != bool(plan.parts) or not isinstance(plan.epsilon, float | int):
         raise VerificationError(f"metadata: {OWN}.acting: {own['acting']}; expected a policy, or {MIXED} and its parts")
     return plan

@@ -218,6 +218,10 @@ def test_missing_and_additional_parts_are_found(copied, change, message: str) ->
         (lambda data: data["edgellm"]["reference_scores"].update(maximum="es-value:light"), "reference_scores.maximum"),
         (lambda data: data["edgellm"].update(scenario="a: &a [*a]"), "not as collected: ScenarioError: .* an alias"),
         (lambda data: data.update(edgellm=[]), "not as collected"),
+        (lambda data: data["edgellm"].pop("content_sha256"), "not those that the metadata was written for"),
+        (lambda data: data["edgellm"].update(tier=[1]), "not as collected: OutputError: edgellm: tier: "),
+        (lambda data: data["edgellm"].update(acting=["mixed", "dftsp", 3]), "not as collected: OutputError: edgellm: "),
+        (lambda data: data["edgellm"].update(acting=[1]), "not as collected: OutputError: edgellm: policy: "),
         (lambda data: data.update(env_spec="["), "not as collected"),
     ],
 )
