@@ -65,7 +65,8 @@ def main(arguments: list[str] | None = None) -> int:
             command.run(console)
         except (Exception, KeyboardInterrupt) as error:
             if lost or isinstance(error, KeyboardInterrupt):
-                return _say(f"interrupted; {_kept(command, words) or 'nothing is kept'}", 130)
+                left = "nothing was begun" if command is None else _kept(command, words) or "nothing is kept"
+                return _say(f"interrupted; {left}", 130)
             if not isinstance(error, OSError | MemoryError | ValueError | RuntimeError):
                 raise
             return _failed(error, _kept(command, words))

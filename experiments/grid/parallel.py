@@ -115,10 +115,10 @@ def _in_processes(function: Callable[[Unit], Result], units: Sequence[Unit], wor
                 worker, index = idle.pop(), left.pop()
                 begun[index] += 1
                 try:
-                    future = pools[worker].submit(function, units[index])
+                    future = _submit(pools[worker], function, units[index])
                 except BrokenProcessPool:  # it died between two units
                     pools[worker] = _one_process()
-                    future = pools[worker].submit(function, units[index])
+                    future = _submit(pools[worker], function, units[index])
                 running[future] = worker, index
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
@@ -145,11 +145,21 @@ def _one_process() -> ProcessPoolExecutor:
     return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _begin_worker)
 
 
+def _submit(pool: ProcessPoolExecutor, function: Callable[[Unit], Result], unit: Unit) -> Future[Result]:
+    """Give a pool a unit. A process that it starts lets interrupts wait until it knows what to do with them."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return pool.submit(function, unit)
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
 def _begin_worker() -> None:
     """Set up a worker process: single-threaded, and gone when the process that started it is, or is interrupted."""
     _single_threaded()
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # ignored by who started us, as for a job in background
         signal.signal(signal.SIGINT, lambda *_: os._exit(130))  # without a word: the process that started it has it
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # PyTorch's, if it is imported later
     threading.Thread(target=_leave_with_parent, daemon=True).start()
 

@@ -95,7 +95,7 @@ def test_an_interrupt_before_the_command_is_known_ends_in_a_line_too(monkeypatch
 
     monkeypatch.setattr(command_line, "_load", interrupted)
     assert main(["compare"]) == 130
-    assert said(capsys) == "interrupted; nothing is kept"
+    assert said(capsys) == "interrupted; nothing was begun"
 
 
 def test_an_interrupt_that_is_lost_between_c_and_python_is_none_the_less_one(monkeypatch, capsys):
