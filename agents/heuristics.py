@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from agents.policy import DETERMINISTIC, STOCHASTIC, Decision, Generators, Policy, PolicyError
+from agents.policy import DETERMINISTIC, STOCHASTIC, Decision, Generators, Policy, PolicyError, require_slot_batch
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
 from edgellm_env.costs import quantization, transformer
 from edgellm_env.env.slots import Slots
@@ -146,7 +146,12 @@ class StaticBatching(Policy):
         self.batch_size = 0
 
     def begin(self, scenario: Scenario, episodes: int) -> None:
-        """Work out the batch size."""
+        """Work out the batch size.
+
+        Raises:
+            PolicyError: a continuous node.
+        """
+        require_slot_batch(self.name, scenario)
         self.batch_size = static_batch_size(scenario)
 
     def decide(self, slots: Slots, rngs: Generators) -> Decision:
@@ -174,7 +179,12 @@ class NoBatching(Policy):
         self._free_s = np.zeros((0, 0))
 
     def begin(self, scenario: Scenario, episodes: int) -> None:
-        """Make all devices of all episodes idle."""
+        """Make all devices of all episodes idle.
+
+        Raises:
+            PolicyError: a continuous node.
+        """
+        require_slot_batch(self.name, scenario)
         self._scenario = scenario
         self._free_s = np.zeros((episodes, scenario.node.devices))
 

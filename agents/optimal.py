@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from agents.policy import DETERMINISTIC, JOINT, Decision, Generators, Policy, PolicyError
+from agents.policy import DETERMINISTIC, JOINT, Decision, Generators, Policy, PolicyError, require_slot_batch
 from edgellm_env.arrays import BoolArray, FloatArray
 from edgellm_env.env.slots import Slots
 from edgellm_env.scenario import Scenario, read_settings
@@ -131,6 +131,14 @@ class DftspUrgent(Policy):
     name = "dftsp-urgent"
     modes = DETERMINISTIC
 
+    def begin(self, scenario: Scenario, episodes: int) -> None:
+        """Check the kind of node.
+
+        Raises:
+            PolicyError: a continuous node, where a last chance is one on an idle node.
+        """
+        require_slot_batch(self.name, scenario)
+
     def decide(self, slots: Slots, rngs: Generators) -> Decision:
         """Return the batches."""
         # All bonuses together stay below 1, so that no number of urgent requests outweighs one request more.
@@ -194,7 +202,12 @@ class Lookahead(Policy):
         self._settings = settings
 
     def begin(self, scenario: Scenario, episodes: int) -> None:
-        """Look up the scenario's settings, unless some were given."""
+        """Look up the scenario's settings, unless some were given.
+
+        Raises:
+            PolicyError: a continuous node, where slack and footprint mean something else; or no settings.
+        """
+        require_slot_batch(self.name, scenario)
         self._settings = self._given or load_settings(scenario.name)
 
     def decide(self, slots: Slots, rngs: Generators) -> Decision:

@@ -89,6 +89,17 @@ class PolicyError(InputError):
     """A policy that does not exist, can't be loaded, or does not fit the scenario; the message says what is needed."""
 
 
+def require_slot_batch(name: str, scenario: Scenario) -> None:
+    """Refuse continuous nodes to a policy whose formulas are those of slot-batch nodes.
+
+    Raises:
+        PolicyError: the scenario's node is continuous.
+    """
+    kind = scenario.serving.kind
+    if kind != "slot-batch":
+        raise PolicyError(f"{name}: serving.kind is {kind!r}; expected 'slot-batch', which its formulas describe")
+
+
 class DecisionError(ValueError):
     """A model says something of a slot that no decision can be made of.
 

@@ -226,7 +226,7 @@ class Problems(NamedTuple):
             raise ValueError(f"valid: shape {valid.shape}, dtype {valid.dtype}; expected (E, N), bool")
         columns = [checked_column(name, fields[name], valid, "valid") for name in COLUMNS]
         limits = [_checked_limits(name, fields[name], valid.shape[0]) for name in LIMITS]
-        return cls._make([*columns, valid, *limits, None])
+        return cls._make([*columns, valid, *limits, fields["iterations"]])
 
     def largest_share(self) -> FloatArray:
         """Return (E, N) the largest of each request's shares of compute limit, free memory, uplink and downlink.
@@ -253,7 +253,8 @@ class Problems(NamedTuple):
             for column, name in zip(columns, COLUMNS, strict=True):
                 column[e, : problem.size] = getattr(problem, name)
         limits = np.array([[getattr(problem, name) for problem in problems] for name in LIMITS], dtype=np.float64)
-        return cls._make([*columns, valid, *limits, None])
+        beside = Iterations.of([problem.running for problem in problems], width)
+        return cls._make([*columns, valid, *limits, beside])
 
     @property
     def usage(self) -> str:
@@ -290,10 +291,12 @@ class Problems(NamedTuple):
 
 
 def checked_column(name: str, given: ArrayLike, valid: BoolArray, alike: str) -> FloatArray:
-    """Return ``given`` as float64 of the shape of ``valid``: finite and >= 0 where that is True, slack any number.
+    """Return ``given`` as float64 of the shape of ``valid``, whose numbers are allowed where that is True.
+
+    Slack may be any number, values any finite one; the others are finite and >= 0.
 
     Args:
-        name: of the argument, for messages; slack's ends in ``slack_s``.
+        name: of the argument, for messages; slack's ends in ``slack_s``, that of values is ``values``.
         given: the numbers, any where not ``valid``.
         valid: bool, where they are checked.
         alike: the argument whose shape is that of ``valid``, for messages.
@@ -304,11 +307,15 @@ def checked_column(name: str, given: ArrayLike, valid: BoolArray, alike: str) ->
     array = _numbers(name, given)
     if array.shape != valid.shape:
         raise ValueError(f"{name}: shape {array.shape}; expected {valid.shape} as {alike}")
-    is_slack = name.endswith("slack_s")
-    bad = valid & (np.isnan(array) if is_slack else ~((array >= 0.0) & (array < np.inf)))
+    if name.endswith("slack_s"):
+        good, allowed = ~np.isnan(array), "numbers (infinite allowed)"
+    elif name == "values":
+        good, allowed = np.isfinite(array), "finite numbers"
+    else:
+        good, allowed = (array >= 0.0) & (array < np.inf), "finite numbers >= 0"
+    bad = valid & ~good
     if bad.any():
         at = np.argwhere(bad)[0]
-        allowed = "numbers (infinite allowed)" if is_slack else "finite numbers >= 0"
         raise ValueError(f"{name}{at.tolist()}: {array[tuple(at)]}; expected {allowed}")
     return array
 

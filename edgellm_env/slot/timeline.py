@@ -9,8 +9,9 @@ Times count from when the node is free for its next iteration. A batch fits if e
 finishes within its slack. Each addition delays the others, so that feasible sets are downward closed.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,16 +47,6 @@ class Timeline(NamedTuple):
     place: IntArray  # (n,) where in ``lengths`` each waiting request is
 
 
-class Iterations(NamedTuple):
-    """What the problems of E continuous nodes with room for N requests each have beside those of slot-batch nodes."""
-
-    costs: NDArray[np.void]  # (1,) ITERATION
-    members: NDArray[np.void]  # (E, R) MEMBER, what runs; R is the most that may run
-    running: IntArray  # (E,) how many of the members are real
-    prompt_tokens: IntArray  # (E, N)
-    output_tokens: IntArray  # (E, N)
-
-
 @dataclass(frozen=True, eq=False)
 class Running:
     """What one slot's problem on a continuous node has beside one on a slot-batch node."""
@@ -73,6 +64,37 @@ class Running:
         return Timeline(self.costs, self.members, members, taken, lengths, np.arange(self.prompt_tokens.size))
 
 
+class Iterations(NamedTuple):
+    """What the problems of E continuous nodes with room for N requests each have beside those of slot-batch nodes."""
+
+    costs: NDArray[np.void]  # (1,) ITERATION
+    members: NDArray[np.void]  # (E, R) MEMBER, what runs; R is the most that may run
+    running: IntArray  # (E,) how many of the members are real
+    prompt_tokens: IntArray  # (E, N)
+    output_tokens: IntArray  # (E, N)
+
+    @classmethod
+    def of(cls, parts: Sequence[Running | None], width: int) -> Self | None:
+        """Return what the problems of continuous nodes have, side by side with room for ``width`` requests each.
+
+        Raises:
+            ValueError: nodes that differ in more than what runs and waits.
+        """
+        own = [part for part in parts if part is not None]
+        if not own:
+            return None
+        most = {part.max_running for part in own}
+        if len(own) < len(parts) or len(most) > 1 or len({part.costs.tobytes() for part in own}) > 1:
+            raise ValueError("running: nodes that differ; expected all slot-batch, or one cost of iterations and room")
+        members = np.zeros((len(own), most.pop()), dtype=MEMBER)
+        lengths = np.ones((2, len(own), width), dtype=np.int64)
+        for e, part in enumerate(own):
+            members[e, : part.members.size] = part.members
+            lengths[:, e, : part.prompt_tokens.size] = part.prompt_tokens, part.output_tokens
+        running = np.array([part.members.size for part in own], dtype=np.int64)
+        return cls(own[0].costs, members, running, *lengths)
+
+
 class Lengths(NamedTuple):
     """Tokens of requests."""
 
@@ -81,7 +103,7 @@ class Lengths(NamedTuple):
 
 
 @compiled
-def _added_seconds(costs: Any, member: Any, iterations: float) -> float:
+def added_seconds(costs: Any, member: Any, iterations: float) -> float:
     """Return what a member adds to the next ``iterations`` iterations, at least 1 and at most as many as it goes on."""
     if member.prompt_waits:
         decoding_s = decode_seconds(costs, member.context_tokens + 1.0, iterations - 1.0)
@@ -111,7 +133,7 @@ def joins(timeline: Timeline, place: int, slack_s: float) -> bool:
         member = members[one]
         shared = min(float(member.to_go), output)
         delayed_s = member.finish_s + (prompt_s + decode_seconds(costs, prompt + 1.0, shared - 1.0))
-        finish_s += _added_seconds(costs, member, shared)
+        finish_s += added_seconds(costs, member, shared)
         if not within(delayed_s, member.slack_s):
             return False
     return bool(within(finish_s, slack_s))
@@ -128,7 +150,7 @@ def join(timeline: Timeline, place: int, slack_s: float) -> float:
         member = members[one]
         shared = min(float(member.to_go), output)
         member.finish_s += prompt_s + decode_seconds(costs, prompt + 1.0, shared - 1.0)
-        finish_s += _added_seconds(costs, member, shared)
+        finish_s += added_seconds(costs, member, shared)
         largest = max(largest, member.finish_s / member.slack_s if member.slack_s > 0.0 else np.inf)
     if count < members.size:
         added = members[count]

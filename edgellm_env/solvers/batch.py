@@ -15,7 +15,10 @@ from edgellm_env._compile import compiled
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
 from edgellm_env.slot import usage
 from edgellm_env.slot.problem import Problems, SlotProblem
+from edgellm_env.slot.timeline import Lengths, Timeline
 from edgellm_env.slot.usage import Limits, Requests
+from edgellm_env.solvers._continuous import best_batch
+from edgellm_env.solvers._continuous_case import make_case
 from edgellm_env.solvers._count import largest_batch
 from edgellm_env.solvers._dftsp_tree import search
 from edgellm_env.solvers._prepare import prepare
@@ -47,6 +50,16 @@ def fits(requests: FloatArray, valid: BoolArray, limits: FloatArray, selection: 
     columns = Requests(requests[0], requests[1], requests[2], requests[3], requests[4], valid)
     bounds = Limits(limits[0], limits[1], limits[2], limits[3])
     return usage.check(np.empty(usage.WIDTH), columns, bounds, None, selection)[1]
+
+
+@compiled
+def fits_beside(
+    requests: FloatArray, valid: BoolArray, limits: FloatArray, timeline: Timeline, selection: BoolArray
+) -> bool:
+    """As ``fits``, on a continuous node; nothing always fits."""
+    columns = Requests(requests[0], requests[1], requests[2], requests[3], requests[4], valid)
+    bounds = Limits(limits[0], limits[1], limits[2], limits[3])
+    return not selection.any() or usage.check(np.empty(usage.WIDTH), columns, bounds, timeline, selection)[1]
 
 
 @compiled
@@ -140,6 +153,40 @@ def dftsp_slots(
     return -1
 
 
+@compiled
+def continuous_slots(
+    requests: FloatArray,
+    valid: BoolArray,
+    limits: FloatArray,
+    members: Any,
+    running: IntArray,
+    prompts: IntArray,
+    outputs: IntArray,
+    values: FloatArray,
+    costs: Any,
+    node_limit: int,
+    selection: BoolArray,
+    nodes: IntArray,
+    optimal: BoolArray,
+) -> int:
+    """Find a batch of the highest value in each slot of continuous nodes, of requests worth something.
+
+    As ``count_slots``, with the fields of ``Iterations``, and ``values`` (E, n) finite where valid.
+    """
+    for e in range(valid.shape[0]):
+        own = members[e, : running[e]]
+        lengths = Lengths(prompts[e], outputs[e])
+        case = make_case(requests[e], valid[e], limits[e], values[e], costs[0], own, members.shape[1], lengths)
+        chosen = np.zeros(case.place.shape[0], dtype=np.bool_)
+        nodes[e], optimal[e] = best_batch(case, node_limit, chosen)
+        unload(case.place, chosen, selection[e])
+        taken = np.zeros(1, dtype=np.int64)
+        timeline = Timeline(costs, own, np.empty_like(members[e]), taken, lengths, np.arange(valid.shape[1]))
+        if not fits_beside(requests[e], valid[e], limits[e], timeline, selection[e]):
+            return e
+    return -1
+
+
 def solve_one(
     search_slots: Callable[..., int], problem: SlotProblem, settings: tuple[Any, ...], values: FloatArray | None = None
 ) -> Solution:
@@ -154,6 +201,8 @@ def solve_one(
     Raises:
         RuntimeError: the answer failed the feasibility check, which is a fault of the solver, never of the input.
     """
+    if problem.running is not None:
+        return _solve_continuous(search_slots, problem, settings, values)
     # One concatenation costs a third of stacking five arrays, and this is in the way of every single solution.
     requests = np.concatenate(
         (problem.compute_s, problem.kv_bytes, problem.uplink_share, problem.downlink_share, problem.slack_s)
@@ -170,6 +219,15 @@ def solve_one(
     return solution_of(selection[0], nodes=int(nodes[0]), optimal=bool(optimal[0]), values=values)
 
 
+def _solve_continuous(
+    search_slots: Callable[..., int], problem: SlotProblem, settings: tuple[Any, ...], values: FloatArray | None
+) -> Solution:
+    worth = None if values is None else values[None]
+    answer = solve_all(search_slots, Problems.of([problem]), settings, worth)
+    nodes, optimal = int(answer.nodes[0]), bool(answer.optimal[0])
+    return solution_of(answer.selection[0], nodes=nodes, optimal=optimal, values=values)
+
+
 def solve_all(
     search_slots: Callable[..., int],
     problems: Problems,
@@ -182,8 +240,13 @@ def solve_all(
     Raises:
         RuntimeError: an answer failed the feasibility check, which is a fault of the solver, never of the input.
     """
-    slots = [np.stack(problems.columns, axis=1), problems.valid, np.stack(problems.limits, axis=1)]
-    if values is not None:
+    slots: list[NDArray[Any]] = [np.stack(problems.columns, axis=1), problems.valid, np.stack(problems.limits, axis=1)]
+    if problems.iterations is not None:
+        costs, *own = problems.iterations
+        slots += own
+        settings = (costs, *settings)
+        slots.append(np.ones(problems.valid.shape) if values is None else values)
+    elif values is not None:
         slots.append(values)
     answers = _blank_answers(problems.valid)
     size = problems.valid.shape[0]

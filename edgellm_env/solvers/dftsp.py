@@ -16,9 +16,10 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from edgellm_env.arrays import BoolArray
+from edgellm_env.costs import ADDITIVE
 from edgellm_env.slot.problem import Problems, SlotProblem
 from edgellm_env.solvers.batch import dftsp_slots, solve_all, solve_one
-from edgellm_env.solvers.solution import BatchSolution, Solution, checked_node_limit, require_solved_usage
+from edgellm_env.solvers.solution import BatchSolution, Solution, checked_node_limit
 
 DEFAULT_NODE_LIMIT = 50_000_000
 """Nodes after which a search gives up when no limit is given: seconds, not hours, on the largest queues."""
@@ -86,7 +87,7 @@ def solve_brute_force(problem: SlotProblem, *, node_limit: int | None = None) ->
 
 
 def _solve(problem: SlotProblem, node_limit: int | None, pruning: Pruning) -> Solution:
-    require_solved_usage(problem.usage)
+    _require_additive(problem.usage)
     limit = checked_node_limit(node_limit, DEFAULT_NODE_LIMIT)
     return solve_one(dftsp_slots, problem, (pruning.as_flags(), limit))
 
@@ -102,5 +103,11 @@ def solve_dftsp_batch(problems: Problems, node_limit: int | None = None) -> Batc
         ValueError: naming the argument, the offending value and what is allowed.
         RuntimeError: an answer failed the feasibility check, which is a fault of the solver, never of the input.
     """
+    _require_additive(problems.usage)
     limit = checked_node_limit(node_limit, DEFAULT_NODE_LIMIT)
     return solve_all(dftsp_slots, Problems.checked(**problems._asdict()), (Pruning().as_flags(), limit))
+
+
+def _require_additive(usage: str) -> None:
+    if usage != ADDITIVE:
+        raise ValueError(f"usage: {usage!r} is not solved by dftsp; expected {ADDITIVE!r}")

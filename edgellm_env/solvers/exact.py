@@ -6,22 +6,30 @@ relaxation, found greedily in the surrogate's order, or, where neither succeeds,
 requests that the surrogate leaves open. With ``values`` the sum of the values is maximised instead.
 :func:`solve_joint` chooses the quantization scheme together with the batch.
 
-Tie-break: among the best batches the answer is the first one found in that order; it is a function of the problem's
-arrays alone (equal keys keep the queue's order), the same alone and in a batch, on any number of threads.
+On a continuous node every member has a deadline of its own. There a branch and bound decides request by request, with
+a linear program over the limits and the deadlines of what runs or is held as its bound. Its best batch comes from
+greedy orders and, at each node, from the order of the linear program.
+
+Tie-break: among the best batches the answer is the first one found, in the order above; it is a function of the
+problem's arrays alone (equal keys keep the queue's order), the same alone and in a batch, on any number of threads.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from edgellm_env.costs import ITERATIONS
 from edgellm_env.slot.problem import Problems, SlotProblem, checked_column
-from edgellm_env.solvers.batch import count_slots, solve_all, solve_one, value_slots
-from edgellm_env.solvers.solution import BatchSolution, Solution, checked_node_limit, require_solved_usage
+from edgellm_env.solvers.batch import continuous_slots, count_slots, solve_all, solve_one, value_slots
+from edgellm_env.solvers.solution import BatchSolution, Solution, checked_node_limit
 
 DEFAULT_NODE_LIMIT = 20_000_000
 """Nodes after which a slot's search gives up when no limit is given: about a second."""
+
+CONTINUOUS_NODE_LIMIT = 50_000
+"""The same for continuous nodes, each of whose nodes is a linear program: about two seconds."""
 
 
 def solve_exact(problem: SlotProblem, values: ArrayLike | None = None, node_limit: int | None = None) -> Solution:
@@ -29,8 +37,8 @@ def solve_exact(problem: SlotProblem, values: ArrayLike | None = None, node_limi
 
     Args:
         problem: the slot; any size and any numbers that SlotProblem accepts.
-        values: (n,) what each request is worth, finite and >= 0; every request counts 1 unless given. The value
-            returned is within a fraction of 1e-11 of the highest. Requests worth nothing are not selected.
+        values: (n,) what each request is worth, finite; every request counts 1 unless given. The value returned is
+            within a fraction of 1e-11 of the highest. Requests worth nothing or less are not selected.
         node_limit: most nodes to visit, :data:`DEFAULT_NODE_LIMIT` unless given (queues of hundreds rarely need a
             thousand; the limit is there so that no input can hang).
 
@@ -38,14 +46,13 @@ def solve_exact(problem: SlotProblem, values: ArrayLike | None = None, node_limi
         The batch, with ``optimal`` False only when the node limit stopped the search.
 
     Raises:
-        ValueError: a usage that is not solved; a negative node limit; values of another shape, negative or not finite.
+        ValueError: a negative node limit; values of another shape or not finite.
     """
-    require_solved_usage(problem.usage)
-    limit = checked_node_limit(node_limit, DEFAULT_NODE_LIMIT)
+    search, limit = _search_of(problem.usage, values is not None, node_limit)
     if values is None:
-        return solve_one(count_slots, problem, (limit,))
+        return solve_one(search, problem, (limit,))
     worth = checked_column("values", values, np.ones(problem.size, dtype=np.bool_), "the problem's requests")
-    return solve_one(value_slots, problem, (limit,), worth)
+    return solve_one(search, problem, (limit,), worth)
 
 
 def solve_exact_batch(
@@ -55,7 +62,7 @@ def solve_exact_batch(
 
     Args:
         problems: the slots; padded places (not ``valid``) may hold anything, NaN included.
-        values: (E, N) what each request is worth, finite and >= 0 where valid; all count 1 unless given.
+        values: (E, N) what each request is worth, finite where valid; all count 1 unless given.
         node_limit: most nodes to visit per slot, :data:`DEFAULT_NODE_LIMIT` unless given.
         threads: threads to spread the slots over. Python threads around compiled code that releases the lock, so
             that a process that used them may still fork.
@@ -66,12 +73,19 @@ def solve_exact_batch(
     """
     if threads < 1:
         raise ValueError(f"threads: {threads}; expected a number >= 1")
-    limit = checked_node_limit(node_limit, DEFAULT_NODE_LIMIT)
+    search, limit = _search_of(problems.usage, values is not None, node_limit)
     problems = Problems.checked(**problems._asdict())
     if values is None:
-        return solve_all(count_slots, problems, (limit,), threads=threads)
+        return solve_all(search, problems, (limit,), threads=threads)
     worth = checked_column("values", values, problems.valid, "valid")
-    return solve_all(value_slots, problems, (limit,), worth, threads)
+    return solve_all(search, problems, (limit,), worth, threads)
+
+
+def _search_of(usage: str, valued: bool, node_limit: int | None) -> tuple[Callable[..., int], int]:
+    """Return the compiled loop for problems of that usage, and its node limit."""
+    if usage == ITERATIONS:
+        return continuous_slots, checked_node_limit(node_limit, CONTINUOUS_NODE_LIMIT)
+    return value_slots if valued else count_slots, checked_node_limit(node_limit, DEFAULT_NODE_LIMIT)
 
 
 @dataclass(frozen=True, eq=False)

@@ -134,7 +134,7 @@ class TestValues:
         assert list(np.flatnonzero(solve_exact(problem, values=values).selection)) == [2, 4]
 
     def test_worthless_requests_are_left_out(self):
-        assert list(solve_exact(slot([0.1] * 3), values=[0.0, 1.0, 0.0]).selection) == [False, True, False]
+        assert list(solve_exact(slot([0.1] * 3), values=[0.0, 1.0, -2.0]).selection) == [False, True, False]
         assert solve_exact(slot([0.1] * 3), values=np.zeros(3)).count == 0
 
     @pytest.mark.parametrize(
@@ -142,7 +142,6 @@ class TestValues:
         [
             ([1.0, np.nan], r"values\[1\]: nan"),
             ([1.0, np.inf], r"values\[1\]: inf"),
-            ([-1.0, 1.0], r"values\[0\]: -1"),
             ([1.0], r"values: shape \(1,\)"),
             (["a", "b"], "values: .*expected numbers"),
         ],

@@ -50,13 +50,13 @@ def clairvoyant_bound(
     independent and the bound is exact at once, without the linear-programming solver.
 
     Args:
-        scenario: one scheme and ``timing.spill_s`` 0; background load is allowed.
+        scenario: slot-batch, one scheme and ``timing.spill_s`` 0; background load is allowed.
         trace: the episode's input, with ``timing.episode_slots`` slots.
         time_limit_s: real seconds, > 0; kept but for the step under way, which takes a second or two at worst.
         threads: threads for the slots' problems; they do not change the answer.
 
     Raises:
-        NotImplementedError: spill, or several schemes.
+        NotImplementedError: a continuous node, spill, or several schemes.
         ValueError: a trace of another length, a time limit that is not above 0, threads below 1.
         ImportError: ``highspy`` is missing (extra ``bounds``).
     """

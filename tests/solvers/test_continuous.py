@@ -1,0 +1,101 @@
+"""The exact solvers on continuous nodes: held to enumeration and to greedy orders, alone and in batches."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from edgellm_env.slot.packing import pack_in_order
+from edgellm_env.slot.problem import Problems
+from edgellm_env.solvers import solve_exact, solve_exact_batch
+from tests.solvers.enumeration import best_value
+from tests.solvers.iterations import random_continuous
+
+
+def small_states(count, seed=0):
+    rng = np.random.default_rng(seed)
+    return [random_continuous(rng, int(rng.integers(0, 7)), int(rng.integers(0, 10))) for _ in range(count)]
+
+
+def states(seed, running, waiting):
+    rng = np.random.default_rng(seed)
+    return (random_continuous(rng, running, waiting) for _ in range(100))
+
+
+def test_small_states_against_enumeration():
+    choices = 0
+    for problem in small_states(500):
+        solution = solve_exact(problem)
+        assert solution.optimal
+        assert solution.count == solution.value == best_value(problem)
+        assert problem.is_feasible(solution.selection)
+        choices += 1 < solution.count < problem.size
+    assert choices > 150
+
+
+def test_values_against_enumeration():
+    rng = np.random.default_rng(1)
+    for problem in small_states(200, 1):
+        n = problem.size
+        for values in (rng.uniform(-0.3, 1.0, n), 10.0 ** rng.uniform(-5, 5, n), rng.integers(-1, 3, n).astype(float)):
+            solution = solve_exact(problem, values)
+            assert solution.optimal
+            assert solution.value == pytest.approx(best_value(problem, values), rel=1e-10)
+            assert problem.is_feasible(solution.selection)
+            assert (values[solution.selection] > 0.0).all()
+
+
+def test_large_states_are_no_smaller_than_any_greedy_batch():
+    rng = np.random.default_rng(2)
+    searched = 0
+    for _ in range(60):
+        problem = random_continuous(rng, 20, 48)
+        solution = solve_exact(problem)
+        assert solution.optimal
+        assert problem.is_feasible(solution.selection)
+        searched += solution.nodes > 1
+        keys = (np.arange(48), problem.slack_s, problem.compute_s, problem.kv_bytes, problem.uplink_share)
+        for order in (*map(np.argsort, keys), *(rng.permutation(48) for _ in range(10))):
+            assert solution.count >= pack_in_order(problem, order).sum()
+    assert searched > 10
+
+
+@pytest.mark.parametrize("valued", [False, True])
+def test_identical_alone_in_a_batch_and_in_threads(valued):
+    rng = np.random.default_rng(3)
+    problems = [random_continuous(rng, int(rng.integers(0, 9)), int(rng.integers(0, 30))) for _ in range(40)]
+    problems = [replace(problem, running=replace(problem.running, max_running=24)) for problem in problems]
+    packed = Problems.of(problems)
+    values = rng.uniform(-0.2, 1.0, packed.valid.shape) if valued else None
+    batch, threaded = (solve_exact_batch(packed, values, threads=threads) for threads in (1, 3))
+    for name in ("selection", "count", "nodes", "optimal", "value"):
+        assert np.array_equal(getattr(batch, name), getattr(threaded, name)), name
+    for e, problem in enumerate(problems):
+        alone = solve_exact(problem, None if values is None else values[e, : problem.size])
+        assert np.array_equal(alone.selection, batch.selection[e, : problem.size])
+        assert (alone.count, alone.nodes, alone.optimal) == (batch.count[e], batch.nodes[e], batch.optimal[e])
+
+
+def test_a_stopped_search_says_so():
+    problem = next(one for one in states(4, 8, 40) if solve_exact(one).nodes > 1)
+    stopped = solve_exact(problem, node_limit=0)
+    assert (stopped.optimal, stopped.nodes) == (False, 0)
+    assert problem.is_feasible(stopped.selection)
+    assert 0 < stopped.count <= solve_exact(problem).count
+
+
+def test_a_running_request_that_is_late_lets_nobody_in():
+    problem = next(one for one in states(5, 3, 6) if solve_exact(one).count > 0)
+    members = problem.running.members.copy()
+    members["slack_s"][0] = members["finish_s"][0] - 0.1
+    late = replace(problem, running=replace(problem.running, members=members))
+    assert (solve_exact(late).count, solve_exact(late).optimal) == (0, True)
+
+
+def test_nodes_that_differ_do_not_stand_side_by_side():
+    rng = np.random.default_rng(6)
+    one, other = random_continuous(rng, 2, 3), random_continuous(rng, 2, 3)
+    other = replace(other, running=replace(other.running, max_running=one.running.max_running + 1))
+    for pair in ([one, other], [one, replace(one, running=None)]):
+        with pytest.raises(ValueError, match="running: nodes that differ"):
+            Problems.of(pair)
