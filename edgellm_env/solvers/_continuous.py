@@ -37,11 +37,8 @@ def _keeps(case: Case, used: Used, held: IntArray) -> bool:
 
 
 @compiled
-def _greedy(case: Case, chosen: BoolArray, scarcity: FloatArray) -> float:
-    """Fill ``chosen`` (m,) with the best of some greedy batches; return its value.
-
-    ``scarcity`` (m,) is filled with the key of one of the orders: the sum of a request's shares of the limits.
-    """
+def greedy(case: Case, chosen: BoolArray) -> tuple[float, IntArray]:
+    """Fill ``chosen`` (m,) with the best of some greedy batches; return its value and a good order, (m,) requests."""
     m, f = case.left.size, case.caps.size
     keys = np.zeros((5, m))
     for i in range(m):
@@ -53,16 +50,16 @@ def _greedy(case: Case, chosen: BoolArray, scarcity: FloatArray) -> float:
         keys[3, i] = case.rows[1, i]
         keys[4, i] = case.added[i, i] / case.left[i]
         keys[:, i] /= case.values[i]
-    copy_into(scarcity, keys[0])
-    best = 0.0
+    best, orders = 0.0, np.empty(keys.shape, dtype=np.int64)
     state = np.empty(m, dtype=np.int64)
     for k in range(keys.shape[0]):
         state[:] = OPEN
-        value = _fill(case, nothing_used(case), state, rising_order(keys[k]))
+        copy_into(orders[k], rising_order(keys[k]))
+        value = _fill(case, nothing_used(case), state, orders[k])
         if value > best:
             best = value
             chosen[:] = state == HELD
-    return best
+    return best, orders[0]
 
 
 @compiled
@@ -128,9 +125,7 @@ def best_batch(case: Case, node_limit: int, chosen: BoolArray) -> tuple[int, boo
     chosen[:] = False
     if m == 0:
         return 0, True
-    scarcity = np.empty(m)
-    best = _greedy(case, chosen, scarcity)
-    order = rising_order(scarcity)
+    best, order = greedy(case, chosen)
     target = next_value(best, case.values)
     stack = np.empty((m + 2, m), dtype=np.int64)
     stack[0] = OPEN

@@ -17,8 +17,8 @@ from edgellm_env.solvers._prepare import relaxed, rising_order, scaled
 OUT, OPEN, HELD = -1, 0, 1
 """What a search has decided of a request."""
 
-LINKS = 3
-"""Columns of requests after compute that are sums: memory, uplink, downlink."""
+SUMS = 3
+"""Limits of sums, which come first: memory, uplink, downlink; the number that may run is next."""
 
 
 class Case(NamedTuple):
@@ -99,7 +99,7 @@ def make_case(
         if not valid[i] or not values[i] > 0.0 or members.size >= most:
             continue
         fits = True
-        for r in range(1, LINKS + 1):
+        for r in range(1, SUMS + 1):
             fits = fits and scaled(requests[r, i], relaxed(limits[r])) <= 1.0
         prompt, output = float(prompts[i]), float(outputs[i])
         for k in range(row_to_go.size):
@@ -113,10 +113,10 @@ def make_case(
                 m += 1
 
     place = kept[:m].copy()
-    fixed = LINKS + 1
+    fixed = SUMS + 1
     rows = np.empty((fixed + row_to_go.size, m))
     caps = np.ones(fixed + row_to_go.size)
-    caps[LINKS] = most - members.size
+    caps[SUMS] = most - members.size
     caps[fixed:] = row_left
     levels = np.zeros(fixed + row_to_go.size)
     levels[fixed:] = row_to_go
@@ -126,9 +126,9 @@ def make_case(
     for k in range(m):
         i = place[k]
         to_go[k], worth[k] = outputs[i], values[i]
-        for r in range(LINKS):
+        for r in range(SUMS):
             rows[r, k] = scaled(requests[r + 1, i], relaxed(limits[r + 1]))
-        rows[LINKS, k] = 1.0
+        rows[SUMS, k] = 1.0
     for k in range(m):
         prompt, output = float(prompts[place[k]]), to_go[k]
         prompt_s = prompt_seconds(costs, prompt)

@@ -82,15 +82,15 @@ def smallest_sums(amounts: FloatArray, starts: IntArray, size: int, per_level: b
     """Return ``suffix_sums`` of the requests of each level and all deeper ones, or a single row of all requests.
 
     Args:
-        amounts: (k, 4) the requests' weights, level after level.
+        amounts: (k, c) the requests' weights, level after level.
         starts: (levels + 1,) where each level begins.
         size: most requests in a sum.
         per_level: whether to tabulate every level.
     """
     if per_level:
         return suffix_sums(amounts, starts, size)
-    sums = np.full((1, size + 1, RESOURCES), np.inf)
-    for r in range(RESOURCES):
+    sums = np.full((1, size + 1, amounts.shape[1]), np.inf)
+    for r in range(amounts.shape[1]):
         column = amounts[:, r].copy()
         order = rising_order(column)
         total = 0.0

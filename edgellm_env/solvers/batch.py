@@ -15,10 +15,7 @@ from edgellm_env._compile import compiled
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
 from edgellm_env.slot import usage
 from edgellm_env.slot.problem import Problems, SlotProblem
-from edgellm_env.slot.timeline import Lengths, Timeline
 from edgellm_env.slot.usage import Limits, Requests
-from edgellm_env.solvers._continuous import best_batch
-from edgellm_env.solvers._continuous_case import make_case
 from edgellm_env.solvers._count import largest_batch
 from edgellm_env.solvers._dftsp_tree import search
 from edgellm_env.solvers._prepare import prepare
@@ -50,16 +47,6 @@ def fits(requests: FloatArray, valid: BoolArray, limits: FloatArray, selection: 
     columns = Requests(requests[0], requests[1], requests[2], requests[3], requests[4], valid)
     bounds = Limits(limits[0], limits[1], limits[2], limits[3])
     return usage.check(np.empty(usage.WIDTH), columns, bounds, None, selection)[1]
-
-
-@compiled
-def fits_beside(
-    requests: FloatArray, valid: BoolArray, limits: FloatArray, timeline: Timeline, selection: BoolArray
-) -> bool:
-    """As ``fits``, on a continuous node; nothing always fits."""
-    columns = Requests(requests[0], requests[1], requests[2], requests[3], requests[4], valid)
-    bounds = Limits(limits[0], limits[1], limits[2], limits[3])
-    return not selection.any() or usage.check(np.empty(usage.WIDTH), columns, bounds, timeline, selection)[1]
 
 
 @compiled
@@ -153,40 +140,6 @@ def dftsp_slots(
     return -1
 
 
-@compiled
-def continuous_slots(
-    requests: FloatArray,
-    valid: BoolArray,
-    limits: FloatArray,
-    members: Any,
-    running: IntArray,
-    prompts: IntArray,
-    outputs: IntArray,
-    values: FloatArray,
-    costs: Any,
-    node_limit: int,
-    selection: BoolArray,
-    nodes: IntArray,
-    optimal: BoolArray,
-) -> int:
-    """Find a batch of the highest value in each slot of continuous nodes, of requests worth something.
-
-    As ``count_slots``, with the fields of ``Iterations``, and ``values`` (E, n) finite where valid.
-    """
-    for e in range(valid.shape[0]):
-        own = members[e, : running[e]]
-        lengths = Lengths(prompts[e], outputs[e])
-        case = make_case(requests[e], valid[e], limits[e], values[e], costs[0], own, members.shape[1], lengths)
-        chosen = np.zeros(case.place.shape[0], dtype=np.bool_)
-        nodes[e], optimal[e] = best_batch(case, node_limit, chosen)
-        unload(case.place, chosen, selection[e])
-        taken = np.zeros(1, dtype=np.int64)
-        timeline = Timeline(costs, own, np.empty_like(members[e]), taken, lengths, np.arange(valid.shape[1]))
-        if not fits_beside(requests[e], valid[e], limits[e], timeline, selection[e]):
-            return e
-    return -1
-
-
 def solve_one(
     search_slots: Callable[..., int], problem: SlotProblem, settings: tuple[Any, ...], values: FloatArray | None = None
 ) -> Solution:
@@ -241,13 +194,12 @@ def solve_all(
         RuntimeError: an answer failed the feasibility check, which is a fault of the solver, never of the input.
     """
     slots: list[NDArray[Any]] = [np.stack(problems.columns, axis=1), problems.valid, np.stack(problems.limits, axis=1)]
+    if values is not None:
+        slots.append(values)
     if problems.iterations is not None:
         costs, *own = problems.iterations
-        slots += own
+        slots += own if values is not None else [np.ones(problems.valid.shape), *own]
         settings = (costs, *settings)
-        slots.append(np.ones(problems.valid.shape) if values is None else values)
-    elif values is not None:
-        slots.append(values)
     answers = _blank_answers(problems.valid)
     size = problems.valid.shape[0]
     chunk = max(1, size) if threads == 1 else CHUNK

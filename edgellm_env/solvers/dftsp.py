@@ -7,22 +7,29 @@ branch says how many of the class are taken. Within a class only the radio share
 gain they order the class totally, so that the best members to take are a prefix. Where the shares do not order a class
 (attachments), it splits into chains that they do order; with arbitrary lengths a chain is a single request.
 
+On a continuous node there are no thresholds: each request that runs or is taken has its own deadline, and is a bound.
+
 Tie-break: among the largest batches the answer is the one found first: the loosest deadline threshold, then the most
 requests from the cheapest class, equal requests in queue order.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import numpy as np
 
 from edgellm_env.arrays import BoolArray
-from edgellm_env.costs import ADDITIVE
+from edgellm_env.costs import ITERATIONS
 from edgellm_env.slot.problem import Problems, SlotProblem
+from edgellm_env.solvers._continuous_slots import continuous_dftsp_slots
 from edgellm_env.solvers.batch import dftsp_slots, solve_all, solve_one
 from edgellm_env.solvers.solution import BatchSolution, Solution, checked_node_limit
 
 DEFAULT_NODE_LIMIT = 50_000_000
 """Nodes after which a search gives up when no limit is given: seconds, not hours, on the largest queues."""
+
+CONTINUOUS_NODE_LIMIT = 1_000_000
+"""The same for continuous nodes, whose every running request limits the batch: about a twentieth of a second."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +43,9 @@ class Pruning:
     # number of waiting requests
     size_bound: bool = True
     counts: bool = True  # cut where too few requests are left to reach the batch size
-    compute: bool = True  # cut where even the cheapest completion exceeds the node's time or the deadline threshold
+    # cut where even the cheapest completion exceeds the node's time or the deadline threshold; on a continuous node,
+    # where it delays a running request, or one that the branch takes, beyond its deadline
+    compute: bool = True
     memory: bool = True  # the same for KV-cache bytes
     uplink: bool = True  # the same for the uplink share
     downlink: bool = True  # the same for the downlink share
@@ -64,7 +73,7 @@ def solve_dftsp(problem: SlotProblem, *, node_limit: int | None = None, pruning:
         A largest feasible batch; when the limit stopped the search, a greedy batch with ``optimal`` False.
 
     Raises:
-        ValueError: a negative node limit, or a usage that is not solved.
+        ValueError: a negative node limit.
     """
     return _solve(problem, node_limit, Pruning() if pruning is None else pruning)
 
@@ -81,15 +90,14 @@ def solve_brute_force(problem: SlotProblem, *, node_limit: int | None = None) ->
         was, with ``optimal`` False.
 
     Raises:
-        ValueError: a negative node limit, or a usage that is not solved.
+        ValueError: a negative node limit.
     """
     return _solve(problem, node_limit, NO_PRUNING)
 
 
 def _solve(problem: SlotProblem, node_limit: int | None, pruning: Pruning) -> Solution:
-    _require_additive(problem.usage)
-    limit = checked_node_limit(node_limit, DEFAULT_NODE_LIMIT)
-    return solve_one(dftsp_slots, problem, (pruning.as_flags(), limit))
+    search, limit = _search_of(problem.usage, node_limit)
+    return solve_one(search, problem, (pruning.as_flags(), limit))
 
 
 def solve_dftsp_batch(problems: Problems, node_limit: int | None = None) -> BatchSolution:
@@ -103,11 +111,12 @@ def solve_dftsp_batch(problems: Problems, node_limit: int | None = None) -> Batc
         ValueError: naming the argument, the offending value and what is allowed.
         RuntimeError: an answer failed the feasibility check, which is a fault of the solver, never of the input.
     """
-    _require_additive(problems.usage)
-    limit = checked_node_limit(node_limit, DEFAULT_NODE_LIMIT)
-    return solve_all(dftsp_slots, Problems.checked(**problems._asdict()), (Pruning().as_flags(), limit))
+    search, limit = _search_of(problems.usage, node_limit)
+    return solve_all(search, Problems.checked(**problems._asdict()), (Pruning().as_flags(), limit))
 
 
-def _require_additive(usage: str) -> None:
-    if usage != ADDITIVE:
-        raise ValueError(f"usage: {usage!r} is not solved by dftsp; expected {ADDITIVE!r}")
+def _search_of(usage: str, node_limit: int | None) -> tuple[Callable[..., int], int]:
+    """Return the compiled loop for problems of that usage, and its node limit."""
+    if usage == ITERATIONS:
+        return continuous_dftsp_slots, checked_node_limit(node_limit, CONTINUOUS_NODE_LIMIT)
+    return dftsp_slots, checked_node_limit(node_limit, DEFAULT_NODE_LIMIT)

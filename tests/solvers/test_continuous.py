@@ -7,7 +7,8 @@ import pytest
 
 from edgellm_env.slot.packing import pack_in_order
 from edgellm_env.slot.problem import Problems
-from edgellm_env.solvers import solve_exact, solve_exact_batch
+from edgellm_env.solvers import solve_dftsp, solve_dftsp_batch, solve_exact, solve_exact_batch
+from edgellm_env.solvers.dftsp import NO_PRUNING, Pruning
 from tests.solvers.enumeration import best_value
 from tests.solvers.iterations import random_continuous
 
@@ -99,3 +100,32 @@ def test_nodes_that_differ_do_not_stand_side_by_side():
     for pair in ([one, other], [one, replace(one, running=None)]):
         with pytest.raises(ValueError, match="running: nodes that differ"):
             Problems.of(pair)
+
+
+def test_dftsp_agrees_with_the_exact_solver_however_its_tree_is_pruned():
+    for problem in small_states(200, 7):
+        exact = solve_exact(problem)
+        for pruning in (Pruning(), NO_PRUNING, Pruning(size_bound=False, compute=False), Pruning(stop_at_first=False)):
+            solution = solve_dftsp(problem, pruning=pruning)
+            assert (solution.count, solution.optimal) == (exact.count, True)
+            assert problem.is_feasible(solution.selection)
+
+
+def test_dftsp_proves_most_states_of_twenty_and_never_beats_the_exact_solver():
+    proven = 0
+    for problem in states(8, 6, 20):
+        solution, exact = solve_dftsp(problem, node_limit=20_000), solve_exact(problem)
+        assert solution.count == exact.count if solution.optimal else solution.count <= exact.count
+        assert problem.is_feasible(solution.selection)
+        assert solution.nodes <= 20_000
+        proven += solution.optimal
+    assert proven > 60
+
+
+def test_dftsp_alone_and_in_a_batch():
+    problems = [replace(one, running=replace(one.running, max_running=9)) for one in small_states(20, 9)]
+    batch = solve_dftsp_batch(Problems.of(problems))
+    for e, problem in enumerate(problems):
+        alone = solve_dftsp(problem)
+        assert np.array_equal(alone.selection, batch.selection[e, : problem.size])
+        assert (alone.nodes, alone.optimal) == (batch.nodes[e], batch.optimal[e])
