@@ -273,10 +273,14 @@ class Problems(NamedTuple):
 
     def beside(self, taken: BoolArray) -> Self:
         """Return what can be added to the feasible batches ``taken`` (E, N), as problems of their own."""
-        if self.iterations is not None:
-            raise ValueError("beside: problems of continuous nodes; expected slot-batch nodes")
-        requests, limits = beside(Requests(*self[:6]), Limits(*self[6:10]), taken & self.valid)
-        return type(self)(*requests, *limits)
+        requests, limits, taken = Requests(*self[:6]), Limits(*self[6:10]), taken & self.valid
+        if self.iterations is None:
+            requests, limits = beside(requests, limits, taken)
+            return type(self)(*requests, *limits)
+        # What is taken runs; it needs no time of the others' but in the iterations that they share.
+        left, limits = beside(requests._replace(compute_s=np.zeros(taken.shape)), limits, taken)
+        left = left._replace(compute_s=self.compute_s)
+        return type(self)(*left, *limits, self.iterations.beside(taken, self.slack_s))
 
     def rows(self, rows: IntArray) -> Self:
         """Return the problems of the slots ``rows`` (R,) alone."""

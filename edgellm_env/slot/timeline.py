@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgellm_env._compile import compiled
-from edgellm_env.arrays import IntArray
+from edgellm_env.arrays import BoolArray, FloatArray, IntArray
 from edgellm_env.costs.iterations import decode_seconds, prompt_seconds, seconds_alone
 from edgellm_env.slot.tolerance import within
 
@@ -93,6 +93,17 @@ class Iterations(NamedTuple):
             lengths[:, e, : part.prompt_tokens.size] = part.prompt_tokens, part.output_tokens
         running = np.array([part.members.size for part in own], dtype=np.int64)
         return cls(own[0].costs, members, running, *lengths)
+
+    def beside(self, taken: BoolArray, slack_s: FloatArray) -> Self:
+        """Return what there is once the feasible batches ``taken`` (E, N) are among the running requests.
+
+        Args:
+            taken: the batches.
+            slack_s: (E, N) of the requests.
+        """
+        members, running = self.members.copy(), self.running.copy()
+        _join_all(self.costs, members, running, self.prompt_tokens, self.output_tokens, taken, slack_s)
+        return self._replace(members=members, running=running)
 
 
 class Lengths(NamedTuple):
@@ -174,3 +185,22 @@ def all_in_time(timeline: Timeline) -> bool:
         if not within(timeline.members[one].finish_s, timeline.members[one].slack_s):
             return False
     return True
+
+
+@compiled
+def _join_all(
+    costs: Any,
+    members: Any,
+    running: IntArray,
+    prompts: IntArray,
+    outputs: IntArray,
+    taken: BoolArray,
+    slack_s: FloatArray,
+) -> None:
+    """Add the batches ``taken`` (E, N) to the members of E nodes; the first are fields of :class:`Iterations`."""
+    for row in range(taken.shape[0]):
+        lengths, count = Lengths(prompts[row], outputs[row]), running[row : row + 1]
+        timeline = Timeline(costs, members[row, :0], members[row], count, lengths, np.arange(taken.shape[1]))
+        for place in range(taken.shape[1]):
+            if taken[row, place]:
+                join(timeline, place, slack_s[row, place])

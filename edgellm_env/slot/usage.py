@@ -258,7 +258,7 @@ def beside(requests: Requests, limits: Limits, taken: BoolArray) -> tuple[Reques
         taken: admissible requests.
     """
     compute_s, kv_bytes, uplink, downlink = (np.where(taken, amounts, 0.0).sum(axis=1) for amounts in requests[:4])
-    tightest_s = np.where(taken, requests.slack_s, np.inf).min(axis=1)
+    tightest_s = np.where(taken, requests.slack_s, np.inf).min(axis=1, initial=np.inf)
     # Links keep their limits, and requests take the more of them: solvers compare shares of whole links.
     free_uplink = np.maximum(_LEAST_SHARE, limits.uplink_limit_share - uplink)
     free_downlink = np.maximum(_LEAST_SHARE, limits.downlink_limit_share - downlink)

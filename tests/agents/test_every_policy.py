@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from agents.optimal import Dftsp
-from agents.policy import Policy
+from agents.policy import Policy, PolicyError
 from agents.registry import TABLE, build_policies, names
 from agents.rollout import Observer, Step, rollout
 from edgellm_env import load_scenario
@@ -52,6 +52,21 @@ def test_no_batch_is_larger_than_dftsps(slot_batch_name: str) -> None:
     for policy in watching.policies.values():
         policy.begin(scenario, 1)
     rollout(*build_policies(["random"], scenario), scenario, [9], [watching])
+    assert watching.slots == SLOTS
+
+
+@pytest.mark.parametrize("name", ["static-batching", "no-batching", "dftsp-urgent", "lookahead"])
+def test_policies_with_formulas_of_slot_batch_nodes_refuse_continuous_ones(name: str) -> None:
+    scenario = scenario_of("chat")
+    with pytest.raises(PolicyError, match=f"^{name}: serving.kind is 'continuous'; expected 'slot-batch', which"):
+        build_policies([name], scenario)[0].begin(scenario, 1)
+
+
+def test_no_batch_of_a_continuous_node_is_larger_than_dftsps() -> None:
+    scenario = scenario_of("chat")
+    playing = ("dftsp", "exact", "fcfs", "edf", "sjf", "least-footprint", "random")
+    watching = NoLarger({policy.name: policy for policy in build_policies(playing, scenario)})
+    rollout(*build_policies(["exact"], scenario), scenario, [9], [watching])
     assert watching.slots == SLOTS
 
 

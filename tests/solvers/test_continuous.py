@@ -129,3 +129,17 @@ def test_dftsp_alone_and_in_a_batch():
         alone = solve_dftsp(problem)
         assert np.array_equal(alone.selection, batch.selection[e, : problem.size])
         assert (alone.nodes, alone.optimal) == (batch.nodes[e], batch.optimal[e])
+
+
+def test_what_fits_beside_a_batch_under_way_completes_it():
+    rng, taken_count = np.random.default_rng(10), 0
+    for problem in small_states(60, 10):
+        order = rng.permutation(problem.size)[:2]
+        taken = pack_in_order(problem, order)
+        added = solve_exact_batch(Problems.of([problem]).beside(taken[None])).selection[0]
+        assert not (added & taken).any()
+        assert problem.is_feasible(added | taken)
+        # that it holds what is taken is worth more than all else
+        assert (added | taken).sum() == solve_exact(problem, np.where(taken, 100.0, 1.0)).count
+        taken_count += taken.sum()
+    assert taken_count > 30
