@@ -4,21 +4,19 @@ DFTSP takes a largest batch and does not care which. ``dftsp-urgent`` breaks the
 that can wait for one that can't.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from pathlib import Path
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
-from agents.policy import DETERMINISTIC, JOINT, Decision, Generators, Policy, PolicyError, require_slot_batch
+from agents.policy import DETERMINISTIC, JOINT, Decision, Generators, Policy, require_slot_batch
+from agents.tuned import Settings, Tuned, number
 from edgellm_env.arrays import BoolArray, FloatArray
 from edgellm_env.env.slots import Slots
-from edgellm_env.scenario import Scenario, read_settings
+from edgellm_env.scenario import Scenario
 from edgellm_env.slot.problem import Problems
 from edgellm_env.solvers import BatchSolution, solve_dftsp_batch, solve_exact_batch, solve_joint
 
-LOOKAHEAD_FILE: Final = Path(__file__).parent.parent / "configs" / "agents" / "lookahead.yaml"
 _LEAST_VALUE: Final = 1e-3  # no request is worthless, or a tie with leaving capacity unused would decide
 
 
@@ -147,59 +145,36 @@ class DftspUrgent(Policy):
 
 
 @dataclass(frozen=True)
-class LookaheadSettings:
+class LookaheadSettings(Settings):
     """What a request is worth: 1 + urgency * exp(-slack / decay) + bulk * footprint, at least a thousandth."""
 
-    urgency: float  # how much more a request at its deadline is worth than one with unlimited slack; >= 0
-    decay_slots: float  # slack (in slots) over which urgency falls to 1/e; > 0
-    # weight of the largest share of a limit that the request takes. Positive serves the bulky while it can, since small
+    policy = "lookahead"
+    # How much more a request at its deadline is worth than one with unlimited slack.
+    urgency: float = number(0.5, 0.3, "at least 0")
+    # Slack (in slots) over which urgency falls to 1/e.
+    decay_slots: float = number(2.0, 0.6, "more than 0")
+    # Weight of the largest share of a limit that the request takes. Positive serves the bulky while it can, since small
     # requests find room in any later slot; negative serves the small first.
-    bulk: float
-
-    def __post_init__(self) -> None:
-        """Check ranges."""
-        for field in fields(self):
-            if not np.isfinite(getattr(self, field.name)):
-                raise ValueError(f"lookahead.{field.name}: {getattr(self, field.name)}; expected a finite number")
-        if self.urgency < 0:
-            raise ValueError(f"lookahead.urgency: {self.urgency}; expected at least 0")
-        if self.decay_slots <= 0:
-            raise ValueError(f"lookahead.decay_slots: {self.decay_slots}; expected more than 0")
+    bulk: float = number(0.0, 0.3)
 
 
-def load_settings(scenario_name: str, path: Path = LOOKAHEAD_FILE) -> LookaheadSettings:
-    """Return the settings tuned for a scenario, or the file's ``default`` where none were.
-
-    Raises:
-        PolicyError: the file is missing or malformed.
-    """
-    try:
-        table: Mapping[str, Mapping[str, Any]] = read_settings(path, str(path))
-        return LookaheadSettings(**table.get(scenario_name, table["default"]))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise PolicyError(f"lookahead: can't read settings from {path}: {error}") from error
-
-
-def request_values(settings: LookaheadSettings, problems: Problems, slot_s: float) -> FloatArray:
-    """Return (R, n) what each request is worth in slots of ``slot_s`` seconds."""
+def request_values(
+    problems: Problems, slot_s: float, urgency: FloatArray, decay_slots: FloatArray, bulk: FloatArray
+) -> FloatArray:
+    """Return (R, n) what each request is worth in slots of ``slot_s`` seconds; the three numbers are (R, 1)."""
     # A request that does not fit has no bounded footprint; what it is worth does not matter, as it can't be taken.
     footprint = np.minimum(1.0, problems.largest_share())
-    waiting_cost = settings.urgency * np.exp(-np.maximum(0.0, problems.slack_s) / (slot_s * settings.decay_slots))
-    return np.asarray(np.maximum(_LEAST_VALUE, 1.0 + waiting_cost + settings.bulk * footprint))
+    waiting_cost = urgency * np.exp(-np.maximum(0.0, problems.slack_s) / (slot_s * decay_slots))
+    return np.asarray(np.maximum(_LEAST_VALUE, 1.0 + waiting_cost + bulk * footprint))
 
 
-class Lookahead(Policy):
+class Lookahead(Tuned):
     """The batch of the highest value, by settings tuned per scenario on training seeds.
 
     Where slots are independent (``queue.carry_over`` is false) nothing is gained by waiting, and it is DFTSP.
     """
 
-    name = "lookahead"
-    modes = DETERMINISTIC
-
-    def __init__(self, settings: LookaheadSettings | None = None) -> None:
-        self._given = settings
-        self._settings = settings
+    settings = LookaheadSettings
 
     def begin(self, scenario: Scenario, episodes: int) -> None:
         """Look up the scenario's settings, unless some were given.
@@ -208,12 +183,11 @@ class Lookahead(Policy):
             PolicyError: a continuous node, where slack and footprint mean something else; or no settings.
         """
         require_slot_batch(self.name, scenario)
-        self._settings = self._given or load_settings(scenario.name)
+        super().begin(scenario, episodes)
 
     def decide(self, slots: Slots, rngs: Generators) -> Decision:
         """Return the batches."""
-        if self._settings is None:
-            raise PolicyError("lookahead: no episode under way; call begin first")
+        numbers = self.numbers(slots)
         if not slots.scenario.queue.carry_over:
             return Decision(_exact(slots))
-        return Decision(_exact(slots, request_values(self._settings, slots.problems, slots.scenario.timing.slot_s)))
+        return Decision(_exact(slots, request_values(slots.problems, slots.scenario.timing.slot_s, *numbers)))

@@ -15,10 +15,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias, get_args
 
-from agents import heuristics, optimal
+from agents import admission, heuristics, optimal
 from agents.learning.runs import SETTINGS_FOLDER, Learner, read_settings
 from agents.models.storage import foreign_model
 from agents.policy import CallablePolicy, Mode, Policy, PolicyError, TwoModePolicy, in_one_line
+from agents.tuned import Tuned
 from edgellm_env import ENVIRONMENT_IDS
 from edgellm_env.scenario import Scenario
 
@@ -47,6 +48,8 @@ TABLE: Final[dict[str, Row]] = {
     "dftsp-joint": Row(optimal.DftspJoint),
     "dftsp-urgent": Row(optimal.DftspUrgent),
     "lookahead": Row(optimal.Lookahead),
+    "slo-threshold": Row(admission.SloThreshold),
+    "bid-price": Row(admission.BidPrice),
     "static-batching": Row(heuristics.StaticBatching),
     "no-batching": Row(heuristics.NoBatching),
     "fcfs": Row(partial(heuristics.Greedy, "fcfs", heuristics.arrival_order)),
@@ -78,10 +81,17 @@ def names(part: Literal["build", "load", "learn"]) -> list[str]:
     return [name for name, row in TABLE.items() if getattr(row, part) is not None]
 
 
+TUNED: Final[dict[str, type[Tuned]]] = {
+    name: row.build for name, row in TABLE.items() if isinstance(row.build, type) and issubclass(row.build, Tuned)
+}
+"""The policies whose numbers ``tune`` finds."""
+
 if TYPE_CHECKING:
     LearnerName: TypeAlias = str
+    TunedName: TypeAlias = str
 else:
     LearnerName = Literal[tuple(names("learn"))]  # command lines list the choices
+    TunedName = Literal[tuple(TUNED)]
 
 
 def settings_path(name: LearnerName) -> Path:

@@ -23,7 +23,7 @@ COMMANDS: Final = {
     "train": "commands.train:Train",
     "census": "commands.documentation:CensusCommand",
     "scenario-pages": "commands.documentation:ScenarioPages",
-    "tune-lookahead": "commands.train:TuneLookahead",
+    "tune": "commands.tune:Tune",
     "benchmark env": "benchmarks.environments:BenchmarkEnv",
     "benchmark solvers": "benchmarks.solvers:BenchmarkSolvers",
     "benchmark complexity": "benchmarks.complexity:BenchmarkComplexity",

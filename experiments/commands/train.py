@@ -1,34 +1,18 @@
-"""``train`` makes an agent, ``ship`` puts it where compare finds it, ``tune-lookahead`` finds an expert's settings."""
+"""``train`` makes an agent, ``ship`` puts it where compare finds it."""
 
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-import yaml
 from rich.console import Console
 
-from agents.files import (
-    PARTIAL,
-    OutputError,
-    alone_in,
-    prepare_folder,
-    read_document,
-    require_place,
-    write_json,
-    write_text,
-)
-from agents.learning.evolution import CrossEntropy, antithetic_noise
+from agents.files import PARTIAL, OutputError, alone_in, prepare_folder, read_document, write_json
 from agents.learning.runs import ABOUT, CHECKPOINTS, SCENARIO, Run
 from agents.models.storage import WEIGHTS
-from agents.optimal import LOOKAHEAD_FILE, Lookahead, LookaheadSettings
-from agents.policy import BATCH
 from agents.registry import CARD, SHIPPED_FOLDER, LearnerName, build_policies, make_learner, settings_path
-from agents.rollout import make_engine, rollout
 from agents.seeds import episode_seeds
-from edgellm_env.arrays import FloatArray
-from edgellm_env.scenario import Scenario, load_scenario, parse_setting
+from edgellm_env.scenario import load_scenario
 from experiments.changes import Changes
 from experiments.grid.evaluation import evaluate, require_playable
 from experiments.grid.study_store import validated
@@ -38,10 +22,6 @@ from experiments.results.statistics import REFERENCE
 from experiments.results.summary import summarise
 
 LARGEST_BYTES: Final = 1_000_000
-CANDIDATES: Final = 16
-"""Settings of `lookahead` that a generation tries, each in the same episodes."""
-
-TUNING_EPISODES: Final = 8
 _FROM_RUN: Final = ("agent", "seed", "steps", "training_s", "scenario", "scenario_checksum", "command", "resumed")
 
 
@@ -143,55 +123,3 @@ class Ship:
             write_json(folder / CARD, card)
         console.print(f"{begun.agent}:{scenario.name}   {gain_percent:+.2f} % of DFTSP in validation   {folder}")
         return folder
-
-
-@dataclass(frozen=True)
-class TuneLookahead(Changes):
-    """Tune `lookahead` for a scenario on training seeds and store its settings."""
-
-    scenario: str  # Shipped name or path of the scenario.
-    generations: int = 25  # Generations of 16 candidates on 8 episodes.
-    seed: int = 0  # Seed of candidates and training episodes.
-    out: Path = LOOKAHEAD_FILE  # Settings file to update.
-
-    def run(self, console: Console) -> None:
-        """Tune, and write the result into the settings file."""
-        scenario = self.changed(self.scenario)
-        require_place(self.out)
-        with alone_in(self.out.parent, "tuning", self.out.name):
-            settings = tune(scenario, self.generations, self.seed, console)
-            text = self.out.read_text(encoding="utf-8") if self.out.is_file() else ""
-            header = "".join(line + "\n" for line in text.splitlines() if line.startswith("#"))
-            table = parse_setting(text, f"out: {self.out}") or {}
-            if not isinstance(table, dict):
-                raise ValueError(f"out: {self.out} holds {type(table).__name__}; expected settings by scenario")
-            table[scenario.name] = asdict(settings)
-            write_text(self.out, header + yaml.safe_dump(table, sort_keys=True))
-        console.print(f"{scenario.name}: {settings}, stored in {self.out}")
-
-
-def tune(scenario: Scenario, generations: int, seed: int, console: Console) -> LookaheadSettings:
-    """Return settings tuned for coupled slots by the cross-entropy method; equal arguments give equal settings."""
-    if not scenario.queue.carry_over:
-        raise ValueError(
-            f"queue.carry_over: false in {scenario.name!r}; expected coupled slots: nothing to look ahead to"
-        )
-    if generations < 1:
-        raise ValueError(f"generations: {generations}; expected at least 1")
-    engine = make_engine(scenario, BATCH, TUNING_EPISODES)
-    # Of urgency, of the logarithm of its decay in slots, and of bulk.
-    search = CrossEntropy(np.array([0.5, np.log(2.0), 0.0]), np.array([0.3, 0.6, 0.3]))
-    for generation in range(generations):
-        noise = antithetic_noise(seed, generation, CANDIDATES, search.mean.size)
-        policies = [Lookahead(_settings(weights)) for weights in search.ask(noise)]
-        seeds = episode_seeds("train", seed, (generation + 1) * TUNING_EPISODES)[-TUNING_EPISODES:]
-        served = np.array([rollout(policy, scenario, seeds, engine=engine).served.mean() for policy in policies])
-        search = search.tell(noise, served, elite=0.25, memory=0.5)
-        found = _settings(search.mean)
-        console.print(f"generation {generation + 1} of {generations}: {served.max():.1f} served, {found}")
-    return found
-
-
-def _settings(weights: FloatArray) -> LookaheadSettings:
-    urgency, decay, bulk = abs(weights[0]), np.exp(weights[1]), weights[2]
-    return LookaheadSettings(*(round(float(one), 3) for one in (urgency, decay, bulk)))

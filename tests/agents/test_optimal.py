@@ -1,24 +1,21 @@
 """Experts that look past the slot: what they value, where they equal DFTSP, and that looking ahead pays."""
 
-import dataclasses
 from collections.abc import Iterator
+from dataclasses import astuple
 
 import numpy as np
 import pytest
-import yaml
 
 from agents.optimal import (
-    LOOKAHEAD_FILE,
     Dftsp,
     DftspUrgent,
     Lookahead,
     LookaheadSettings,
     complete_batches,
     dftsp_answers,
-    load_settings,
     request_values,
 )
-from agents.policy import BATCH, Policy, PolicyError
+from agents.policy import BATCH, Policy
 from agents.rollout import make_engine, rollout
 from agents.seeds import episode_seeds
 from edgellm_env.arrays import BoolArray
@@ -58,7 +55,7 @@ def feasible(slots: Slots, batch: BoolArray) -> bool:
 
 def test_values_computed_by_hand():
     problem = problem_of([0.1, 0.1, 0.5], [1.0, np.inf, 0.0], [0.4, 0.0, 0.0], [10.0, 10.0, 10.0], compute_limit_s=0.5)
-    (values,) = request_values(SETTINGS, Problems.of([problem]), slot_s=0.5)
+    (values,) = request_values(Problems.of([problem]), 0.5, *map(np.array, astuple(SETTINGS)))
     # Footprints 0.4, 0.2, 1.0; slack of 2 slots is one decay.
     assert values == pytest.approx([1 + 0.5 * np.exp(-1) + 0.2 * 0.4, 1 + 0.2 * 0.2, 1 + 0.5 + 0.2])
 
@@ -120,38 +117,11 @@ def test_what_completes_a_batch_under_way_fits_beside_it():
     assert (added | begun).sum(axis=1).tolist() == largest.sum(axis=1).tolist()
 
 
-def test_every_coupled_scenario_of_the_study_is_tuned_and_others_have_a_default():
-    for name in ("balanced", "light", "memory", "patient"):
-        assert load_settings(name) != load_settings("default")
-    assert load_settings("my-own") == load_settings("default")
-
-
 def test_looking_ahead_pays_on_validation_episodes():
     seeds = episode_seeds("validation", 1, 6)
     for name in ("light", "balanced"):
         blind, ahead = (
             rollout(Lookahead(settings), load_scenario(name), seeds).served
-            for settings in (LookaheadSettings(0.0, 1.0, 0.0), load_settings(name))
+            for settings in (LookaheadSettings(0.0, 1.0, 0.0), LookaheadSettings.load(name))
         )
         assert (ahead > blind).all()
-
-
-@pytest.mark.parametrize(
-    ("field", "value"), [("urgency", -0.1), ("decay_slots", 0.0), ("bulk", float("nan")), ("urgency", float("inf"))]
-)
-def test_settings_out_of_range_are_refused(field, value):
-    with pytest.raises(ValueError, match=f"lookahead.{field}"):
-        dataclasses.replace(SETTINGS, **{field: value})
-
-
-def test_a_broken_settings_file_is_named(tmp_path):
-    path = tmp_path / "broken.yaml"
-    path.write_text("light: {urgency: 1.0}\n", encoding="utf-8")
-    with pytest.raises(PolicyError, match=r"broken\.yaml"):
-        load_settings("light", path)
-
-
-def test_settings_file_is_complete():
-    table = yaml.safe_load(LOOKAHEAD_FILE.read_text(encoding="utf-8"))
-    for settings in table.values():
-        LookaheadSettings(**settings)

@@ -17,15 +17,15 @@ ON_SCENARIOS = [name for name in COMMANDS if "scenario" in {field.name for field
 
 
 def test_the_commands_on_scenarios() -> None:
-    assert {"compare", "sweep", "train", "collect", "census", "tune-lookahead", "study compare", "study train"} < {
-        *ON_SCENARIOS
-    }
+    assert {"compare", "sweep", "train", "collect", "census", "tune", "study compare", "study train"} < {*ON_SCENARIOS}
     assert sum(name.startswith("benchmark ") for name in ON_SCENARIOS) == 5
 
 
 @pytest.mark.parametrize("name", ON_SCENARIOS)
 def test_each_of_them_has_the_shared_options(name: str) -> None:
-    needed = {"study train": "--agent bc", "study behaviour": "--policy es-value:light"}.get(name, "")
+    needed = {"tune": "lookahead", "study train": "--agent bc", "study behaviour": "--policy es-value:light"}.get(
+        name, ""
+    )
     needed += " --out x" if name in ("compare", "sweep", "train") else ""
     words = f"{name} {needed} --scenario light --trace t.csv --set queue.capacity=9 --set timing.slot_s=0.5"
     command = parse(words.split())
@@ -114,10 +114,11 @@ def test_other_commands_on_the_same_trace(tmp_path: Path, monkeypatch: pytest.Mo
     met: list[Scenario] = []
     monkeypatch.setattr("experiments.commands.train.train_run", lambda agent, learner, run: met.append(run.scenario))
     monkeypatch.setattr(
-        "experiments.commands.train.tune", lambda scenario, *_: met.append(scenario) or LookaheadSettings(0.1, 1.0, 0.0)
+        "experiments.commands.tune.tune",
+        lambda _, scenario, *__: met.append(scenario) or LookaheadSettings(0.1, 1.0, 0.0),
     )
     assert main(["train", *own, *small, "--out", str(tmp_path / "run")]) == 0
-    assert main(["tune-lookahead", *own, "--set", "queue.capacity=8", "--out", str(tmp_path / "tuned.yaml")]) == 0
+    assert main(["tune", "lookahead", *own, "--set", "queue.capacity=8", "--out", str(tmp_path / "tuned.yaml")]) == 0
     assert [one.queue.capacity for one in met] == [8, 8]
     assert all(one.workload.trace is not None and one.workload.trace.path == str(trace) for one in met)
 

@@ -27,7 +27,7 @@ CONTINUED = {
 }
 NOTHING_KEPT = {
     "report": "results --out {out}",
-    "tune-lookahead": "--scenario light",
+    "tune": "lookahead --scenario light",
     "benchmark decisions": "",
     "benchmark collect": "",
     "census": "--out {out}",
