@@ -37,7 +37,20 @@ def compiled(function: Function) -> Function:
 
     Compiled functions take constants from modules with compiled functions alone: other files are in no digest.
     """
-    dispatcher: Any = numba.njit(nogil=True)(function)
+    return _compiled(function)
+
+
+def compiled_leaf(function: Function) -> Function:
+    """As :func:`compiled`, for small functions that allocate no array and return none, in the innermost loops.
+
+    They count no references to the arrays that they are given: each count is an atomic operation, and an account of a
+    dozen arrays costs more of them than arithmetic.
+    """
+    return _compiled(function, _nrt=False)
+
+
+def _compiled(function: Function, **options: Any) -> Function:
+    dispatcher: Any = numba.njit(nogil=True, **options)(function)
     with contextlib.suppress(RuntimeError, OSError):  # no place that can be written to
         dispatcher._cache = _PackageCache(function)
     return cast(Function, dispatcher)

@@ -223,7 +223,7 @@ class SelectInterface(ActionInterface):
         node = self.dynamics.node
         limits = usage.Limits(node["compute_limit_s"], node["memory_bytes"], 1.0, 1.0)
         observation["batch"] = self._partial.batch.astype(np.int8)
-        observation["used"] = usage.shares(self._partial.used, limits).astype(np.float32)
+        observation["used"] = usage.shares(self._partial.used, limits, self._partial.real_members()).astype(np.float32)
 
     def action_mask(self) -> BoolArray:
         """Return (E, N + 1) bool: an index is legal if and only if the batch stays feasible with it; N always is."""

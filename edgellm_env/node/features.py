@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from edgellm_env._compile import compiled, compiled_parallel
+from edgellm_env._compile import compiled_leaf, compiled_parallel
 from edgellm_env.arrays import FloatArray
 from edgellm_env.costs import ITERATIONS
 from edgellm_env.costs.iterations import decode_seconds, prompt_seconds
@@ -193,7 +193,7 @@ def nothing_shown() -> Shown:
     return Shown(np.ones(8), requests, np.empty((0, 0), dtype=np.int8), np.empty((0, 0), dtype=np.float32), None, None)
 
 
-@compiled
+@compiled_leaf
 def encode_row(nodes: Nodes, row: int, shown: Shown) -> None:
     """Write what an agent sees of environment ``row``."""
     state, waiting, records = nodes.node[row], nodes.waiting[row], nodes.requests[row]
@@ -229,7 +229,7 @@ def encode_row(nodes: Nodes, row: int, shown: Shown) -> None:
     _encode_rest(nodes.running, nodes, row, shown)
 
 
-@compiled
+@compiled_leaf
 def _encode_rest(running: Any, nodes: Nodes, row: int, shown: Shown) -> None:
     """Write the last columns of ``node``, and what runs on a continuous node."""
     state, out = nodes.node[row], shown.node[row]
@@ -240,7 +240,7 @@ def _encode_rest(running: Any, nodes: Nodes, row: int, shown: Shown) -> None:
         _encode_running(running, nodes, row, shown)
 
 
-@compiled
+@compiled_leaf
 def _encode_running(running: Any, nodes: Nodes, row: int, shown: Shown) -> None:
     assert shown.running is not None
     assert shown.running_valid is not None

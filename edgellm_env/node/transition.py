@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from edgellm_env._compile import compiled, compiled_parallel
+from edgellm_env._compile import compiled, compiled_leaf, compiled_parallel
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
-from edgellm_env.node import iterations
+from edgellm_env.node import running
 from edgellm_env.node.records import BLOCKED, EXPIRED, REJECTED, SERVED, Nodes
 from edgellm_env.slot import usage
 from edgellm_env.slot.tolerance import within
 from edgellm_env.slot.usage import Limits, totals_fit
 
 
-@compiled
+@compiled_leaf
 def _running_bytes(running: Any, nodes: Nodes, row: int, kv_factor: float) -> float:
     """Return the KV memory of a continuous node's running requests: their whole length is reserved."""
     held_bytes = 0.0
@@ -26,7 +26,7 @@ def _running_bytes(running: Any, nodes: Nodes, row: int, kv_factor: float) -> fl
     return held_bytes
 
 
-@compiled
+@compiled_leaf
 def view_under_scheme(nodes: Nodes, row: int, scheme: int) -> None:
     """Write one environment's slot problem as it is under ``scheme`` into ``waiting`` and ``node``.
 
@@ -53,7 +53,7 @@ def view_under_scheme(nodes: Nodes, row: int, scheme: int) -> None:
         waiting[place].admissible = chosen.quality >= request.accuracy_requirement
 
 
-@compiled
+@compiled_leaf
 def _best_quality(schemes: Any) -> float:
     best = 0.0
     for scheme in range(schemes.size):
@@ -61,7 +61,7 @@ def _best_quality(schemes: Any) -> float:
     return best
 
 
-@compiled
+@compiled_leaf
 def _best_compute_s(request: Any, schemes: Any, rules: Any, limit_s: float) -> float:
     """Least compute time in which the request could ever be served: alone, on an idle node at its best availability.
 
@@ -85,14 +85,14 @@ def _best_compute_s(request: Any, schemes: Any, rules: Any, limit_s: float) -> f
     return best_s
 
 
-@compiled
+@compiled_leaf
 def _note(fate: Any, outcome: int, slot: int) -> None:
     """Write down what has become of a request."""
     fate.outcome = outcome
     fate.slot = slot
 
 
-@compiled
+@compiled_leaf
 def open_slot(nodes: Nodes, row: int) -> None:
     """Begin a slot: arrivals join or are turned away, requests past saving leave, the slot's problem is written."""
     node, waiting, requests = nodes.node[row], nodes.waiting[row], nodes.requests[row]
@@ -145,7 +145,7 @@ def open_slot(nodes: Nodes, row: int) -> None:
     view_under_scheme(nodes, row, node.scheme)
 
 
-@compiled
+@compiled_leaf
 def _serve(nodes: Nodes, row: int, admitted: BoolArray, delivered_s: float) -> float:
     """Take the admitted out of the queue, and the others too where slots are independent.
 
@@ -183,7 +183,7 @@ def _serve(nodes: Nodes, row: int, admitted: BoolArray, delivered_s: float) -> f
     return arrivals_s
 
 
-@compiled
+@compiled_leaf
 def _use(node: Any, capacity_bytes: float, busy_share: float, used: Any) -> None:
     """Write down how much of the node the slot has used: 1 is full use; sums may pass it by the check's tolerance."""
     node.compute_utilisation = min(1.0, busy_share)
@@ -201,7 +201,7 @@ def close_slot(nodes: Nodes, row: int, scheme: int, admitted: BoolArray) -> None
     nodes.node[row].slot += 1
 
 
-@compiled
+@compiled_leaf
 def _execute(running: Any, nodes: Nodes, row: int, scheme: int, admitted: BoolArray, account: usage.Account) -> None:
     if running is None:
         _run_batch(nodes, row, scheme, admitted, account.used)
@@ -209,7 +209,7 @@ def _execute(running: Any, nodes: Nodes, row: int, scheme: int, admitted: BoolAr
         _run_iterations(nodes, row, admitted, account)
 
 
-@compiled
+@compiled_leaf
 def _run_batch(nodes: Nodes, row: int, scheme: int, admitted: BoolArray, used: FloatArray) -> None:
     """Run a slot-batch node's batch to its end, whose use of the node is ``used``."""
     node, held, rules = nodes.node[row], nodes.held[row], nodes.rules[0]
@@ -236,7 +236,7 @@ def _run_batch(nodes: Nodes, row: int, scheme: int, admitted: BoolArray, used: F
             held[free, 1] = used[usage.KV_BYTES]
 
 
-@compiled
+@compiled_leaf
 def _run_iterations(nodes: Nodes, row: int, admitted: BoolArray, account: usage.Account) -> None:
     """Run a continuous node's iterations that begin in this slot, the admitted requests beside the running ones.
 
@@ -247,7 +247,7 @@ def _run_iterations(nodes: Nodes, row: int, admitted: BoolArray, account: usage.
     capacity_bytes, latency_s = nodes.schemes[node.scheme].memory_bytes, node.latency_s
     _serve(nodes, row, admitted, np.nan)
     free_s = node.slot * rules.slot_s + node.backlog_s + rules.radio_s
-    taken_s = iterations.run(nodes, row, timeline, free_s, rules.slot_s - node.backlog_s)
+    taken_s = running.run(nodes, row, timeline, free_s, rules.slot_s - node.backlog_s)
     end_s = node.backlog_s + taken_s
     _use(node, capacity_bytes, end_s / rules.slot_s, account.used)
     node.backlog_s = 0.0 if within(end_s, rules.slot_s) else end_s - rules.slot_s
@@ -255,7 +255,7 @@ def _run_iterations(nodes: Nodes, row: int, admitted: BoolArray, account: usage.
     for one in range(node.running):
         nodes.running[row, one] = timeline.members[one]
     if node.slot + 1 == nodes.availability.shape[1]:
-        iterations.run(nodes, row, timeline, free_s + taken_s, np.inf)
+        running.run(nodes, row, timeline, free_s + taken_s, np.inf)
     node.slot_latency_s = node.latency_s - latency_s
 
 

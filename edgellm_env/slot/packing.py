@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from edgellm_env._compile import compiled, compiled_parallel
+from edgellm_env._compile import compiled, compiled_leaf, compiled_parallel
 from edgellm_env.arrays import BoolArray, IntArray
 from edgellm_env.slot import usage
 from edgellm_env.slot.problem import SlotProblem
@@ -18,7 +18,7 @@ from edgellm_env.slot.usage import Account, Queues
 _LONG_QUEUE = 48  # up to here insertion, which needs no memory of its own, sorts faster than merging
 
 
-@compiled
+@compiled_leaf
 def admit_in_order(account: Account, order: IntArray, most: int, admitted: BoolArray) -> int:
     """Mark in ``admitted`` (n,) up to ``most`` requests of ``order`` (places), skipping misfits; count the skipped."""
     usage.start(account)
@@ -36,7 +36,7 @@ def admit_in_order(account: Account, order: IntArray, most: int, admitted: BoolA
     return skipped
 
 
-@compiled
+@compiled_leaf
 def admit_marked(account: Account, asked: NDArray[np.int8], order: IntArray, admitted: BoolArray) -> int:
     """Admit what ``asked`` (N,) marks, in queue order, skipping what no longer fits; count the skipped.
 

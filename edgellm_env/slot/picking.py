@@ -3,8 +3,9 @@
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from edgellm_env._compile import by_none, compiled, compiled_parallel
+from edgellm_env._compile import by_none, compiled, compiled_leaf, compiled_parallel
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
 from edgellm_env.slot import usage
 from edgellm_env.slot.usage import Queues
@@ -16,9 +17,18 @@ class Partial(NamedTuple):
     batch: BoolArray  # (E, N) the partial batches
     used: FloatArray  # (E, usage.WIDTH) their accounts
     members: Any  # (E, R) MEMBER of continuous nodes, else None
-    taken: Any  # (E, 1) how many of the members are real
+    taken: Any  # (E, 2) of their timelines
     picks: IntArray  # (E,) actions taken in this slot
     legal: BoolArray  # (E, N + 1) whether picking this place keeps the batch feasible; the last is the commit
+
+    def real_members(self) -> NDArray[np.void] | None:
+        """Return ``members`` with zeros where none is, a copy; None of slot-batch nodes."""
+        if self.members is None:
+            return None
+        real: NDArray[np.void] = np.where(
+            np.arange(self.members.shape[1]) < self.taken[:, :1], self.members, np.zeros((), dtype=self.members.dtype)
+        )
+        return real
 
 
 def start_partial(size: int, capacity: int, running: Any) -> Partial:
@@ -31,7 +41,7 @@ def start_partial(size: int, capacity: int, running: Any) -> Partial:
         batch=np.zeros((size, capacity), dtype=np.bool_),
         used=np.zeros((size, usage.WIDTH)),
         members=np.zeros((size, running.shape[1]), dtype=running.dtype) if continuous else None,
-        taken=np.zeros((size, 1), dtype=np.int64) if continuous else None,
+        taken=np.zeros((size, 2), dtype=np.int64) if continuous else None,
         picks=np.zeros(size, dtype=np.int64),
         legal=np.zeros((size, capacity + 1), dtype=np.bool_),
     )
@@ -55,13 +65,13 @@ def _account(row: int, nodes: Any, partial: Partial) -> usage.Account:
     return usage.account_of(_room(partial.members, row, partial), nodes, row)
 
 
-@compiled
+@compiled_leaf
 def _start(row: int, nodes: Any, partial: Partial) -> None:
     partial.batch[row] = False
     usage.start(_account(row, nodes, partial))
 
 
-@compiled
+@compiled_leaf
 def _mark_legal(row: int, nodes: Any, partial: Partial) -> None:
     """Mark each request that keeps the batch feasible if added; committing (the last entry) is always legal."""
     account = _account(row, nodes, partial)
@@ -72,7 +82,7 @@ def _mark_legal(row: int, nodes: Any, partial: Partial) -> None:
         legal[place] = not batch[place] and usage.fits(account, place)
 
 
-@compiled
+@compiled_leaf
 def pick(row: int, place: int, serve_none: bool, nodes: Any, partial: Partial) -> bool:
     """Add the request at ``place`` to the batch of environment ``row``, or commit; return whether its slot ends.
 
@@ -94,7 +104,7 @@ def pick(row: int, place: int, serve_none: bool, nodes: Any, partial: Partial) -
     return bool(place == commit or partial.picks[row] == partial.legal.shape[1])
 
 
-@compiled
+@compiled_leaf
 def refresh(row: int, closed: bool, nodes: Any, partial: Partial) -> None:
     """Start anew in environment ``row`` if its slot has closed, and mark what is legal."""
     if closed:

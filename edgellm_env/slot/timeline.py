@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from edgellm_env._compile import compiled
+from edgellm_env._compile import compiled_leaf
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
 from edgellm_env.costs.iterations import decode_seconds, prompt_seconds, seconds_alone
 from edgellm_env.slot.tolerance import within
@@ -42,7 +42,7 @@ class Timeline(NamedTuple):
     costs: Any  # (1,) ITERATION
     running: Any  # (r,) MEMBER, what the batch begins with
     members: Any  # (R,) MEMBER, the batch so far: the running, then the admitted in order
-    taken: IntArray  # (1,) how many of the members are real
+    taken: IntArray  # (2,) how many of the members are real, and which of them has the least time to spare
     lengths: Any  # arrays, or records, with prompt_tokens and output_tokens
     place: IntArray  # (n,) where in ``lengths`` each waiting request is
 
@@ -59,7 +59,7 @@ class Running:
 
     def timeline(self) -> Timeline:
         """Return room for a batch."""
-        members, taken = np.zeros(self.max_running, dtype=MEMBER), np.zeros(1, dtype=np.int64)
+        members, taken = np.zeros(self.max_running, dtype=MEMBER), np.zeros(2, dtype=np.int64)
         lengths = Lengths(self.prompt_tokens, self.output_tokens)
         return Timeline(self.costs, self.members, members, taken, lengths, np.arange(self.prompt_tokens.size))
 
@@ -113,7 +113,7 @@ class Lengths(NamedTuple):
     output_tokens: IntArray  # (n,)
 
 
-@compiled
+@compiled_leaf
 def added_seconds(costs: Any, member: Any, iterations: float) -> float:
     """Return what a member adds to the next ``iterations`` iterations, at least 1 and at most as many as it goes on."""
     if member.prompt_waits:
@@ -122,48 +122,69 @@ def added_seconds(costs: Any, member: Any, iterations: float) -> float:
     return float(decode_seconds(costs, member.context_tokens, iterations))
 
 
-@compiled
+@compiled_leaf
 def begin(timeline: Timeline) -> None:
     """Begin with the running requests alone."""
     running = timeline.running
+    least_s = np.inf
     timeline.taken[0] = running.size
     for one in range(running.size):
         timeline.members[one] = running[one]
+        spare_s = running[one].slack_s - running[one].finish_s
+        if spare_s < least_s:
+            least_s, timeline.taken[1] = spare_s, one
 
 
-@compiled
+@compiled_leaf
 def joins(timeline: Timeline, place: int, slack_s: float) -> bool:
     """Whether every member still finishes in time with the waiting request at ``place`` added, and it too."""
     costs, members, count = timeline.costs[0], timeline.members, timeline.taken[0]
-    if count >= members.size:
-        return False
     index = timeline.place[place]
     prompt, output = float(timeline.lengths.prompt_tokens[index]), float(timeline.lengths.output_tokens[index])
     prompt_s, finish_s = prompt_seconds(costs, prompt), seconds_alone(costs, prompt, output)
-    for one in range(count):
-        member = members[one]
-        shared = min(float(member.to_go), output)
-        delayed_s = member.finish_s + (prompt_s + decode_seconds(costs, prompt + 1.0, shared - 1.0))
-        finish_s += added_seconds(costs, member, shared)
-        if not within(delayed_s, member.slack_s):
+    if count >= members.size or not within(finish_s, slack_s):
+        return False
+    if count > 0:
+        # The member with the least time to spare decides most cases: what it bears whole, all others bear.
+        nearest = members[timeline.taken[1]]
+        shared = min(float(nearest.to_go), output)
+        if not within(
+            nearest.finish_s + (prompt_s + decode_seconds(costs, prompt + 1.0, shared - 1.0)), nearest.slack_s
+        ):
             return False
-    return bool(within(finish_s, slack_s))
+        whole_s = prompt_s + decode_seconds(costs, prompt + 1.0, output - 1.0)
+        if whole_s > nearest.slack_s - nearest.finish_s:
+            for one in range(count):
+                member = members[one]
+                shared = min(float(member.to_go), output)
+                delay_s = prompt_s + decode_seconds(costs, prompt + 1.0, shared - 1.0)
+                if not within(member.finish_s + delay_s, member.slack_s):
+                    return False
+    for one in range(count):
+        finish_s += added_seconds(costs, members[one], min(float(members[one].to_go), output))
+        if not within(finish_s, slack_s):
+            return False
+    return True
 
 
-@compiled
-def join(timeline: Timeline, place: int, slack_s: float) -> float:
-    """Add the waiting request at ``place``, in time or not; return the largest share of a slack that a member takes."""
+@compiled_leaf
+def join(timeline: Timeline, place: int, slack_s: float) -> None:
+    """Add the waiting request at ``place``, in time or not."""
     costs, members, count = timeline.costs[0], timeline.members, timeline.taken[0]
     index = timeline.place[place]
     prompt, output = float(timeline.lengths.prompt_tokens[index]), float(timeline.lengths.output_tokens[index])
-    prompt_s, finish_s, largest = prompt_seconds(costs, prompt), seconds_alone(costs, prompt, output), 0.0
+    prompt_s, finish_s = prompt_seconds(costs, prompt), seconds_alone(costs, prompt, output)
+    least_s = np.inf
     for one in range(min(count, members.size)):
         member = members[one]
         shared = min(float(member.to_go), output)
         member.finish_s += prompt_s + decode_seconds(costs, prompt + 1.0, shared - 1.0)
         finish_s += added_seconds(costs, member, shared)
-        largest = max(largest, member.finish_s / member.slack_s if member.slack_s > 0.0 else np.inf)
+        if member.slack_s - member.finish_s < least_s:
+            least_s, timeline.taken[1] = member.slack_s - member.finish_s, one
     if count < members.size:
+        if slack_s - finish_s < least_s:
+            timeline.taken[1] = count
         added = members[count]
         added.request = index
         added.to_go = int(output)
@@ -173,10 +194,9 @@ def join(timeline: Timeline, place: int, slack_s: float) -> float:
         added.slack_s = slack_s
         added.prompt_waits = True
     timeline.taken[0] = count + 1
-    return max(largest, finish_s / slack_s if slack_s > 0.0 else np.inf)
 
 
-@compiled
+@compiled_leaf
 def all_in_time(timeline: Timeline) -> bool:
     """Whether there is room for every member, and each finishes in time."""
     if timeline.taken[0] > timeline.members.size:

@@ -13,8 +13,9 @@ node's; numba compiles each function for both kinds of account, so that telling 
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from edgellm_env._compile import by_none, compiled
+from edgellm_env._compile import by_none, compiled, compiled_leaf
 from edgellm_env.arrays import BoolArray, FloatArray
 from edgellm_env.slot import timeline as iterations
 from edgellm_env.slot.timeline import Timeline
@@ -62,7 +63,7 @@ class Room(NamedTuple):
 
     used: FloatArray  # (WIDTH,)
     members: Any  # (R,) MEMBER of a continuous node, else None
-    taken: Any  # (1,) how many of the members are real
+    taken: Any  # (2,) of a timeline
 
 
 class Account(NamedTuple):
@@ -81,7 +82,7 @@ def _additive_room(running: None) -> Room:
 
 @compiled
 def _shared_room(running: Any) -> Room:
-    return Room(np.empty(WIDTH), np.empty_like(running[0]), np.zeros(1, dtype=np.int64))
+    return Room(np.empty(WIDTH), np.empty_like(running[0]), np.zeros(2, dtype=np.int64))
 
 
 room_for = by_none(_additive_room, _shared_room)
@@ -114,7 +115,7 @@ def account_of(room: Room, nodes: Any, row: int) -> Account:
     return Account(room.used, waiting[: node.waiting], limits, _timeline_of(nodes.running, room, nodes, row))
 
 
-@compiled
+@compiled_leaf
 def _memory_and_links_fit(used: Any, limits: Limits) -> bool:
     return bool(
         within(used[KV_BYTES], limits.memory_bytes)
@@ -123,7 +124,7 @@ def _memory_and_links_fit(used: Any, limits: Limits) -> bool:
     )
 
 
-@compiled
+@compiled_leaf
 def totals_fit(used: Any, limits: Limits) -> bool:
     """Whether an additive batch that uses ``used`` (WIDTH,) is feasible: the feasibility check itself."""
     return bool(
@@ -133,7 +134,7 @@ def totals_fit(used: Any, limits: Limits) -> bool:
     )
 
 
-@compiled
+@compiled_leaf
 def start(account: Account) -> None:
     """Begin with an empty batch, on a continuous node beside the running requests."""
     account.used[:] = 0.0
@@ -141,19 +142,19 @@ def start(account: Account) -> None:
     _start_time(account.timeline)
 
 
-@compiled
+@compiled_leaf
 def _start_time(timeline: Timeline | None) -> None:
     if timeline is not None:
         iterations.begin(timeline)
 
 
-@compiled
+@compiled_leaf
 def fits(account: Account, place: int) -> bool:
     """Whether the batch is feasible with the request at ``place`` added."""
     return bool(account.requests.admissible[place] and _fits(account.timeline, account, place))
 
 
-@compiled
+@compiled_leaf
 def _fits(timeline: Timeline | None, account: Account, place: int) -> bool:
     used, requests = account.used, account.requests
     then = (
@@ -170,7 +171,7 @@ def _fits(timeline: Timeline | None, account: Account, place: int) -> bool:
     )
 
 
-@compiled
+@compiled_leaf
 def add(account: Account, place: int) -> None:
     """Add the request at ``place`` to the batch, feasible or not."""
     used, requests = account.used, account.requests
@@ -180,24 +181,22 @@ def add(account: Account, place: int) -> None:
     _add_time(account.timeline, used, requests, place)
 
 
-@compiled
+@compiled_leaf
 def _add_time(timeline: Timeline | None, used: FloatArray, requests: Any, place: int) -> None:
     if timeline is None:
         used[COMPUTE_S] += requests.compute_s[place]
         used[TIGHTEST_SLACK_S] = min(used[TIGHTEST_SLACK_S], requests.slack_s[place])
     else:
-        # Members have slacks of their own: what is used is the largest share of a slack, of 1.
-        used[COMPUTE_S] = iterations.join(timeline, place, requests.slack_s[place])
-        used[TIGHTEST_SLACK_S] = 1.0
+        iterations.join(timeline, place, requests.slack_s[place])  # each member has a slack of its own
 
 
-@compiled
+@compiled_leaf
 def feasible(account: Account) -> bool:
     """Whether the batch that has been added keeps every limit; its members' admissibility is left to the caller."""
     return _feasible(account.timeline, account)
 
 
-@compiled
+@compiled_leaf
 def _feasible(timeline: Timeline | None, account: Account) -> bool:
     if timeline is None:
         return totals_fit(account.used, account.limits)
@@ -237,11 +236,18 @@ def check(
     return inadmissible, inadmissible == 0 and feasible(account)
 
 
-def shares(used: FloatArray, limits: Limits) -> FloatArray:
+def shares(used: FloatArray, limits: Limits, members: NDArray[np.void] | None = None) -> FloatArray:
     """Return (E, 4) which share of each limit (E,) batches use, ``used`` (E, WIDTH); 0 of a limit of 0.
 
-    The limit of compute time is the tighter of two: the slot's, and the batch's tightest slack.
+    The limit of compute time is the tighter of two: the slot's, and the batch's tightest slack. On a continuous node,
+    whose ``members`` (E, R) are given, it is the largest share of its own slack that a member takes.
     """
+    if members is not None:
+        own = np.divide(
+            members["finish_s"], members["slack_s"], out=np.zeros(members.shape), where=members["to_go"] > 0
+        )
+        used = np.concatenate([own.max(axis=1, initial=0.0)[:, None], used[:, 1:]], axis=1)
+        limits = limits._replace(compute_limit_s=1.0)
     tightest = limits._replace(compute_limit_s=np.minimum(limits.compute_limit_s, used[:, TIGHTEST_SLACK_S]))
     bounds = np.stack(np.broadcast_arrays(*tightest), axis=1)
     amounts = used[:, :TIGHTEST_SLACK_S]

@@ -9,17 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from edgellm_env._compile import compiled
+from edgellm_env._compile import compiled_leaf
 from edgellm_env.slot.timeline import Timeline
 from edgellm_env.slot.tolerance import within
 
 
-@compiled
+@compiled_leaf
 def _taken_seconds(length_s: float, growth_s: float, iterations: int) -> float:
     return length_s * iterations + growth_s * (0.5 * iterations * (iterations - 1))
 
 
-@compiled
+@compiled_leaf
 def _begun(length_s: float, growth_s: float, clock_s: float, until_s: float, most: int) -> int:
     """Return how many of the next ``most`` iterations begin before ``until_s``; at least the first one does.
 
@@ -46,14 +46,14 @@ def _begun(length_s: float, growth_s: float, clock_s: float, until_s: float, mos
     return begun
 
 
-@compiled
+@compiled_leaf
 def _note_first_token(nodes: Any, row: int, request: int, delivered_s: float) -> None:
     nodes.log[row, request].first_token_s = delivered_s
     nodes.node[row].first_tokens += 1
     nodes.node[row].ttft_s += delivered_s - nodes.requests[row, request].arrival_s
 
 
-@compiled
+@compiled_leaf
 def _note_last_token(nodes: Any, row: int, request: int, delivered_s: float) -> None:
     node, fate, record = nodes.node[row], nodes.log[row, request], nodes.requests[row, request]
     fate.delivered_s = delivered_s
@@ -64,7 +64,7 @@ def _note_last_token(nodes: Any, row: int, request: int, delivered_s: float) -> 
         node.tpot_s += (delivered_s - fate.first_token_s) / (record.output_tokens - 1)
 
 
-@compiled
+@compiled_leaf
 def run(nodes: Any, row: int, timeline: Timeline, start_s: float, until_s: float) -> float:
     """Run the batch's iterations that begin before ``until_s``; note first and last tokens, drop what has finished.
 
@@ -108,7 +108,8 @@ def run(nodes: Any, row: int, timeline: Timeline, start_s: float, until_s: float
             if member.to_go == 0:
                 _note_last_token(nodes, row, member.request, start_s + clock_s)
             else:
-                members[kept] = members[one]
+                if kept != one:
+                    members[kept] = members[one]
                 kept += 1
         count = kept
     timeline.taken[0] = count
