@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from edgellm_env._compile import compiled_leaf
+from edgellm_env._compile import compiled, compiled_leaf
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
 from edgellm_env.costs.iterations import decode_seconds, prompt_seconds, seconds_alone
 from edgellm_env.slot.tolerance import within
@@ -219,8 +219,9 @@ def _join_all(
 ) -> None:
     """Add the batches ``taken`` (E, N) to the members of E nodes; the first are fields of :class:`Iterations`."""
     for row in range(taken.shape[0]):
-        lengths, count = Lengths(prompts[row], outputs[row]), running[row : row + 1]
-        timeline = Timeline(costs, members[row, :0], members[row], count, lengths, np.arange(taken.shape[1]))
+        lengths, own = Lengths(prompts[row], outputs[row]), np.array([running[row], 0])
+        timeline = Timeline(costs, members[row, :0], members[row], own, lengths, np.arange(taken.shape[1]))
         for place in range(taken.shape[1]):
             if taken[row, place]:
                 join(timeline, place, slack_s[row, place])
+        running[row] = own[0]
