@@ -44,9 +44,9 @@ def greedy(case: Case, chosen: BoolArray) -> tuple[float, IntArray]:
     for i in range(m):
         for r in range(f):
             share = case.rows[r, i] / case.caps[r] if case.caps[r] > 0.0 else 0.0
-            keys[0, i] += share
+            keys[2, i] += share
             keys[1, i] = max(keys[1, i], share)
-        keys[2, i] = case.added[i, i]
+        keys[0, i] = case.added[i, i]
         keys[3, i] = case.rows[1, i]
         keys[4, i] = case.added[i, i] / case.left[i]
         keys[:, i] /= case.values[i]
@@ -59,7 +59,7 @@ def greedy(case: Case, chosen: BoolArray) -> tuple[float, IntArray]:
         if value > best:
             best = value
             chosen[:] = state == HELD
-    return best, orders[0]
+    return best, orders[2]
 
 
 @compiled

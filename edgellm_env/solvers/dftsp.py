@@ -23,7 +23,7 @@ from edgellm_env.costs import ITERATIONS
 from edgellm_env.slot.problem import Problems, SlotProblem
 from edgellm_env.solvers._continuous_slots import continuous_dftsp_slots
 from edgellm_env.solvers.batch import dftsp_slots, solve_all, solve_one
-from edgellm_env.solvers.solution import BatchSolution, Solution, checked_node_limit
+from edgellm_env.solvers.solution import BatchSolution, Solution, checked_node_limit, require_solved_usage
 
 DEFAULT_NODE_LIMIT = 50_000_000
 """Nodes after which a search gives up when no limit is given: seconds, not hours, on the largest queues."""
@@ -73,7 +73,7 @@ def solve_dftsp(problem: SlotProblem, *, node_limit: int | None = None, pruning:
         A largest feasible batch; when the limit stopped the search, a greedy batch with ``optimal`` False.
 
     Raises:
-        ValueError: a negative node limit.
+        ValueError: a negative node limit, or a usage that is not solved.
     """
     return _solve(problem, node_limit, Pruning() if pruning is None else pruning)
 
@@ -90,7 +90,7 @@ def solve_brute_force(problem: SlotProblem, *, node_limit: int | None = None) ->
         was, with ``optimal`` False.
 
     Raises:
-        ValueError: a negative node limit.
+        ValueError: a negative node limit, or a usage that is not solved.
     """
     return _solve(problem, node_limit, NO_PRUNING)
 
@@ -116,7 +116,12 @@ def solve_dftsp_batch(problems: Problems, node_limit: int | None = None) -> Batc
 
 
 def _search_of(usage: str, node_limit: int | None) -> tuple[Callable[..., int], int]:
-    """Return the compiled loop for problems of that usage, and its node limit."""
+    """Return the compiled loop for problems of that usage, and its node limit.
+
+    Raises:
+        ValueError: a usage that is not solved, or a negative limit.
+    """
+    require_solved_usage(usage)
     if usage == ITERATIONS:
         return continuous_dftsp_slots, checked_node_limit(node_limit, CONTINUOUS_NODE_LIMIT)
     return dftsp_slots, checked_node_limit(node_limit, DEFAULT_NODE_LIMIT)

@@ -24,13 +24,13 @@ from edgellm_env.costs import ITERATIONS
 from edgellm_env.slot.problem import Problems, SlotProblem, checked_column
 from edgellm_env.solvers._continuous_slots import continuous_slots
 from edgellm_env.solvers.batch import count_slots, solve_all, solve_one, value_slots
-from edgellm_env.solvers.solution import BatchSolution, Solution, checked_node_limit
+from edgellm_env.solvers.solution import BatchSolution, Solution, checked_node_limit, require_solved_usage
 
 DEFAULT_NODE_LIMIT = 20_000_000
 """Nodes after which a slot's search gives up when no limit is given: about a second."""
 
-CONTINUOUS_NODE_LIMIT = 50_000
-"""The same for continuous nodes, each of whose nodes is a linear program: about two seconds."""
+CONTINUOUS_NODE_LIMIT = 200_000
+"""The same for continuous nodes, each of whose nodes is a linear program: about a second."""
 
 
 def solve_exact(problem: SlotProblem, values: ArrayLike | None = None, node_limit: int | None = None) -> Solution:
@@ -47,7 +47,7 @@ def solve_exact(problem: SlotProblem, values: ArrayLike | None = None, node_limi
         The batch, with ``optimal`` False only when the node limit stopped the search.
 
     Raises:
-        ValueError: a negative node limit; values of another shape or not finite.
+        ValueError: a usage that is not solved; a negative node limit; values of another shape or not finite.
     """
     search, limit = _search_of(problem.usage, values is not None, node_limit)
     if values is None:
@@ -83,7 +83,12 @@ def solve_exact_batch(
 
 
 def _search_of(usage: str, valued: bool, node_limit: int | None) -> tuple[Callable[..., int], int]:
-    """Return the compiled loop for problems of that usage, and its node limit."""
+    """Return the compiled loop for problems of that usage, and its node limit.
+
+    Raises:
+        ValueError: a usage that is not solved, or a negative limit.
+    """
+    require_solved_usage(usage)
     if usage == ITERATIONS:
         return continuous_slots, checked_node_limit(node_limit, CONTINUOUS_NODE_LIMIT)
     return value_slots if valued else count_slots, checked_node_limit(node_limit, DEFAULT_NODE_LIMIT)

@@ -1,10 +1,15 @@
 """What every solver returns, and what every solver checks of its arguments."""
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
+from edgellm_env.costs import ADDITIVE, ITERATIONS
+
+SOLVED_USAGES: Final = (ADDITIVE, ITERATIONS)
+"""Usages (:attr:`SlotProblem.usage`) that the solvers search and prove optima for, each in its own way."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +32,16 @@ class BatchSolution:
     nodes: IntArray  # (E,) visited nodes, 0 where bounds alone decided
     optimal: BoolArray  # (E,) whether the answer is proven best; False only where the node limit stopped the search
     value: FloatArray  # (E,) the objective: the sum of the values, or the count
+
+
+def require_solved_usage(usage: str) -> None:
+    """Refuse problems that the solvers' searches and bounds do not describe.
+
+    Raises:
+        ValueError: another usage than :data:`SOLVED_USAGES`.
+    """
+    if usage not in SOLVED_USAGES:
+        raise ValueError(f"usage: {usage!r} is not solved exactly; expected {', '.join(SOLVED_USAGES)}")
 
 
 def checked_node_limit(node_limit: int | None, default: int) -> int:

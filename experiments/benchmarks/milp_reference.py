@@ -3,8 +3,11 @@
 They share nothing with the package's own solvers but the problem and its feasibility check, and they need the group
 `dev` (highspy, ortools), which is imported when they are called. Both formulate the deadlines on their own:
 
-* MILP: ``sum_j compute_j x_j <= slack_i + M_i (1 - x_i)`` for each request i that has a slack below the limit;
-* CP-SAT: the same as an implication ``x_i => sum_j compute_j x_j <= slack_i``, on integers.
+* MILP: ``sum_j a_ij x_j <= slack_i + M_i (1 - x_i)`` for each request i that has a slack below the limit;
+* CP-SAT: the same as an implication ``x_i => sum_j a_ij x_j <= slack_i``, on integers.
+
+On slot-batch nodes a_ij is request j's compute time; on continuous nodes it is what j adds to i's iterations, the slack
+is what the running requests leave of it, and each running request is a row that always holds.
 
 Tolerances. Every row is divided by its limit. For HiGHS, limits get half of the check's own relative tolerance, so
 that a batch which exactly fills a limit is inside it by more than the solver's own tolerance. For CP-SAT, weights are
@@ -12,12 +15,14 @@ rounded down, so that every feasible batch stays one. An answer that the feasibi
 model is solved again.
 """
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
+from edgellm_env.costs.iterations import decode_seconds, prompt_seconds
 from edgellm_env.slot.problem import SlotProblem, checked_column
 from edgellm_env.slot.tolerance import RELATIVE_TOLERANCE
 from edgellm_env.solvers.solution import Solution, solution_of
@@ -38,7 +43,7 @@ def solve_milp(problem: SlotProblem, *, values: ArrayLike | None = None, time_li
 
     Args:
         problem: the slot.
-        values: (n,) finite and >= 0, what each request is worth; all count 1 unless given.
+        values: (n,) finite, what each request is worth; all count 1 unless given.
         time_limit_s: seconds after which to stop with the best batch found.
 
     Raises:
@@ -50,9 +55,6 @@ def solve_milp(problem: SlotProblem, *, values: ArrayLike | None = None, time_li
     rows, limits, members = _rows(problem)
     n = members.size
     profit = worth[members]
-    deadline_rows, deadline_limits = _big_m_rows(problem, members)
-    matrix = np.vstack([rows, deadline_rows])
-    upper = np.concatenate([limits, deadline_limits])
     model = highs.Highs()
     model.silent()
     for option, setting in (
@@ -72,7 +74,7 @@ def solve_milp(problem: SlotProblem, *, values: ArrayLike | None = None, time_li
         model.changeColIntegrality(k, highs.HighsVarType.kInteger)
         model.changeColCost(k, float(profit[k] / scale))
     model.changeObjectiveSense(highs.ObjSense.kMaximize)
-    for row, limit in zip(matrix, upper, strict=True):
+    for row, limit in [*zip(rows, limits, strict=True), *_big_m_rows(_deadlines(problem, members))]:
         used = np.flatnonzero(row)
         model.addRow(-np.inf, float(limit), used.size, used, row[used])
     while True:
@@ -108,17 +110,10 @@ def solve_cp_sat(
     for row, limit in zip(rows, limits, strict=True):
         amounts = np.floor(row * CP_SAT_SCALE).astype(np.int64)
         model.add(_dot(x, amounts) <= int(np.floor(limit * CP_SAT_SCALE)))
-    compute = problem.compute_s[members]
-    for k in range(n):
-        slack = _relaxed(problem.slack_s[members[k]])
-        if np.isfinite(slack) and slack < compute.sum():
-            # In units of this slack; what cannot stand beside request k anyway is capped at twice the limit.
-            unit = slack if slack > 0.0 else 1.0
-            amounts = np.floor(np.minimum(compute / unit, 2.0) * CP_SAT_SCALE).astype(np.int64)
-            if slack <= 0.0:
-                amounts = (compute > 0.0).astype(np.int64)
-            limit = CP_SAT_SCALE if slack > 0.0 else 0
-            model.add(_dot(x, amounts) <= limit).only_enforce_if(x[k])
+    for row, limit, owner in _deadlines(problem, members):
+        kept = model.add(_dot(x, np.floor(row * CP_SAT_SCALE).astype(np.int64)) <= int(limit * CP_SAT_SCALE))
+        if owner is not None:
+            kept.only_enforce_if(x[owner])
     profit = np.ones(n, dtype=np.int64)
     if values is not None and n > 0 and worth[members].max() > 0.0:
         profit = np.rint(worth[members] / worth[members].max() * CP_SAT_VALUE_SCALE).astype(np.int64)
@@ -154,12 +149,15 @@ def _rows(problem: SlotProblem) -> tuple[FloatArray, FloatArray, IntArray]:
     """Return knapsack rows (r, m) in units of their limits, the limits (r,), and the (m,) requests that fit alone."""
     alone = problem.admissible & (problem.compute_s <= np.vectorize(_relaxed, otypes=[float])(problem.slack_s))
     table = []
-    limits = (
+    limits = [
         (problem.compute_s, problem.compute_limit_s),
         (problem.kv_bytes, problem.memory_bytes),
         (problem.uplink_share, problem.uplink_limit_share),
         (problem.downlink_share, problem.downlink_limit_share),
-    )
+    ]
+    if problem.running is not None:
+        room = problem.running.max_running - problem.running.members.size
+        limits.append((np.ones(problem.size), float(room)))
     for amounts, limit in limits:
         alone = alone & (amounts <= _relaxed(limit))
         if 0.0 < limit < np.inf:
@@ -169,24 +167,48 @@ def _rows(problem: SlotProblem) -> tuple[FloatArray, FloatArray, IntArray]:
     return rows, np.full(len(table), _relaxed(1.0)), members
 
 
-def _big_m_rows(problem: SlotProblem, members: IntArray) -> tuple[FloatArray, FloatArray]:
-    """Return the deadline rows (k, m), each in units of its own slack, and their limits (k,)."""
-    compute = problem.compute_s[members]
-    rows, limits = [], []
+def _deadlines(problem: SlotProblem, members: IntArray) -> Iterator[tuple[FloatArray, float, int | None]]:
+    """Yield the deadlines that can bind: a row (m,), its limit of 1 or 0, and the member whose deadline it is, if any.
+
+    A row is in units of what the deadline leaves; what cannot keep to it anyway is capped at twice the limit.
+    """
+    for amounts, left, owner in _every_deadline(problem, members):
+        if left < amounts.sum():
+            row = np.minimum(amounts / left, 2.0) if left > 0.0 else (amounts > 0.0).astype(np.float64)
+            yield row, float(left > 0.0), owner
+
+
+def _every_deadline(problem: SlotProblem, members: IntArray) -> Iterator[tuple[FloatArray, float, int | None]]:
+    """Yield each deadline in seconds: what requests take (m,) of what it leaves, and the member whose it is, if any."""
+    running = problem.running
+    if running is None:
+        yield from ((problem.compute_s[members], _relaxed(problem.slack_s[i]), k) for k, i in enumerate(members))
+        return
+    costs, runs = running.costs.view(np.recarray)[0], running.members
+    prompt, output = running.prompt_tokens[members].astype(float), running.output_tokens[members].astype(float)
+
+    def added(iterations: float) -> FloatArray:
+        decoded = np.minimum(output, iterations) - 1.0
+        return np.asarray(prompt_seconds(costs, prompt) + decode_seconds(costs, prompt + 1.0, decoded))
+
+    for one in runs:
+        yield added(float(one["to_go"])), _relaxed(float(one["slack_s"])) - float(one["finish_s"]), None
+    waits, context = runs["prompt_waits"], runs["context_tokens"]
     for k, i in enumerate(members):
-        slack = _relaxed(problem.slack_s[i])
-        if not slack < compute.sum():
-            continue
-        unit = slack if slack > 0.0 else 1.0
-        # A request longer than the slack excludes request k; a cap at twice the slack keeps the numbers even.
-        row = np.minimum(compute / unit, 2.0) if slack > 0.0 else (compute > 0.0).astype(np.float64)
-        limit = 1.0 if slack > 0.0 else 0.0
-        big = row.sum()
-        row = row.copy()
-        row[k] += big
-        rows.append(row)
-        limits.append(limit + big)
-    return np.array(rows).reshape(len(rows), members.size), np.array(limits)
+        decoded = np.minimum(runs["to_go"], output[k]) - waits
+        taken_s = costs.step_s * output[k] + np.sum(runs["prompt_s"] + decode_seconds(costs, context + waits, decoded))
+        yield added(output[k]), _relaxed(problem.slack_s[i]) - float(taken_s), k
+
+
+def _big_m_rows(deadlines: Iterable[tuple[FloatArray, float, int | None]]) -> list[tuple[FloatArray, float]]:
+    """Return the deadlines as rows with limits; a member's is loose enough for every batch until it is taken."""
+    rows = []
+    for row, limit, owner in deadlines:
+        big = 0.0 if owner is None else row.sum()
+        if owner is not None:
+            row[owner] += big
+        rows.append((row, limit + big))
+    return rows
 
 
 def _dot(variables: list[Any], amounts: ArrayLike) -> Any:

@@ -121,5 +121,5 @@ class ContinuousProblem(SlotProblem):
 )
 def test_other_usages_are_refused_in_a_line(solve):
     problem = ContinuousProblem([0.1], [0.0], [0.0], [0.0], [1.0], compute_limit_s=1.0, memory_bytes=1.0)
-    with pytest.raises(ValueError, match=r"^usage: 'continuous' is not solved exactly; expected additive$"):
+    with pytest.raises(ValueError, match=r"^usage: 'continuous' is not solved exactly; expected additive, iterations$"):
         solve(problem)

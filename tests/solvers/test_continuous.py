@@ -1,5 +1,6 @@
 """The exact solvers on continuous nodes: held to enumeration and to greedy orders, alone and in batches."""
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ from edgellm_env.slot.packing import pack_in_order
 from edgellm_env.slot.problem import Problems
 from edgellm_env.solvers import solve_dftsp, solve_dftsp_batch, solve_exact, solve_exact_batch
 from edgellm_env.solvers.dftsp import NO_PRUNING, Pruning
+from experiments.benchmarks.milp_reference import solve_cp_sat, solve_milp
 from tests.solvers.enumeration import best_value
 from tests.solvers.iterations import random_continuous
 
@@ -143,3 +145,12 @@ def test_what_fits_beside_a_batch_under_way_completes_it():
         assert (added | taken).sum() == solve_exact(problem, np.where(taken, 100.0, 1.0)).count
         taken_count += taken.sum()
     assert taken_count > 30
+
+
+def test_references_agree_on_larger_states():
+    rng = np.random.default_rng(11)
+    for problem in states(11, 16, 32):
+        values = rng.uniform(0.1, 1.0, 32)
+        assert solve_milp(problem).count == solve_exact(problem).count
+        assert solve_milp(problem, values=values).value == pytest.approx(solve_exact(problem, values).value, rel=1e-8)
+    assert all(solve_cp_sat(one).count == solve_exact(one).count for one in itertools.islice(states(12, 6, 16), 20))
