@@ -17,6 +17,8 @@ DEMO_STEPS ?= 100000
 DEMO_EPISODES ?= 20
 DEMO_POLICIES := dftsp static-batching no-batching fcfs edf sjf least-footprint random ppo=runs/demo
 
+DEMO_CHAT_POLICIES := dftsp exact slo-threshold bid-price fcfs edf sjf least-footprint random
+
 .PHONY: setup demo test lint pages
 
 setup: $(STAMP)
@@ -37,6 +39,9 @@ demo: setup
 	@$(BIN)/python -m experiments train --scenario balanced --agent ppo --steps $(DEMO_STEPS) --seed 0 --out runs/demo
 	@$(BIN)/python -m experiments compare --scenario balanced --policies $(DEMO_POLICIES) \
 		--episodes $(DEMO_EPISODES) --seed 0 --out results/demo
+	@echo "The same on a node with continuous batching and measured costs, 'chat' ..."
+	@$(BIN)/python -m experiments compare --scenario chat --policies $(DEMO_CHAT_POLICIES) \
+		--episodes $(DEMO_EPISODES) --seed 0 --out results/demo-chat
 
 test: setup
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile

@@ -11,7 +11,8 @@ from edgellm_env.env.engine import RENDER_MODES, EngineEnv, Options, Start
 from edgellm_env.env.observation import Observation
 from edgellm_env.env.view import SlotView, slot_as_text, view_slot
 from edgellm_env.scenario.scenario import ScenarioLike
-from edgellm_env.slot.problem import SelectionLike, SlotProblem
+from edgellm_env.slot.checks import SelectionLike
+from edgellm_env.slot.problem import SlotProblem
 from edgellm_env.workload.source import checked_seed
 from edgellm_env.workload.trace import RequestTrace
 

@@ -25,7 +25,8 @@ from edgellm_env.env.view import slot_as_text
 from edgellm_env.node.nodes import Dynamics
 from edgellm_env.scenario.scenario import ScenarioLike
 from edgellm_env.settings import shorten
-from edgellm_env.slot.problem import SelectionLike, SlotProblem
+from edgellm_env.slot.checks import SelectionLike
+from edgellm_env.slot.problem import SlotProblem
 from edgellm_env.workload.source import checked_seed
 
 MOST_ENVS = 1_000_000

@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from edgellm_env.costs import CostModel, models, quantization, transformer
+from edgellm_env.scenario.demand import Workload
 from edgellm_env.scenario.distributions import DISTRIBUTION_KINDS
 from edgellm_env.scenario.parts import (
     MOST_EVENTS,
@@ -36,7 +37,6 @@ from edgellm_env.scenario.parts import (
     Scheme,
     Serving,
     Timing,
-    Workload,
 )
 from edgellm_env.settings import ScenarioError, checked, nearest, read_settings, shorten
 

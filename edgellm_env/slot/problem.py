@@ -3,6 +3,7 @@
 Choose a batch S among the waiting requests so that
 
     sum compute_s  <= min(compute_limit_s, min of slack_s over S)      (node's time, each member's deadline)
+                      (on a continuous node instead: every request, running ones included, finishes in its slack_s)
     sum kv_bytes   <= memory_bytes                                     (what weights and running batches leave)
     sum uplink_share <= uplink_limit_share, sum downlink_share <= downlink_limit_share
     every member admissible                                            (the model is accurate enough for it)
@@ -12,18 +13,17 @@ Feasible sets are downward closed: a part of a feasible batch is feasible. :mod:
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Self, TypeAlias
+from typing import Any, NamedTuple, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
 from edgellm_env.costs import ADDITIVE, ITERATIONS
+from edgellm_env.slot.checks import SelectionLike, checked_column, checked_limits, mask_of, numbers
 from edgellm_env.slot.timeline import Iterations, Running, Timeline
 from edgellm_env.slot.tolerance import within
 from edgellm_env.slot.usage import WIDTH, Limits, Requests, beside, check
-
-SelectionLike: TypeAlias = NDArray[np.bool_] | NDArray[np.integer[Any]] | Sequence[bool] | Sequence[int]
 
 COLUMNS = ("compute_s", "kv_bytes", "uplink_share", "downlink_share", "slack_s")
 """What a request takes, and the compute time that it can still afford."""
@@ -86,7 +86,7 @@ class SlotProblem:
             array.setflags(write=False)
             object.__setattr__(self, name, array)
         for name in LIMITS:
-            limit = _numbers(f"SlotProblem.{name}", getattr(self, name))
+            limit = numbers(f"SlotProblem.{name}", getattr(self, name))
             if limit.shape != ():
                 raise ValueError(f"SlotProblem.{name}: shape {limit.shape}; expected a number")
             if not limit >= 0.0:
@@ -112,26 +112,7 @@ class SlotProblem:
         Raises:
             ValueError: wrong length, an index out of range or twice, values other than 0 and 1 in a mask.
         """
-        array = np.asarray(selection)
-        if array.ndim != 1:
-            raise ValueError(f"selection: shape {array.shape}; expected one dimension")
-        if array.dtype in (np.bool_, np.int8):
-            if array.shape[0] != self.size:
-                raise ValueError(f"selection: a mask of length {array.shape[0]}; expected {self.size}")
-            if array.dtype == np.int8 and np.any((array != 0) & (array != 1)):
-                raise ValueError("selection: an int8 mask with values other than 0 and 1")
-            return array.astype(np.bool_)
-        if array.size == 0:
-            return np.zeros(self.size, dtype=np.bool_)
-        if not np.issubdtype(array.dtype, np.integer):
-            raise ValueError(f"selection: dtype {array.dtype}; expected a bool mask or integer indices")
-        if array.min() < 0 or array.max() >= self.size:
-            raise ValueError(f"selection: indices from {array.min()} to {array.max()}; expected 0 to {self.size - 1}")
-        if np.unique(array).size != array.size:
-            raise ValueError("selection: an index occurs twice; give distinct indices, or a mask of dtype bool")
-        mask = np.zeros(self.size, dtype=np.bool_)
-        mask[array] = True
-        return mask
+        return mask_of(selection, self.size)
 
     def totals(self, selection: SelectionLike) -> BatchTotals:
         """Return what the batch ``selection`` uses of each resource.
@@ -225,7 +206,7 @@ class Problems(NamedTuple):
         if valid.ndim != 2 or valid.dtype != np.bool_:
             raise ValueError(f"valid: shape {valid.shape}, dtype {valid.dtype}; expected (E, N), bool")
         columns = [checked_column(name, fields[name], valid, "valid") for name in COLUMNS]
-        limits = [_checked_limits(name, fields[name], valid.shape[0]) for name in LIMITS]
+        limits = [checked_limits(name, fields[name], valid.shape[0]) for name in LIMITS]
         return cls._make([*columns, valid, *limits, fields["iterations"]])
 
     def largest_share(self) -> FloatArray:
@@ -292,49 +273,3 @@ class Problems(NamedTuple):
         if own is not None:
             own = own._replace(**{name: change(getattr(own, name)) for name in own._fields[1:]})
         return type(self)._make([*map(change, self[:-1]), own])
-
-
-def checked_column(name: str, given: ArrayLike, valid: BoolArray, alike: str) -> FloatArray:
-    """Return ``given`` as float64 of the shape of ``valid``, whose numbers are allowed where that is True.
-
-    Slack may be any number, values any finite one; the others are finite and >= 0.
-
-    Args:
-        name: of the argument, for messages; slack's ends in ``slack_s``, that of values is ``values``.
-        given: the numbers, any where not ``valid``.
-        valid: bool, where they are checked.
-        alike: the argument whose shape is that of ``valid``, for messages.
-
-    Raises:
-        ValueError: no numbers, another shape, or a number that is not allowed.
-    """
-    array = _numbers(name, given)
-    if array.shape != valid.shape:
-        raise ValueError(f"{name}: shape {array.shape}; expected {valid.shape} as {alike}")
-    if name.endswith("slack_s"):
-        good, allowed = ~np.isnan(array), "numbers (infinite allowed)"
-    elif name == "values":
-        good, allowed = np.isfinite(array), "finite numbers"
-    else:
-        good, allowed = (array >= 0.0) & (array < np.inf), "finite numbers >= 0"
-    bad = valid & ~good
-    if bad.any():
-        at = np.argwhere(bad)[0]
-        raise ValueError(f"{name}{at.tolist()}: {array[tuple(at)]}; expected {allowed}")
-    return array
-
-
-def _checked_limits(name: str, given: ArrayLike, slots: int) -> FloatArray:
-    limits = _numbers(name, given)
-    if limits.shape not in {(), (slots,)}:
-        raise ValueError(f"{name}: shape {limits.shape}; expected a number or ({slots},)")
-    if not (limits >= 0.0).all():
-        raise ValueError(f"{name}: {limits.min()}; expected numbers >= 0")
-    return limits if limits.shape else np.full(slots, limits)
-
-
-def _numbers(name: str, given: ArrayLike) -> FloatArray:
-    try:
-        return np.array(given, dtype=np.float64, order="C")
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name}: {given!r}; expected numbers") from error

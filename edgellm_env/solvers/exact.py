@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from edgellm_env.costs import ITERATIONS
-from edgellm_env.slot.problem import Problems, SlotProblem, checked_column
+from edgellm_env.slot.checks import checked_column
+from edgellm_env.slot.problem import Problems, SlotProblem
 from edgellm_env.solvers._continuous_slots import continuous_slots
 from edgellm_env.solvers.batch import count_slots, solve_all, solve_one, value_slots
 from edgellm_env.solvers.solution import BatchSolution, Solution, checked_node_limit, require_solved_usage

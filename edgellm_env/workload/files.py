@@ -21,7 +21,7 @@ from typing import BinaryIO, Final, TypeAlias, cast
 import numpy as np
 
 from edgellm_env.arrays import FloatArray
-from edgellm_env.scenario.parts import TimeUnit, TraceColumns, TraceFormat, ZeroTokensRule
+from edgellm_env.scenario.demand import TimeUnit, TraceColumns, TraceFormat, ZeroTokensRule
 from edgellm_env.workload.layouts import (
     UNITS_PER_S,
     Layout,

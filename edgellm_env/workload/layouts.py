@@ -8,7 +8,7 @@ from decimal import Decimal, DecimalException
 from functools import lru_cache
 from typing import Final, NamedTuple, TypeAlias
 
-from edgellm_env.scenario.parts import TimeUnit, TraceColumns, TraceFormat
+from edgellm_env.scenario.demand import TimeUnit, TraceColumns, TraceFormat
 
 Time: TypeAlias = int | Decimal
 """A time in its file's unit, exact: differences lose no digit before they are rounded once."""

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgellm_env.arrays import BoolArray, FloatArray
-from edgellm_env.scenario.parts import OverLimitRule
+from edgellm_env.scenario.demand import OverLimitRule
 from edgellm_env.settings import InputError
 
 Whole: TypeAlias = NDArray[np.integer[Any]]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgellm_env.arrays import FloatArray, IntArray
-from edgellm_env.scenario.parts import TraceFile
+from edgellm_env.scenario.demand import TraceFile
 from edgellm_env.scenario.scenario import Scenario
 from edgellm_env.workload import synthetic
 from edgellm_env.workload.files import read_trace_file

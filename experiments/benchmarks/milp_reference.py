@@ -23,7 +23,8 @@ from numpy.typing import ArrayLike
 
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
 from edgellm_env.costs.iterations import decode_seconds, prompt_seconds
-from edgellm_env.slot.problem import SlotProblem, checked_column
+from edgellm_env.slot.checks import checked_column
+from edgellm_env.slot.problem import SlotProblem
 from edgellm_env.slot.tolerance import RELATIVE_TOLERANCE
 from edgellm_env.solvers.solution import Solution, solution_of
 from experiments.extras import require

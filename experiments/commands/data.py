@@ -11,7 +11,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from edgellm_env.scenario.parts import OverLimitRule, TimeUnit, TraceColumns, TraceFormat, ZeroTokensRule
+from edgellm_env.scenario.demand import OverLimitRule, TimeUnit, TraceColumns, TraceFormat, ZeroTokensRule
 from edgellm_env.workload.files import read_trace_file
 from edgellm_env.workload.recorded import RecordedRequests, TraceStatistics, trace_statistics
 from experiments.datasets.combined import open_dataset

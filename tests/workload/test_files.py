@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgellm_env.scenario.parts import TraceFormat
+from edgellm_env.scenario.demand import TraceFormat
 from edgellm_env.workload.files import read_trace_file
 from edgellm_env.workload.recorded import RecordedRequests, TraceFileError
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgellm_env.scenario import ScenarioError, load_scenario
-from edgellm_env.scenario.parts import TimeUnit, TraceColumns
+from edgellm_env.scenario.demand import TimeUnit, TraceColumns
 from edgellm_env.workload.files import read_trace_file
 from edgellm_env.workload.layouts import LAYOUTS, UNITS_PER_S, Layout
 from edgellm_env.workload.recorded import TraceFileError
