@@ -240,7 +240,8 @@ def _loopback_alone(ray: Any) -> Iterator[None]:
     """Let a cluster that starts here listen on loopback alone; by itself Ray listens on all interfaces.
 
     Given a loopback address as the node's own, Ray replaces it. It keeps to loopback where it is told that this machine
-    takes part in no cluster of several, as it assumes by itself on Windows and macOS.
+    takes part in no cluster of several, as it assumes on Windows and macOS. Its compiled part reads that once:
+    a process that has had such a cluster can't work on one of several machines afterwards.
     """
     constants = ray._private.ray_constants
     name, before = constants.ENABLE_RAY_CLUSTERS_ENV_VAR, constants.ENABLE_RAY_CLUSTER

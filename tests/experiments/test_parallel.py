@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -108,11 +109,17 @@ def listeners(driver: int) -> set[tuple[str, int]]:
     return {one.laddr[:2] for one in found if one.status == psutil.CONN_LISTEN and one.pid in own}
 
 
+def local_listeners() -> tuple[set[tuple[str, int]], str | None]:
+    (found,) = run_units(listeners, [os.getpid()], ray="local")
+    return found, os.environ.get("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER")
+
+
 def test_a_local_cluster_listens_on_loopback_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray", reason="needs the group 'distributed'")
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    before = listeners(os.getpid())  # of the cluster of two nodes, if other tests have one
-    (during,) = run_units(listeners, [os.getpid()], ray="local")
-    assert len(during - before) > 3
-    assert {address.removeprefix("::ffff:") for address, _ in during - before} == {"127.0.0.1"}
-    assert os.environ.get("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER") is None
+    # In a process of its own: one that has been on loopback alone can't be reached on another cluster any more.
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as alone:
+        found, left = alone.submit(local_listeners).result()
+    assert len(found) > 3
+    assert {address.removeprefix("::ffff:") for address, _ in found} == {"127.0.0.1"}
+    assert left is None
