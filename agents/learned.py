@@ -1,7 +1,7 @@
 """Learned agents as policies: models that score requests, a network that picks them one by one, plain PPO.
 
-All but plain PPO play any scenario, whatever the queue's capacity. PyTorch,
-which takes seconds to import, is loaded only for agents that need it.
+All but plain PPO play any scenario with slot-batch nodes, whatever the queue's capacity. Plain PPO plays either kind of
+node, the one that it was trained on. PyTorch, which takes seconds to import, is loaded only for agents that need it.
 """
 
 from pathlib import Path
@@ -13,7 +13,17 @@ from agents.models.actor import Actor
 from agents.models.packing import PACKINGS, PackingName
 from agents.models.scorer import Scorers
 from agents.models.storage import weights_path
-from agents.policy import DETERMINISTIC, Decision, DecisionError, Generators, Mode, Policy, PolicyError, in_one_line
+from agents.policy import (
+    DETERMINISTIC,
+    Decision,
+    DecisionError,
+    Generators,
+    Mode,
+    Policy,
+    PolicyError,
+    in_one_line,
+    require_slot_batch,
+)
 from edgellm_env.arrays import BoolArray, FloatArray
 from edgellm_env.env.observation import Observation, ObservationEncoder
 from edgellm_env.env.slots import Slots
@@ -44,6 +54,14 @@ class ScoringPolicy(Policy):
     def __init__(self, model: ScoringModel, name: str = "") -> None:
         self.name, self.model = name, model
 
+    def begin(self, scenario: Scenario, episodes: int) -> None:
+        """Check that the node is one whose batches the model's features add up; so the next policy.
+
+        Raises:
+            PolicyError: it is continuous.
+        """
+        require_slot_batch(self.name, scenario)
+
     def decide(self, slots: Slots, rngs: Generators) -> Decision:
         """Return the packed batches."""
         return Decision(PACKINGS[self.model.packing](self.model.score(slots.observation), slots))
@@ -56,6 +74,10 @@ class PickingPolicy(Policy):
 
     def __init__(self, network: "RequestScorer", name: str = "") -> None:
         self.name, self.network = name, network
+
+    def begin(self, scenario: Scenario, episodes: int) -> None:
+        """Check the kind of node."""
+        require_slot_batch(self.name, scenario)
 
     def decide(self, slots: Slots, rngs: Generators) -> Decision:
         """Return the batches picked."""

@@ -108,6 +108,14 @@ class DftspJoint(Policy):
     modes = DETERMINISTIC
     environment_id = JOINT
 
+    def begin(self, scenario: Scenario, episodes: int) -> None:
+        """Check the kind of node.
+
+        Raises:
+            PolicyError: a continuous node, which switches no schemes.
+        """
+        require_slot_batch(self.name, scenario)
+
     def decide(self, slots: Slots, rngs: Generators) -> Decision:
         """Return the best schemes and their optima.
 

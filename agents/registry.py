@@ -7,6 +7,7 @@ agents/shipped/<agent>/<scenario>/model.safetensors   the weights; loading them 
 agents/shipped/<agent>/<scenario>/card.json           how they came about, and how good they were in validation
 """
 
+import contextlib
 import difflib
 import importlib
 import pkgutil
@@ -85,6 +86,16 @@ TUNED: Final[dict[str, type[Tuned]]] = {
     name: row.build for name, row in TABLE.items() if isinstance(row.build, type) and issubclass(row.build, Tuned)
 }
 """The policies whose numbers ``tune`` finds."""
+
+
+def playable(scenario: Scenario) -> list[str]:
+    """Return the names of all policies that need nothing but their name and can play ``scenario``."""
+    found = []
+    for name in names("build"):
+        with contextlib.suppress(PolicyError):
+            found += [policy.name for policy in build_policies([name], scenario)]
+    return found
+
 
 if TYPE_CHECKING:
     LearnerName: TypeAlias = str
@@ -204,7 +215,9 @@ def _build(spec: str, scenario: Scenario, trust: bool) -> Policy:
             raise _unknown(spec)
         return _load(name, Path(path), f"{name}={Path(path)}", scenario, trust)
     if row.build is not None:
-        return row.build()
+        policy = row.build()
+        policy.begin(scenario, 1)
+        return policy
     if row.load is not None:
         raise PolicyError(f"policy {spec!r}: needs the folder of a training run; expected {name}=PATH")
     agent, colon, _ = spec.partition(":")

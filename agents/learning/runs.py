@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import ClassVar, Final, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
@@ -73,6 +73,9 @@ class Learner(BaseModel):
 
     ``configs/agents`` has the values used, with a reason each.
     """
+
+    continuous: ClassVar[bool] = False
+    """Whether it learns on continuous nodes too; most features add up what a slot-batch node's batch takes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 

@@ -24,7 +24,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, MlpExtr
 from torch import Tensor, nn
 
 from agents.models.queue_network import QueueEncoder
-from agents.models.storage import About, Arrays, reading, require_arrays, save_arrays
+from agents.models.storage import OBSERVATIONS, About, Arrays, reading, require_arrays, save_arrays
 
 _NEVER = -30.0  # the logit of an empty place
 
@@ -141,7 +141,7 @@ def save_policy(model: OnPolicyAlgorithm, path: Path) -> None:
         ValueError: it differs from the library's own in more than its layers' sizes.
     """
     arrays, about = _policy_of(model)
-    if str(_made_for(arrays, about["observations"])) != str(model.policy):
+    if str(_made_for(arrays, about[OBSERVATIONS])) != str(model.policy):
         raise ValueError(f"{type(model.policy).__name__}: only layers' sizes may differ from the library's own")
     save_arrays(path, arrays, about)
 
@@ -154,7 +154,7 @@ def load_policy(path: Path) -> ActorCriticPolicy:
     """
     with reading(path, "PPO model", {}) as (arrays, about):
         own = {name: array for name, array in arrays.items() if name.startswith(_POLICY)}
-        policy = _made_for(own, about["observations"])
+        policy = _made_for(own, about[OBSERVATIONS])
         policy.load_state_dict(_weights(own))
     return policy
 
@@ -204,7 +204,7 @@ def load_checkpoint(model: OnPolicyAlgorithm, path: Path) -> None:
 def _policy_of(model: OnPolicyAlgorithm) -> tuple[Arrays, About]:
     arrays = {_POLICY + name: tensor.numpy() for name, tensor in model.policy.state_dict().items()}
     parts = model.observation_space.spaces if isinstance(model.observation_space, spaces.Dict) else {}
-    return arrays, {"observations": {name: part.shape for name, part in parts.items()}}
+    return arrays, {OBSERVATIONS: {name: part.shape for name, part in parts.items()}}
 
 
 def _weights(arrays: Arrays) -> dict[str, Tensor]:

@@ -1,7 +1,7 @@
 """Weights on disk: safetensors, which hold numbers and nothing that could run, written whole or not at all.
 
 Weights read columns of observations by their places. So whatever is trained says which columns it was trained on, as
-their fingerprint, and is refused where others are observed.
+their fingerprint, and is refused where others are observed. Continuous nodes show more columns than slot-batch ones.
 """
 
 import json
@@ -27,6 +27,9 @@ FOREIGN: Final = "model.zip"
 COLUMNS: Final = "observation_columns"
 """The entry that holds the fingerprint of the observed columns, beside arrays and in ``run.json``."""
 
+OBSERVATIONS: Final = "observations"
+"""The entry that names the observed arrays, of models that take them whole; all others read slot-batch nodes' alone."""
+
 Arrays: TypeAlias = dict[str, NDArray[Any]]
 About: TypeAlias = dict[str, Any]
 
@@ -36,9 +39,14 @@ _ABOUT_KEY: Final = "about"  # one entry: the order of several is not defined, a
 def save_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], about: About) -> None:
     """Write arrays, and beside them what is needed to understand them and the fingerprint of the observed columns."""
     contiguous = {name: np.require(array, requirements="C") for name, array in arrays.items()}
-    complete = json.dumps(about | {COLUMNS: features.fingerprint()})
+    complete = json.dumps(about | {COLUMNS: _observed(about)})
     with written_whole(path) as temporary:
         save_file(contiguous, temporary, metadata={_ABOUT_KEY: complete})
+
+
+def _observed(about: Mapping[str, Any]) -> str:
+    """Return the fingerprint of the columns that are observed here, by a model of which ``about`` tells."""
+    return features.fingerprint(continuous="running" in about.get(OBSERVATIONS, ()))
 
 
 def require_columns(path: Path, about: Mapping[str, Any]) -> None:
@@ -51,12 +59,10 @@ def require_columns(path: Path, about: Mapping[str, Any]) -> None:
     Raises:
         PolicyError: with both fingerprints.
     """
-    trained_on, observed = str(about.get(COLUMNS, "that it does not state"))[:40], features.fingerprint()
+    trained_on, observed = str(about.get(COLUMNS, "that it does not state"))[:40], _observed(about)
     if trained_on != observed:
-        raise PolicyError(
-            f"{path}: trained on observation columns {trained_on}; expected {observed}, the fingerprint of "
-            f"{', '.join(row.name for rows in features.FEATURES.values() for row in rows)}"
-        )
+        text = f"{observed}, those of edgellm_env/node/features.py for its kind of node"
+        raise PolicyError(f"{path}: trained on observation columns {trained_on}; expected {text}")
 
 
 def require_arrays(arrays: Arrays, shapes: Mapping[str, tuple[int, ...]]) -> None:

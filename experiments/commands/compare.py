@@ -1,7 +1,7 @@
 """``compare``: policies on the very same requests, one table and one plot."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -9,7 +9,7 @@ from rich.console import Console
 
 from agents.files import prepare_folder
 from agents.policy import Policy
-from agents.registry import build_policies, names
+from agents.registry import build_policies, playable
 from agents.seeds import episode_seeds
 from edgellm_env.scenario import Scenario
 from edgellm_env.workload.source import recording_of
@@ -46,9 +46,10 @@ class Compare(Changes):
 
     out: Path  # Folder for results.json, summary.csv and throughput.png.
     scenario: str = "balanced"  # Shipped scenario, or path to a YAML file.
-    policies: list[str] = field(default_factory=lambda: names("build"))
-    """Each NAME, NAME=PATH for a trained one (ppo=runs/x), MODULE:CLASS of your own, or MODULE:FUNCTION@ENVIRONMENT;
-    NAME@stochastic lets one that can do both draw its actions."""
+    policies: list[str] | None = None
+    """All that can play the scenario untrained, unless given. Each NAME, NAME=PATH for a trained one (ppo=runs/x),
+    MODULE:CLASS of your own, or MODULE:FUNCTION@ENVIRONMENT; NAME@stochastic lets one that can do both draw its
+    actions."""
     trust: bool = False
     """Load models in stable-baselines3's own format (ppo=model.zip) too: that runs whatever such a file holds."""
     episodes: int = 20  # How many episodes each policy plays.
@@ -71,12 +72,13 @@ class Compare(Changes):
         if self.ray is not None:
             require("ray", "distributed")
         require_playable(scenario)
-        policies = build_policies(self.policies, scenario, self.trust)
+        specs = playable(scenario) if self.policies is None else self.policies
+        policies = build_policies(specs, scenario, self.trust)
         require_playable(scenario, policies)
         if self.clairvoyant_s is not None:
             require_bounds(scenario, seeds[0], self.clairvoyant_s)
         collect = record_first(self.record)
-        plan = Plan((Point(0, (), scenario),), tuple(self.policies), tuple(seeds), collect=collect, trust=self.trust)
+        plan = Plan((Point(0, (), scenario),), tuple(specs), tuple(seeds), collect=collect, trust=self.trust)
         out = prepare_folder(self.out)
 
         bounds: list[EpisodeBound] = []

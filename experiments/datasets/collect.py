@@ -11,11 +11,12 @@ import tyro
 from rich.console import Console
 
 from agents.files import PARTIAL, prepare_folder
+from agents.registry import playable
 from experiments.changes import Changes
 from experiments.datasets.card import merge_units, publish
 from experiments.datasets.hdf5 import DatasetError
 from experiments.datasets.plan import Plan, make_plan
-from experiments.datasets.references import played_references, policies, stored_references
+from experiments.datasets.references import played_references, stored_references
 from experiments.datasets.storage import OWN, CollectionError, datasets_root, read_about, read_metadata
 from experiments.datasets.work import Reference, Task, Unit, run_tasks
 from experiments.extras import require
@@ -86,7 +87,7 @@ class Collect(Changes):
                 unfinished.unlink(missing_ok=True)
             began_s = time.perf_counter()
             stored = stored_references(scenario, plan.files.get("trace"))
-            others = () if stored else tuple(map(Reference, policies()))
+            others = () if stored else tuple(map(Reference, playable(scenario)))
             new_steps = self._record(plan, others, shards, workers, console)
             references = stored or played_references({one.policy: one.returns(shards) for one in others})
             with progress_bar(console, plan.units, "merging") as bar:

@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from agents.files import file_sha256
-from agents.registry import build_policies, names
+from agents.registry import build_policies, playable
 from agents.rollout import rollout
 from agents.seeds import episode_seeds
 from edgellm_env.scenario import Scenario
@@ -72,13 +72,8 @@ class References:
         return asdict(self) | {"undefined": self.undefined}
 
 
-def policies() -> list[str]:
-    """Return who plays where no comparison is stored."""
-    return names("build")
-
-
 def play(policy: str, scenario: Scenario) -> list[float]:
-    """Return the returns of one of :func:`policies`, by episode."""
+    """Return the returns of a policy that needs no training, by episode."""
     seeds = episode_seeds("validation", 0, EPISODES)
     return [float(served) for served in rollout(build_policies([policy], scenario)[0], scenario, seeds).served]
 
@@ -108,14 +103,14 @@ def stored_references(scenario: Scenario, trace_sha256: str | None) -> Reference
 
 
 def played_references(returns: Returns) -> References:
-    """Return the pair from what :func:`play` returned for each of :func:`policies`."""
+    """Return the pair from what :func:`play` returned for each policy that needs no training."""
     return pair(returns, list(returns), None, "every policy that needs no training, validation episodes")
 
 
 def references_of(scenario: Scenario, trace_sha256: str | None) -> References:
     """Return the scenario's pair, stored or played."""
     stored = stored_references(scenario, trace_sha256)
-    return stored or played_references({name: play(name, scenario) for name in policies()})
+    return stored or played_references({name: play(name, scenario) for name in playable(scenario)})
 
 
 def pair(returns: Returns, baselines: Sequence[str], bound: Sequence[float] | None, origin: str) -> References:

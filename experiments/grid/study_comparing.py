@@ -11,7 +11,7 @@ import numpy as np
 from agents.files import OutputError, file_sha256, read_document
 from agents.optimal import dftsp_answers
 from agents.policy import Policy
-from agents.registry import CARD, build_policies, names, shipped_agents, shipped_path
+from agents.registry import CARD, build_policies, playable, shipped_agents, shipped_path
 from agents.rollout import Observer, Step, rollout
 from agents.seeds import episode_seeds
 from edgellm_env.arrays import FloatArray, IntArray
@@ -46,12 +46,12 @@ def shipped_scenario(name: str) -> Scenario:
 
 
 def default_policies(scenario: str) -> list[str]:
-    """Return every policy that needs nothing but its name, and the agents shipped for ``scenario``.
+    """Return every policy that needs nothing but its name and can play ``scenario``, and the agents shipped for it.
 
     With one quantization scheme ``dftsp-joint`` is ``dftsp`` and left out.
     """
-    joint = len(load_scenario(scenario).schemes) > 1
-    plain = [name for name in names("build") if joint or name != "dftsp-joint"]
+    own = load_scenario(scenario)
+    plain = [name for name in playable(own) if len(own.schemes) > 1 or name != "dftsp-joint"]
     return [*plain, *(spec for spec in shipped_agents() if spec.partition(":")[2] == scenario)]
 
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 from agents.files import OutputError, alone_in, read_document, write_json, write_text
 from agents.learning.runs import ABOUT, SCENARIO, TENSORBOARD, Learner, OnProgress, Run
 from agents.models.storage import COLUMNS, WEIGHTS
+from agents.policy import require_slot_batch
 from agents.registry import LearnerName, make_learner, settings_path
 from edgellm_env.node.features import fingerprint
 from edgellm_env.scenario import Scenario, load_scenario, parse_setting
@@ -49,7 +50,10 @@ def train_run(agent: LearnerName, learner: Learner, run: Run, command: str | Non
     Raises:
         OutputError: the folder holds a run already, or to resume none or another one; nothing has been trained then.
         FolderInUseError: another process trains there.
+        PolicyError: the learner is none for this kind of node.
     """
+    if not learner.continuous:
+        require_slot_batch(agent, run.scenario)
     with alone_in(run.folder, "training here"):
         return _train_alone(agent, learner, run, command)
 
@@ -60,7 +64,7 @@ def _train_alone(agent: LearnerName, learner: Learner, run: Run, command: str | 
         "seed": run.seed,
         "steps": run.steps,
         "hyper_parameters": learner.model_dump(mode="json"),
-        COLUMNS: fingerprint(),
+        COLUMNS: fingerprint(run.scenario.serving.kind == "continuous"),
         **metadata(run.scenario, command),
     }
     path, before_s = run.folder / ABOUT, 0.0

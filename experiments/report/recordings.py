@@ -18,9 +18,12 @@ from agents.files import written_whole
 from agents.rollout import Step
 from edgellm_env.arrays import BoolArray, IntArray
 from edgellm_env.env.engine import Engine
+from edgellm_env.node import running
 from edgellm_env.node.records import EXPIRED, SERVED, WAITS
 from edgellm_env.settings import InputError
+from edgellm_env.slot import usage
 from edgellm_env.slot.problem import SlotProblem
+from edgellm_env.slot.tolerance import within
 from experiments.grid.evaluation import Collect, Collector, EpisodeResult
 
 FILE_NAME: Final = "recordings.json.gz"
@@ -32,11 +35,12 @@ CAUSES: Final = {
     "uplink_share": 8,
     "downlink_share": 16,
     "admissible": 32,
+    "max_running": 128,
 }
 """Constraints that a request would have broken beside the batch of the last slot it waited in, as bits.
 
 Keys are those of :meth:`edgellm_env.slot.problem.SlotProblem.violations`. No bit: it would have fitted and was left
-out.
+out. On a continuous node ``slack_s`` stands for the deadline of whichever member, running ones included, is missed.
 """
 HOPELESS: Final = 64
 """The bit of a request that no slot could have served, not even alone: it never joined the queue that policies see."""
@@ -46,6 +50,7 @@ _OF_REQUESTS: Final = (
 )  # fmt: skip
 _DIGITS: Final = 6  # of a cost; more than a screen can show
 _DECIMALS: Final = 5  # of a time in seconds, however late in the episode
+_AT_ONCE_S: Final = 1e-9  # so early that one iteration begins, and no second
 
 Times: TypeAlias = Annotated[
     list[float], BeforeValidator(lambda values: [round(float(value), _DECIMALS) for value in values])
@@ -78,29 +83,39 @@ class Requests(_Part):
 
 
 class Slots(_Part):
-    """A policy's K slots: what its batches could use, and how costs scale in that slot under the batch's scheme."""
+    """A policy's K slots: what its batches could use, and how costs scale in that slot under the batch's scheme.
+
+    On a continuous node a slot's batch is what is admitted, and joins what runs.
+    """
 
     scheme: Whole
     start_s: Times  # compute that still runs at the slot's start, and the time to load another scheme
-    compute_limit_s: Times
+    compute_limit_s: Times  # on a continuous node what is left of the slot for further iterations
     free_memory_bytes: Costs
     capacity_bytes: Costs
     compute_scale: Costs
     kv_scale: Costs
     uplink_scale: Costs
     downlink_scale: Costs
-    delivered_s: Times  # when the slot's batch is delivered, from the episode's start
+    delivered_s: Times  # when the slot's batch is delivered, or its last iteration's tokens, from the episode's start
     infeasible: list[Literal[0, 1]]
+    # Continuous nodes alone, by slot: how long each iteration takes that begins in it, back to back from ``start_s``,
+    iterations_s: list[Times] = []
+    # and by how much each running request may finish later, as the slot opens, in order of admission.
+    margins_s: list[Times] = []
 
 
 class Fates(_Part):
     """What became of an episode's M requests."""
 
     outcome: Whole  # (M,) indices of edgellm_env.node.records.OUTCOMES, as they are when the episode ends
-    # (M,) slot that served the request, or the last that it waited in; that at whose start it was turned away
+    # (M,) slot that served (continuous: admitted) it, or the last that it waited in; at whose start it was turned away
     last_slot: Whole
     cause: Whole  # (M,) bits of CAUSES for those that expired
     slots: Slots
+    # (M,) delivery of first and last token since the episode's start, of those served by a continuous node; others' 0
+    first_token_s: Times = []
+    delivered_s: Times = []
 
 
 class Played(Fates):
@@ -133,7 +148,7 @@ class RecordingError(InputError):
 
 def write_recordings(path: Path, recordings: Recordings) -> None:
     """Write ``path``, compressed JSON; the same recordings give the same bytes."""
-    text = recordings.model_dump_json().encode("utf-8")
+    text = recordings.model_dump_json(exclude_unset=True).encode("utf-8")
     with written_whole(path) as temporary:
         temporary.write_bytes(gzip.compress(text, mtime=0))
 
@@ -162,7 +177,7 @@ class FateRecorder(Collector):
         self._engine = engine
         room = engine.dynamics.requests.shape[1]
         self._cause = np.full(room, HOPELESS)  # until it has waited in a queue that policies see
-        self._slots: dict[str, list[float]] = {name: [] for name in Slots.model_fields}
+        self._slots: dict[str, list[Any]] = {name: [] for name in Slots.model_fields}
 
     def decided(self, step: Step) -> None:
         """Look at the slot before the step."""
@@ -189,21 +204,37 @@ class FateRecorder(Collector):
         dynamics, timing, node = self._engine.dynamics, self._engine.scenario.timing, self._node
         record = dynamics.schemes[scheme]
         start_s = float(node["backlog_s"]) + (0.0 if scheme == int(node["scheme"]) else float(record["load_s"]))
+        limit_s, taken_s = problem.compute_limit_s, problem.totals(admitted).compute_s
+        if problem.running is not None:
+            members = problem.running.members
+            self._slots["margins_s"].append(members["slack_s"] - members["finish_s"])
+            self._slots["iterations_s"].append(self._iterations(problem, admitted, timing.slot_s - start_s))
+            limit_s, taken_s = max(0.0, timing.slot_s - start_s), sum(self._slots["iterations_s"][-1])
         values = {
             "scheme": scheme,
             "start_s": start_s,
-            "compute_limit_s": problem.compute_limit_s,
+            "compute_limit_s": limit_s,
             "free_memory_bytes": problem.memory_bytes,
             "capacity_bytes": record["memory_bytes"],
             "compute_scale": record["compute_factor"] / node["compute_availability"],
             "kv_scale": record["kv_factor"],
             "uplink_scale": 1.0 / node["uplink_availability"],
             "downlink_scale": 1.0 / node["downlink_availability"],
-            "delivered_s": node["slot"] * timing.slot_s + timing.radio_s + start_s + problem.totals(admitted).compute_s,
+            "delivered_s": node["slot"] * timing.slot_s + timing.radio_s + start_s + taken_s,
             "infeasible": int(dynamics.node["infeasible"][0]),
         }
         for name, value in values.items():
             self._slots[name].append(value)
+
+    def _iterations(self, problem: SlotProblem, admitted: BoolArray, left_s: float) -> list[float]:
+        """Play the iterations of a slot of a continuous node one by one; return how long each takes."""
+        timeline, nodes, lengths_s = problem.timeline, self._engine.dynamics.nodes, list[float]()
+        assert timeline is not None
+        usage.check(np.empty(usage.WIDTH), tuple(problem.requests), tuple(problem.limits), timeline, admitted)
+        scratch = nodes._replace(node=nodes.node.copy(), log=nodes.log.copy())
+        while timeline.taken[0] and not within(left_s, sum(lengths_s)):
+            lengths_s.append(running.run(scratch, 0, timeline, 0.0, _AT_ONCE_S))
+        return lengths_s
 
     def collected(self) -> dict[str, Any]:
         """Return the requests that arrived, as every policy meets them, and what became of them here."""
@@ -217,8 +248,11 @@ class FateRecorder(Collector):
         of_requests["latency_requirement_s"] = records["deadline_s"] - records["arrival_s"]
         cause = np.where(outcome == EXPIRED, self._cause[: log.size], 0)
         fates = {"outcome": outcome, "last_slot": last_slot, "cause": cause, "slots": self._slots}
+        if self._engine.dynamics.nodes.running is not None:
+            fates |= {name: np.where(outcome == SERVED, log[name], 0.0) for name in ("first_token_s", "delivered_s")}
         requests, played = Requests.model_validate(of_requests), Fates.model_validate(fates)
-        return {"requests": requests.model_dump(), "played": played.model_dump()}
+        # What a kind of node does not have is not written.
+        return {"requests": requests.model_dump(), "played": played.model_dump(exclude_defaults=True)}
 
 
 def record_first(episodes: int) -> Collect:
@@ -247,4 +281,5 @@ def recordings_of(
         played = [{"policy": one.policy, **kept["played"]} for one, kept in own]
         about = {"episode": episode, "seed": row.seed, "trace_checksum": row.trace_checksum}
         episodes.append({**about, "requests": note["requests"], "played": played})
-    return Recordings.model_validate({"scenario_checksum": scenario_checksum, "episodes": episodes})
+    about = {"format": 1, "scenario_checksum": scenario_checksum}
+    return Recordings.model_validate({**about, "episodes": episodes})

@@ -46,6 +46,16 @@ def compare(out: Path, *policies: str, status: int = 0, more: tuple[str, ...] = 
     return document
 
 
+def test_all_policies_that_can_play_a_continuous_node_are_compared(tmp_path: Path) -> None:
+    assert main(["compare", "--scenario", "chat", "--slots", "12", "--episodes", "1", "--out", str(tmp_path)]) == 0
+    rows = read_results(tmp_path / "results.json")[1]
+    policies = {row.policy for row in rows}
+    assert {"dftsp", "exact", "fcfs", "random"} <= policies
+    assert not {"static-batching", "lookahead", "dftsp-joint"} & policies
+    assert all(row.is_conserved() and row.served > 0 for row in rows)
+    assert main(["report", str(tmp_path), "--out", str(tmp_path / "report.html")]) == 0
+
+
 def test_processes_play_the_same_rows_and_a_killed_one_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -112,6 +112,46 @@ def test_queues_and_outcomes_are_those_that_the_policy_saw(name: str, policy: st
         assert latency_s.mean() == pytest.approx(row.mean_latency_s, abs=1e-4)
 
 
+def test_iterations_of_continuous_nodes_tell_who_runs_and_when_tokens_come() -> None:
+    scenario = scenario_of("chat")
+    witness = Witness(build_policies(["sjf"], scenario)[0])
+    row, requests, played = record(scenario, witness, 5)
+    slots, slot_s, radio_s = played.slots, scenario.timing.slot_s, scenario.timing.radio_s
+    first, last, outcome = np.array(requests.first_slot), np.array(played.last_slot), np.array(played.outcome)
+    served, output = np.flatnonzero(outcome == SERVED), np.array(requests.output_tokens)
+    assert served.size > 20
+    # Iterations in one row, with the slot that each begins in and the time at which it ends.
+    begins_in = np.repeat(np.arange(SLOTS), [len(own) for own in slots.iterations_s])
+    ends_s = np.concatenate(
+        [k * slot_s + slots.start_s[k] + np.cumsum(own) for k, own in enumerate(slots.iterations_s)]
+    )
+    overrun_s = [max(0.0, slots.start_s[k] + sum(own) - slot_s) for k, own in enumerate(slots.iterations_s)]
+    assert slots.start_s[1:] == pytest.approx(overrun_s[:-1], abs=1e-3)
+    # The first iteration from the slot of admission on processes the prompt, the last of as many as tokens is the end.
+    prompt_in = np.searchsorted(begins_in, last[served])
+    for request, at in zip(served, prompt_in, strict=True):
+        if at < ends_s.size:
+            assert played.first_token_s[request] == pytest.approx(ends_s[at] + radio_s, abs=1e-3)
+        done = at + output[request] - 1
+        if done < ends_s.size:
+            assert played.delivered_s[request] == pytest.approx(ends_s[done] + radio_s, abs=1e-3)
+    for slot, (view, _, batch) in enumerate(witness.views):
+        begun = np.searchsorted(begins_in, slot)
+        running = served[(last[served] < slot) & (prompt_in + output[served] > begun)]
+        members = view.problem.running.members
+        assert members["request"].tolist() == running[np.argsort(last[running], kind="stable")].tolist()
+        made = output[members["request"]] - members["to_go"]
+        shown = np.maximum(0, begun - prompt_in[np.searchsorted(served, members["request"])])
+        np.testing.assert_array_equal(made, shown)
+        assert slots.margins_s[slot] == pytest.approx(members["slack_s"] - members["finish_s"], abs=1e-5)
+        if not slots.infeasible[slot]:
+            assert set(view.request[batch]) == set(served[last[served] == slot])
+    assert (first[served] <= last[served]).all()
+    latency_s = np.array(played.delivered_s)[served] - np.array(requests.arrival_s)[served]
+    assert latency_s.mean() == pytest.approx(row.mean_latency_s, abs=1e-4)
+    assert {"iterations_s", "margins_s"} & record(scenario_of("light"), Idle(), 3)[2].slots.model_fields_set == set()
+
+
 def test_causes_name_what_the_request_would_have_broken() -> None:
     scenario = scenario_of("balanced")
     witness = Witness(build_policies(["dftsp"], scenario)[0])

@@ -7,10 +7,11 @@ import minari
 import numpy as np
 import pytest
 
+from agents.registry import playable
 from agents.seeds import episode_seeds
 from edgellm_env.scenario import load_scenario
 from experiments.datasets import references
-from experiments.datasets.references import BOUND, pair, policies, stored_references
+from experiments.datasets.references import BOUND, pair, stored_references
 from tests.experiments.datasets.conftest import collect
 
 AZURE_SHA256 = json.loads((references.STORED / "comparisons/azure-conv.json").read_text())["trace"]["sha256"]
@@ -58,7 +59,7 @@ def test_every_dataset_of_a_scenario_has_the_same_pair(tmp_path: Path, monkeypat
     pairs = [json.loads((folder / "data/metadata.json").read_text()) for folder in (one, other)]
     assert pairs[0]["edgellm"]["reference_scores"] == pairs[1]["edgellm"]["reference_scores"]
     scenario = load_scenario("balanced").with_slots(20)
-    means = {name: np.mean(references.play(name, scenario)) for name in policies()}
+    means = {name: np.mean(references.play(name, scenario)) for name in playable(scenario)}
     assert len(references.play("dftsp", scenario)) == len(episode_seeds("validation", 0, references.EPISODES))
     assert pairs[0]["ref_min_score"] == min(means.values())
     assert pairs[0]["ref_max_score"] == max(means.values())
@@ -67,8 +68,8 @@ def test_every_dataset_of_a_scenario_has_the_same_pair(tmp_path: Path, monkeypat
 
 
 def test_a_dataset_without_a_score_says_why(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(references, "policies", lambda: ["dftsp", "exact"])
-    monkeypatch.setattr("experiments.datasets.collect.policies", references.policies)
+    for module in ("references", "collect"):
+        monkeypatch.setattr(f"experiments.datasets.{module}.playable", lambda scenario: ["dftsp", "exact"])
     folder = collect(tmp_path, "none", scenario="tiny", episodes=1, slots=6)
     metadata = json.loads((folder / "data/metadata.json").read_text())
     assert not {"ref_min_score", "ref_max_score", "num_episodes_average_score"} & set(metadata)

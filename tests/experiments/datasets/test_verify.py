@@ -9,11 +9,12 @@ import h5py
 import numpy as np
 import pytest
 
+from edgellm_env.node.features import NODE_FEATURES
 from experiments.__main__ import main
 from experiments.commands.data import Verify
 from experiments.datasets.storage import DATA_FILE, DatasetError, read_episode
 from experiments.datasets.verification import StoredDataset, VerificationError
-from tests.experiments.datasets.conftest import quiet
+from tests.experiments.datasets.conftest import collect, episodes_of, quiet
 
 ENVIRONMENTS = ("batch", "select", "rank")
 
@@ -54,6 +55,20 @@ def test_what_was_collected_is_as_recorded(datasets: Path, environment: str) -> 
     verified = Verify(f"test/{environment}-v0", episodes=5, out=datasets).run(quiet())
     assert (verified.episodes, verified.replayed) == (5, 5)
     assert verified.steps == verified.replayed_steps
+
+
+@pytest.mark.parametrize("environment", ["Batch", "Select"])
+def test_a_continuous_nodes_dataset_holds_what_runs_and_is_as_recorded(tmp_path: Path, environment: str) -> None:
+    folder = collect(tmp_path, "chat", scenario="chat", env=environment, policy="mixed", episodes=3, slots=12)
+    verified = Verify("test/chat-v0", episodes=3, out=tmp_path).run(quiet())
+    assert (verified.episodes, verified.replayed) == (3, 3)
+    seen = [{name: own[f"observations/{name}"] for name in ("node", "running", "running_valid")}
+            for own in (episode.arrays for episode, _ in episodes_of(folder))]  # fmt: skip
+    for episode in seen:
+        assert episode["running_valid"].sum(axis=1).max() > 2
+        shares = episode["running_valid"].mean(axis=1)
+        np.testing.assert_allclose(episode["node"][:, len(NODE_FEATURES)], shares, rtol=1e-6)
+        assert (episode["running"][episode["running_valid"] == 0] == 0).all()
 
 
 @pytest.mark.parametrize(

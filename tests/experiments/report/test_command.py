@@ -148,7 +148,7 @@ def stretch(episode, requests: int, slots: int, policies: int):
     def longer(part, length: int):
         columns = {name: values for name, values in part if isinstance(values, list)}
         return part.model_copy(
-            update={name: (values * (length // len(values) + 1))[:length] for name, values in columns.items()}
+            update={name: (own * (length // len(own) + 1))[:length] for name, own in columns.items() if own}
         )
 
     first = episode.played[0]

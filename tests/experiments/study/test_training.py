@@ -92,7 +92,7 @@ def test_an_ablated_run_does_without_and_is_stored_apart(tmp_path: Path) -> None
     [
         ("--steps 0", "steps: 0; expected"),
         ("--seed -1", "seed: -1; expected"),
-        ("--scenario nowhere", "scenario: 'nowhere'; expected a shipped one: azure-conv, balanced"),
+        ("--scenario nowhere", "scenario: 'nowhere'; expected a shipped one: azure-conv, azure-live"),
         ("--ablation no-hope", "ablation: 'no-hope'; expected one of no-slack, no-context, one-beam, no-masking"),
         ("--ablation no-slack --agent ppo-rank", "'no-slack' needs the setting dropped_features, which 'ppo-rank'"),
     ],
