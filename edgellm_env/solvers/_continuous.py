@@ -48,7 +48,7 @@ def greedy(case: Case, chosen: BoolArray) -> tuple[float, IntArray]:
             keys[1, i] = max(keys[1, i], share)
         keys[0, i] = case.added[i, i]
         keys[3, i] = case.rows[1, i]
-        keys[4, i] = case.added[i, i] / case.left[i]
+        keys[4, i] = case.added[i, i] / case.left[i] if case.left[i] > 0.0 else 0.0
         keys[:, i] /= case.values[i]
     best, orders = 0.0, np.empty(keys.shape, dtype=np.int64)
     state = np.empty(m, dtype=np.int64)
@@ -92,9 +92,10 @@ def _binding(case: Case, used: Used, state: IntArray, columns: IntArray, held: I
             amount = case.rows[r, columns[k]] if r < f else case.added[held[r - f], columns[k]]
             table[kept, k] = amount
             total += amount
-        if total > left[r]:
+        if total > left[r] > 0.0:
+            # What can't fit by far is capped: rounding leaves hardly anything of some limits.
             for k in range(columns.size):
-                table[kept, k] /= left[r]
+                table[kept, k] = min(table[kept, k] / left[r], 2.0)
             kept += 1
     return table[:kept]
 
@@ -105,7 +106,7 @@ def _branching_request(case: Case, used: Used, columns: IntArray, parts: FloatAr
     chosen, most = -1, 1e-9
     for k in range(columns.size):
         j = columns[k]
-        if parts[k] > 1e-9:
+        if parts[k] > 1e-9 and case.left[j] > 0.0:
             finish = used.added[j] + case.added[j, j]
             for other in range(columns.size):
                 if other != k:

@@ -7,8 +7,8 @@ requests that the surrogate leaves open. With ``values`` the sum of the values i
 :func:`solve_joint` chooses the quantization scheme together with the batch.
 
 On a continuous node every member has a deadline of its own. There a branch and bound decides request by request, with
-a linear program over the limits and the deadlines of what runs or is held as its bound. Its best batch comes from
-greedy orders and, at each node, from the order of the linear program.
+a linear program over the limits and the deadlines of what runs or is held as its bound. Batches come from greedy
+orders, the first by the seconds that requests add, and at each node from the order of the linear program.
 
 Tie-break: among the best batches the answer is the first one found, in the order above; it is a function of the
 problem's arrays alone (equal keys keep the queue's order), the same alone and in a batch, on any number of threads.

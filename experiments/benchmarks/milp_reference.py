@@ -175,7 +175,7 @@ def _deadlines(problem: SlotProblem, members: IntArray) -> Iterator[tuple[FloatA
     """
     for amounts, left, owner in _every_deadline(problem, members):
         if left < amounts.sum():
-            row = np.minimum(amounts / left, 2.0) if left > 0.0 else (amounts > 0.0).astype(np.float64)
+            row = np.minimum(amounts / left, 2.0) if left > 0.0 else ((amounts > 0.0) | (left < 0.0)).astype(float)
             yield row, float(left > 0.0), owner
 
 
