@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
+import numpy as np
 from numba import types
 from numba.core.caching import FunctionCache
 from numba.extending import overload, register_jitable
@@ -36,6 +37,7 @@ def compiled(function: Function) -> Function:
     (no fast-math): two code paths that add the same numbers in the same order give the same bits.
 
     Compiled functions take constants from modules with compiled functions alone: other files are in no digest.
+    ``NUMBA_DISABLE_JIT=1`` leaves them plain Python, for debuggers and coverage.
     """
     return _compiled(function)
 
@@ -50,10 +52,32 @@ def compiled_leaf(function: Function) -> Function:
 
 
 def _compiled(function: Function, **options: Any) -> Function:
+    if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
+        return _interpreted(function)
     dispatcher: Any = numba.njit(nogil=True, **options)(function)
     with contextlib.suppress(RuntimeError, OSError):  # no place that can be written to
         dispatcher._cache = _PackageCache(function)
     return cast(Function, dispatcher)
+
+
+def _interpreted(function: Function) -> Function:
+    """Let plain Python mean what compiled code does: no warnings, and fields of records are attributes."""
+
+    @functools.wraps(function)
+    def run(*arguments: Any) -> Any:
+        with np.errstate(all="ignore"):
+            return function(*map(_with_attributes, arguments))
+
+    return cast(Function, run)
+
+
+def _with_attributes(argument: Any) -> Any:
+    if isinstance(argument, tuple):
+        fields = map(_with_attributes, argument)
+        return type(argument)._make(fields) if hasattr(argument, "_make") else tuple(fields)
+    if type(argument) is np.ndarray and argument.dtype.names:
+        return argument.view(np.recarray)
+    return argument
 
 
 class _PackageCache(FunctionCache):

@@ -5,13 +5,12 @@ Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (SC 2011). NumPy sh
 (seed, stream, index) with no state to carry. Tests hold it to ``numpy.random.Philox`` bit for bit.
 """
 
-from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
+from numba.extending import intrinsic, overload
 
 from edgellm_env._compile import compiled
 
@@ -24,8 +23,13 @@ _SHIFT = np.uint64(12)
 _SCALE = 2.0**-52
 
 
+def _high_word(a: np.uint64, b: np.uint64) -> np.uint64:
+    """Upper 64 bits of the 128-bit product."""
+    return np.uint64(int(a) * int(b) >> 64)
+
+
 def _generate_high_word(_context: Any, a: Any, b: Any) -> Any:
-    """Upper 64 bits of the 128-bit product: one instruction, for which Python has no word."""
+    """The same as one instruction."""
 
     def generate(_context: Any, builder: Any, _signature: Any, words: Any) -> Any:
         wide = ir.IntType(128)
@@ -35,7 +39,15 @@ def _generate_high_word(_context: Any, a: Any, b: Any) -> Any:
     return types.uint64(types.uint64, types.uint64), generate
 
 
-_high_word = cast(Callable[[np.uint64, np.uint64], np.uint64], intrinsic(_generate_high_word))
+_high_word_instruction: Any = intrinsic(_generate_high_word)
+
+
+@overload(_high_word)
+def _compiled_high_word(a, b):  # type: ignore[no-untyped-def] # numba compares it with what it returns
+    def call(a, b):  # type: ignore[no-untyped-def]
+        return _high_word_instruction(a, b)
+
+    return call
 
 
 @compiled
@@ -61,5 +73,5 @@ def _open_unit(word: np.uint64) -> float:
 @compiled
 def uniforms(seed: np.uint64, stream: int, index: int) -> tuple[float, float, float, float]:
     """Four independent uniform numbers in the open interval (0, 1)."""
-    w0, w1, w2, w3 = philox_block(seed, np.uint64(stream), np.uint64(index))
+    w0, w1, w2, w3 = philox_block(seed, np.uint64(stream), np.uint64(np.int64(index)))
     return _open_unit(w0), _open_unit(w1), _open_unit(w2), _open_unit(w3)

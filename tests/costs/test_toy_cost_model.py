@@ -10,7 +10,7 @@ from pydantic import Field
 
 from edgellm_env.costs import CostModel, RequestCosts
 from edgellm_env.costs.models import COST_MODELS
-from edgellm_env.scenario import ScenarioError, load_scenario, scenario_names
+from edgellm_env.scenario import ScenarioError, load_scenario
 from edgellm_env.solvers import solve_dftsp
 
 SECONDS, BYTES = 2e-4, 5e5
@@ -119,9 +119,8 @@ def test_costs_that_do_not_add_up_are_refused_by_a_node_that_adds_them_up() -> N
         gym.make("EdgeLLM/Batch-v0", scenario=scenario)
 
 
-@pytest.mark.parametrize("name", scenario_names())
-def test_what_is_stored_of_scenarios_with_the_default_is_as_if_there_were_no_choice(name: str) -> None:
-    scenario = load_scenario(name)
+def test_what_is_stored_of_scenarios_with_the_default_is_as_if_there_were_no_choice(slot_batch_name: str) -> None:
+    scenario = load_scenario(slot_batch_name)
     assert "costs" not in scenario.model_dump()
     named = scenario.with_values({"costs.kind": "linear"})
     assert named.checksum == scenario.checksum

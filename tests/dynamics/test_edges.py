@@ -46,7 +46,7 @@ def test_select_masks_requests_that_the_loaded_scheme_is_too_inaccurate_for():
 
 @pytest.mark.parametrize("waiting", [40, 60, 128])
 def test_equal_scores_are_packed_in_queue_order_in_queues_of_any_length(waiting):
-    env = make("Rank", "balanced", workload__arrival_rate_rps=400.0, queue__capacity=waiting)
+    env = make("Rank", "balanced", workload__arrival_rate_rps=400.0, queue__capacity=waiting, timing__episode_slots=12)
     rng = np.random.default_rng(0)
     env.step(np.zeros(waiting, dtype=np.float32))
     for _ in range(10):
@@ -95,3 +95,39 @@ def test_last_chance_reckons_with_the_backlog_that_an_idle_slot_works_off():
         assert view.last_chance.tolist() == (~np.isin(view.request, env.slot_view().request)).tolist()
         told_apart += backlog_s > 0.0 and 0 < view.last_chance.sum() < view.request.size
     assert told_apart > 5
+
+
+def test_what_is_left_of_an_independent_slot_has_expired():
+    env = make("Batch", "tiny", queue__carry_over=False)
+    env.step(env.to_action([]))
+    *_, info = env.step(env.to_action([0]))
+    # Of six arrivals one came too late and one was rejected, three were left; of the next three one came too late.
+    counts = {name: info[name] for name in ("arrived", "served", "expired", "rejected", "blocked", "waiting")}
+    assert counts == {"arrived": 9, "served": 1, "expired": 5, "rejected": 1, "blocked": 0, "waiting": 2}
+
+
+def test_an_infeasible_batch_is_rejected_whole_where_the_rule_says_so():
+    env = make("Batch", "tiny", queue__infeasible="reject")
+    env.step(env.to_action([]))
+    _, reward, _, _, info = env.step(np.ones(8, dtype=np.int8))
+    assert (reward, info["served"], info["infeasible"]) == (0.0, 0, True)
+    _, reward, _, _, info = env.step(env.to_action([0, 1]))
+    assert (reward, info["served"], info["infeasible"]) == (2.0, 2, False)
+
+
+def test_background_load_makes_everything_dearer():
+    env = make("Batch", "bursty", timing__episode_slots=6, workload__arrival_rate_rps=20.0)
+    trace, factor, seen = env.trace(), env.scenario.schemes[0].compute_factor, 0
+    for slot in range(1, 6):
+        env.step(env.to_action([]))
+        problem, requests = env.slot_problem(), env.engine.dynamics.waiting_requests()
+        for column, name, times in (
+            ("compute_s", "compute", factor),
+            ("uplink_share", "uplink", 1.0),
+            ("downlink_share", "downlink", 1.0),
+        ):
+            left = getattr(trace, f"{name}_availability")[slot]
+            assert left < 1.0
+            assert getattr(problem, column) == pytest.approx(requests[column] * times / left)
+        seen += problem.size
+    assert seen > 5

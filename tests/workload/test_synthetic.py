@@ -8,6 +8,7 @@ from scipy import special, stats
 from edgellm_env.arrays import FloatArray
 from edgellm_env.scenario import Scenario, load_scenario
 from edgellm_env.workload import synthetic
+from edgellm_env.workload.philox import uniforms
 from edgellm_env.workload.source import TraceSource
 from edgellm_env.workload.trace import REQUEST_FIELDS, SLOT_FIELDS, TraceBatch
 
@@ -89,6 +90,46 @@ def test_quantities_of_a_request_are_uncorrelated() -> None:
     correlation = np.corrcoef(table) - np.eye(table.shape[0])
     # 80 000 requests: a sample correlation has standard deviation 0.0035; five of them allowed
     assert np.abs(correlation).max() < 5.0 / np.sqrt(table.shape[1])
+
+
+def test_every_quantity_is_that_of_its_own_stream_of_its_own_seed() -> None:
+    drawn = scenario(
+        "bursty",
+        timing__episode_slots=4,
+        workload__bursts=None,
+        workload__arrivals="poisson",
+        workload__latency_requirement_s={
+            "kind": "per-output-token",
+            "base": {"kind": "uniform", "low": 1.0, "high": 6.0},
+            "seconds_per_token": {"kind": "constant", "value": 0.5},
+        },
+    )
+    batch, cell, background = draw_traces(drawn, MANY[5:8]), drawn.radio, drawn.availability.compute
+    for row, seed in enumerate(MANY[5:8]):
+        trace, size = batch.trace(row), int(batch.count[row])
+
+        def stream(number: int, indices: int, key: np.uint64 = seed) -> FloatArray:
+            return np.array([uniforms(key, number, index) for index in range(indices)])
+
+        waits_s = -np.log(stream(synthetic.ARRIVALS, size)[:, 0]) / drawn.workload.arrival_rate_rps
+        np.testing.assert_allclose(trace.arrival_s, np.cumsum(waits_s))
+        prompts, outputs = stream(synthetic.LENGTHS, size)[:, :2].T
+        for lengths, tokens in ((prompts, trace.prompt_tokens), (outputs, trace.output_tokens)):
+            assert (np.diff(tokens[np.argsort(lengths)]) >= 0).all()  # what is drawn grows with the uniform number
+        asked, _, attached, _ = stream(synthetic.REQUIREMENTS, size).T
+        np.testing.assert_allclose(trace.latency_requirement_s, 1.0 + 5.0 * asked + 0.5 * trace.output_tokens)
+        assert (np.diff(trace.attachment_bits[np.argsort(attached)]) >= 0.0).all()
+        place, fade, _, _ = stream(synthetic.RADIO, size).T
+        metres = np.sqrt(cell.ring_inner_m**2 + (cell.ring_outer_m**2 - cell.ring_inner_m**2) * place)
+        loss_db = cell.path_loss_intercept_db + cell.path_loss_slope_db * np.log10(metres / 1000.0)
+        np.testing.assert_allclose(trace.channel_gain, 10.0 ** (-loss_db / 10.0) * -np.log(fade))
+        radius, angle, _, _ = stream(synthetic.BACKGROUND, 4).T
+        state = np.sqrt(-2.0 * np.log(radius)) * np.cos(2.0 * np.pi * angle)
+        for slot in range(1, 4):
+            kept = drawn.availability.correlation
+            state[slot] = kept * state[slot - 1] + np.sqrt(1.0 - kept**2) * state[slot]
+        expected = background.low + (background.high - background.low) * special.ndtr(state)
+        np.testing.assert_allclose(trace.compute_availability, expected)
 
 
 # --- Arrivals ------------------------------------------------------------------------------------------------------
