@@ -20,7 +20,7 @@ from typing import NamedTuple
 import yaml
 
 ROOT = Path(__file__).parents[1]
-COPIED = ("edgellm_env", "agents", "tests", "pyproject.toml")
+COPIED = ("edgellm_env", "agents", "tests")
 TIMEOUT_S = 600.0
 
 
@@ -65,9 +65,8 @@ def failing_test(edits: dict[str, str], tests: str) -> str | None:
     with tempfile.TemporaryDirectory(prefix="edgellm-fault-") as name:
         folder = Path(name)
         for part in COPIED:
-            source, ignore = ROOT / part, shutil.ignore_patterns("__pycache__")
-            copy = shutil.copytree if source.is_dir() else shutil.copy
-            copy(source, folder / part, **({"ignore": ignore} if source.is_dir() else {}))
+            shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "pyproject.toml", folder)
         apply(edits, folder / "edgellm_env")
         file, *others = shlex.split(tests)
         command = [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", f"tests/{file}", *others]

@@ -120,6 +120,7 @@ def test_the_tolerance_is_relative_and_small(limit: float) -> None:
     def problem(factor: float) -> SlotProblem:
         return make_problem(kv_bytes=[limit * factor, 0.0, 0.0], memory_bytes=limit)
 
+    assert RELATIVE_TOLERANCE < 1e-9
     assert problem(1.0 + 0.5 * RELATIVE_TOLERANCE).is_feasible([0])
     assert not problem(1.0 + 2.0 * RELATIVE_TOLERANCE).is_feasible([0])
     assert set(problem(1.0 + 2.0 * RELATIVE_TOLERANCE).violations([0])) == {"memory_bytes"}

@@ -142,6 +142,21 @@ def test_what_a_running_request_leaves(limits, fits):
     assert admit(select, 0)["action_mask"].tolist() == [fits, *[0] * 7, 1]
 
 
+@pytest.mark.parametrize(
+    ("first_s", "second_s", "fits"),
+    [(0.9631, 2.0, True), (0.9629, 2.0, False), (2.0, 1.0801, True), (2.0, 1.0799, False)],
+)
+def test_a_longer_request_and_a_running_one_slow_each_other_while_both_run(first_s, second_s, fits):
+    """With 5 tokens B goes on: 0.202, 0.154, 0.156 s, when A has its last, then 0.133 and 0.134 s."""
+    env = node((*A[:3], first_s), (*B[:2], 5, second_s))
+    admit(env, 0)
+    assert env.slot_problem().is_feasible([0]) == fits
+    assert admit(env, 0)["served"] == 1 + fits
+    for _ in range(5):
+        admit(env)
+    assert times(env) == close([(0.43, 1.063), (0.753, 1.33)] if fits else [(0.43, 0.92), (0.0, 0.0)])
+
+
 def test_memory_is_free_again_when_a_request_leaves():
     env, free = node(A, B), []
     for places in ([0], [0], [], [], []):
@@ -205,6 +220,15 @@ def test_scores_of_zero_hold_back_and_others_do_not():
     for kind, scores, served in (("Rank-v1", 0.0, 0), ("Rank-v1", 1e-6, 2), ("Rank-v1", -1.0, 0), ("Rank-v0", -1.0, 2)):
         env = node((0.1, 10, 2, 2.0), (0.15, 10, 1, 2.0), kind=kind)
         assert env.step(np.full(8, scores, dtype=np.float32))[1] == served
+
+
+def test_picks_are_of_one_slot_and_earn_at_its_end():
+    env = node((0.1, 10, 2, 2.0), (0.15, 10, 1, 2.0), (0.3, 10, 1, 2.0), kind="Select-v0")
+    results = [env.step(place) for place in (0, 1, 8, 0)]
+    assert [reward for _, reward, *_ in results] == [0.0, 0.0, 2.0, 0.0]
+    masks = [np.flatnonzero(info["action_mask"]).tolist() for *_, info in results]
+    assert masks == [[1, 8], [8], [0, 8], [8]]
+    assert [observation["batch"].tolist()[:2] for observation, *_ in results] == [[1, 0], [1, 1], [0, 0], [1, 0]]
 
 
 def test_observations():

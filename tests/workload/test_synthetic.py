@@ -104,6 +104,8 @@ def test_every_quantity_is_that_of_its_own_stream_of_its_own_seed() -> None:
             "seconds_per_token": {"kind": "constant", "value": 0.5},
         },
     )
+    streams = synthetic.ARRIVALS, synthetic.LENGTHS, synthetic.REQUIREMENTS, synthetic.RADIO, synthetic.BACKGROUND
+    assert len({*streams, synthetic.WINDOW}) == 6
     batch, cell, background = draw_traces(drawn, MANY[5:8]), drawn.radio, drawn.availability.compute
     for row, seed in enumerate(MANY[5:8]):
         trace, size = batch.trace(row), int(batch.count[row])
