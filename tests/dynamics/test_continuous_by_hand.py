@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from edgellm_env import load_scenario
+from edgellm_env.slot.packing import pack_in_order
 
 COSTS = {
     "kind": "measured",
@@ -155,6 +156,23 @@ def test_a_longer_request_and_a_running_one_slow_each_other_while_both_run(first
     for _ in range(5):
         admit(env)
     assert times(env) == close([(0.43, 1.063), (0.753, 1.33)] if fits else [(0.43, 0.92), (0.0, 0.0)])
+
+
+@pytest.mark.parametrize(
+    ("first_s", "second_s", "order", "fits"),
+    [
+        (0.562, 0.9911, [0, 1, 2], True),
+        (0.562, 0.9909, [0, 1, 2], False),  # the first has less time to spare, the second bears more
+        (0.5531, 2.0, [1, 0, 2], True),
+        (0.5529, 2.0, [1, 0, 2], False),
+    ],
+)
+def test_each_member_bears_what_it_shares(first_s, second_s, order, fits):
+    """Iterations of 0.19, 0.163, 0.144, 0.146 and 0.148 s: the first ends after two, 0.353 s, the others at 0.791."""
+    env = node((0.1, 10, 2, first_s), (0.1, 10, 5, second_s), (0.1, 10, 5, 2.0))
+    problem = env.slot_problem()
+    assert problem.is_feasible([0, 1, 2]) == fits
+    assert pack_in_order(problem, order).tolist() == [True, True, fits]
 
 
 def test_memory_is_free_again_when_a_request_leaves():
