@@ -30,6 +30,7 @@ from experiments.results.summary import (
     PolicySummary,
     comparison_table,
     infeasible_texts,
+    service_table,
     statistics_table,
     summarise,
 )
@@ -135,6 +136,7 @@ class Compare(Changes):
         out = self.out
         console.print(comparison_table(summaries, title))
         console.print(statistics_table(summaries))
+        console.print(service_table(summaries))
         if worker_count(self.workers) > 1 or self.ray is not None:
             console.print("Decision times were taken while other processes worked: for times to quote, use one worker.")
         if scenario.workload.trace is not None:

@@ -18,6 +18,7 @@ from edgellm_env.workload.trace import RequestTrace
 from experiments.extras import require
 from experiments.grid.ledger import Ledger
 from experiments.grid.parallel import run_units
+from experiments.grid.service import Service, service_of
 
 RESOURCES: Final = tuple(name.removesuffix("_utilisation") for name in UTILISATIONS)
 _COMPILING_SLOTS: Final = 4  # of an episode whose bound takes all the solver's parts, and hardly any time
@@ -65,6 +66,11 @@ class EpisodeResult:
     downlink_utilisation: float  # see above
     infeasible_slots: int  # slots in which the policy asked for an infeasible batch
     first_infeasible_slot: int | None = None  # the first of them; None if there is none
+    service: Service | None = None  # tokens, times and fairness; None where an earlier version played
+
+    def record(self) -> dict[str, Any]:
+        """Return all entries but the service, as results list them."""
+        return {name: value for name, value in vars(self).items() if name != "service"}
 
     def is_conserved(self) -> bool:
         """Whether every request that arrived is accounted for."""
@@ -132,6 +138,7 @@ def play_episode(
         decision_p99_s=float(np.quantile(tally.decision_s, 0.99)),
         infeasible_slots=int(tally.infeasible_slots[0]),
         first_infeasible_slot=None if first_infeasible < 0 else first_infeasible,
+        service=service_of(engine),
         **counts,
         **means,
     )

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any, Final, TypeAlias
 
+from pydantic import TypeAdapter
+
 from agents.files import OutputError, file_sha256
 from agents.registry import build_policies
 from experiments.grid.evaluation import (
@@ -28,6 +30,8 @@ SHARE_EPISODES: Final = 5
 """Episodes that a policy plays in one go, whatever process does them. It is made anew for each share, so that even one
 that carries something from episode to episode plays alike in one process and in many. They take seconds: little is lost
 when a run is killed."""
+
+_ROW: Final = TypeAdapter(EpisodeResult)
 
 
 class IncompleteRunError(RuntimeError):
@@ -179,7 +183,7 @@ def _play(plans: Sequence[Plan], task: tuple[int, Share]) -> list[Episode]:
 
 
 def _read(ledger: Ledger, share: Share) -> list[Episode]:
-    episodes = [Episode(EpisodeResult(**row), note) for row, note in ledger.done[share.key]]
+    episodes = [Episode(_ROW.validate_python(row), note) for row, note in ledger.done[share.key]]
     if tuple(result.seed for result, _ in episodes) != share.seeds:
         raise OutputError(f"{ledger.path}: rows of other episodes; remove it and run the command again")
     return episodes

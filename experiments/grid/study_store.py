@@ -124,8 +124,10 @@ def write_stored(record: Comparison | TrainedRun, store: Path) -> Path:
         path = training_path(store, record.agent, record.ablation, record.scenario, record.seed)
     document = asdict(record)
     for name in _TABLES & set(document):
-        values = [[row[column] for column in COLUMNS] for row in document[name]]
-        document[name] = {"columns": COLUMNS, "values": values}
+        # Rows of earlier versions have no service, and files without one stay as they are.
+        names = COLUMNS if any(row["service"] for row in document[name]) else COLUMNS[:-1]
+        values = [[row[column] for column in names] for row in document[name]]
+        document[name] = {"columns": names, "values": values}
     write_document(path, document)
     return path
 

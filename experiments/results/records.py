@@ -1,7 +1,7 @@
 """Results on disk: a comparison's as JSON, a sweep's as CSV, JSON and plot, records of any kind as CSV."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
@@ -13,6 +13,7 @@ from edgellm_env.scenario import load_scenario
 from experiments.grid.evaluation import EpisodeBound, EpisodeResult, PolicyFailure
 from experiments.grid.points import label_text
 from experiments.grid.runner import Contest, Plan, failure_texts
+from experiments.grid.service import Service
 from experiments.grid.study_store import validated
 from experiments.results.figures import Curve, Panel, plot_panels
 from experiments.results.statistics import PARTS, REFERENCE, Estimate, parts_of
@@ -27,11 +28,25 @@ def write_results(
     bounds: Sequence[EpisodeBound] = (),
 ) -> None:
     """Write ``results.json``; docs/protocol.md says what is in it."""
-    lists: dict[str, Sequence[Any]] = {
-        "summary": summaries, "episodes": contest.rows, "failures": contest.failures,
-        "partial_episodes": contest.partial_rows,
-    } | ({"bounds": bounds} if bounds else {})  # fmt: skip
-    write_json(path, {"metadata": about} | {name: [asdict(one) for one in own] for name, own in lists.items()})
+    rows, partial_rows = contest.rows, contest.partial_rows
+    lists = {
+        "summary": [asdict(one) for one in summaries],
+        "episodes": [row.record() for row in rows],
+        "failures": [asdict(one) for one in contest.failures],
+        "partial_episodes": [row.record() for row in partial_rows],
+        "service": [_keys(row) | asdict(row.service) for row in [*rows, *partial_rows] if row.service is not None],
+    }
+    write_json(path, {"metadata": about} | lists | ({"bounds": [asdict(one) for one in bounds]} if bounds else {}))
+
+
+def _keys(row: EpisodeResult) -> dict[str, Any]:
+    return {"policy": row.policy, "episode": row.episode}
+
+
+@dataclass(frozen=True)
+class _OfEpisode(Service):
+    policy: str = ""
+    episode: int = 0
 
 
 @dataclass(frozen=True)
@@ -40,6 +55,7 @@ class _Stored:
     episodes: Sequence[EpisodeResult]
     failures: Sequence[PolicyFailure] = ()
     bounds: Sequence[EpisodeBound] = ()
+    service: Sequence[_OfEpisode] = ()
 
 
 def read_results(path: Path) -> tuple[dict[str, Any], list[EpisodeResult], list[str]]:
@@ -49,7 +65,9 @@ def read_results(path: Path) -> tuple[dict[str, Any], list[EpisodeResult], list[
         OutputError: not there, or not what :func:`write_results` writes.
     """
     stored = validated(_Stored, read_document(path), path)
-    rows, failures, bounds = stored.episodes, stored.failures, stored.bounds
+    failures, bounds = stored.failures, stored.bounds
+    service = {(one.policy, one.episode): one for one in stored.service}
+    rows = [replace(row, service=service.get((row.policy, row.episode))) for row in stored.episodes]
     remarks = [f"Failed, and is in no figure: {text}" for text in failure_texts(failures)]
     episodes = {row.episode: row.arrived for row in rows}
     remarks += empty_texts(sum(not arrived for arrived in episodes.values()), len(episodes))
@@ -60,7 +78,7 @@ def read_results(path: Path) -> tuple[dict[str, Any], list[EpisodeResult], list[
             f"Had all requests been known in advance, no schedule could have served more than {upper_rps:.2f} "
             f"requests/s in these {len(bounds)} episodes; one was found that serves {lower_rps:.2f}."
         )
-    return dict(stored.metadata), list(rows), remarks
+    return dict(stored.metadata), rows, remarks
 
 
 def write_records(path: Path, kind: type, records: Iterable[Any], *properties: str) -> None:
@@ -68,10 +86,15 @@ def write_records(path: Path, kind: type, records: Iterable[Any], *properties: s
     estimates = [one.name for one in fields(kind) if Estimate in (one.type, *get_args(one.type))]
     plain = [*(one.name for one in fields(kind) if one.name not in estimates), *properties]
     rows = (
-        sum((parts_of(getattr(one, name)) for name in estimates), tuple(getattr(one, name) for name in plain))
+        sum((parts_of(getattr(one, name)) for name in estimates), tuple(_cell(getattr(one, name)) for name in plain))
         for one in records
     )
     write_csv(path, [*plain, *(f"{name}_{part}" for name in estimates for part in PARTS)], rows)
+
+
+def _cell(value: Any) -> Any:
+    """Return a value as a CSV cell: several numbers side by side."""
+    return " ".join("" if one is None else f"{one:.4g}" for one in value) if isinstance(value, tuple) else value
 
 
 @dataclass(frozen=True)
@@ -104,11 +127,12 @@ def write_sweep(result: SweepResult, title: str, about: dict[str, Any], out: Pat
     axes, points = result.plan.axes, result.plan.points
     paths = [axis.path for axis in axes]
     lines = (
-        [point.index, *map(label_text, point.labels), *asdict(row).values()]
+        [point.index, *map(label_text, point.labels), *row.record().values()]
         for point, own in zip(points, result.rows, strict=True)
         for row in own
     )
-    write_csv(out / "sweep.csv", ["point", *paths, *(one.name for one in fields(EpisodeResult))], lines)
+    columns = [one.name for one in fields(EpisodeResult) if one.name != "service"]
+    write_csv(out / "sweep.csv", ["point", *paths, *columns], lines)
     failures = [
         {"point": point.index, **asdict(failure)}
         for point, contest in zip(points, result.contests, strict=True)

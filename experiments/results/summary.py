@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from experiments.grid.evaluation import EpisodeBound, EpisodeResult
+from experiments.grid.service import jain_index, shares_by_fifth, weighted_mean
 from experiments.results.statistics import (
     REFERENCE,
     Estimate,
@@ -43,6 +45,11 @@ class PolicySummary:
     first_infeasible_episode: int | None = None  # episode of the first infeasible batch
     first_infeasible_slot: int | None = None  # its slot
     empty_episodes: int = 0  # episodes without a request, in which all policies do the same
+    goodput_tokens_per_s: float | None = None  # output tokens of the requests served, per second; mean over episodes
+    served_by_fifth: tuple[float | None, ...] | None = None  # share served by fifth of request size, smallest first
+    jain_index: float | None = None  # of these shares: 1 is even
+    mean_ttft_s: float | None = None  # time to the first token, over all served requests of continuous nodes
+    mean_tpot_s: float | None = None  # time per further token, over those of two tokens or more
 
 
 def summarise(rows: Sequence[EpisodeResult], bounds: Sequence[EpisodeBound] = ()) -> list[PolicySummary]:
@@ -88,7 +95,23 @@ def _summarise(
         first_infeasible_episode=None if infeasible is None else infeasible.episode,
         first_infeasible_slot=None if infeasible is None else infeasible.first_infeasible_slot,
         empty_episodes=sum(row.arrived == 0 for row in rows),
+        **_service(rows),
     )
+
+
+def _service(rows: Sequence[EpisodeResult]) -> dict[str, Any]:
+    services = [row.service for row in rows if row.service is not None]
+    if len(services) < len(rows):
+        return {}
+    by_fifth = shares_by_fifth(services)
+    served, decoded = [row.served for row in rows], [one.decoded for one in services]
+    return {
+        "goodput_tokens_per_s": float(np.mean([one.goodput_tokens_per_s for one in services])),
+        "served_by_fifth": by_fifth,
+        "jain_index": jain_index(by_fifth),
+        "mean_ttft_s": weighted_mean([one.mean_ttft_s for one in services], served),
+        "mean_tpot_s": weighted_mean([one.mean_tpot_s for one in services], decoded),
+    }
 
 
 def comparison_table(summaries: Sequence[PolicySummary], title: str) -> Table:
@@ -129,6 +152,28 @@ def statistics_table(summaries: Sequence[PolicySummary]) -> Table:
     ]
     notes = "".join(note for _, note in known.values()) + "Definitions: docs/protocol.md"
     return plain_table(None, notes, {"policy": ""} | dict.fromkeys(known, ">"), [rows])
+
+
+def service_table(summaries: Sequence[PolicySummary]) -> Table:
+    """Return tokens, fairness and times, in the same order; columns that no policy has are left out."""
+    measures: dict[str, tuple[str, str, float]] = {
+        "output tokens/s": ("goodput_tokens_per_s", ".0f", 1.0), "served by fifth, %": ("served_by_fifth", "", 1.0),
+        "Jain": ("jain_index", ".3f", 1.0), "TTFT s": ("mean_ttft_s", ".3f", 1.0),
+        "TPOT ms": ("mean_tpot_s", ".1f", 1e3), "latency s": ("mean_latency_s", ".2f", 1.0),
+    }  # fmt: skip
+    known = {head: own for head, own in measures.items() if any(getattr(one, own[0]) is not None for one in summaries)}
+    rows = [
+        [one.policy, *(_measure(getattr(one, name), form, scale) for name, form, scale in known.values())]
+        for one in _best_first(summaries)
+    ]
+    note = "Fifths of request size (tokens), smallest first. Definitions: docs/protocol.md"
+    return plain_table(None, note, {"policy": ""} | dict.fromkeys(known, ">"), [rows])
+
+
+def _measure(value: Any, form: str, scale: float) -> str | None:
+    if isinstance(value, tuple):
+        return " ".join("-" if share is None else f"{share * 100.0:.0f}" for share in value)
+    return None if value is None else format(value * scale, form)
 
 
 def _best_first(summaries: Sequence[PolicySummary]) -> list[PolicySummary]:

@@ -167,7 +167,7 @@ def test_names_stand_in_tables_and_plots_as_they_are(
     assert main(line) == 0
     printed = capsys.readouterr().out
     assert f"{name}: 2 episodes" in printed
-    assert printed.count(f"\n {name}  ") == 2
+    assert printed.count(f"\n {name}  ") == 3
     assert str(out) in printed.replace("\n", "")
 
 
