@@ -152,6 +152,28 @@ class DftspUrgent(Policy):
         return Decision(_exact(slots, np.where(slots.last_chance, 1.0 + bonus, 1.0)))
 
 
+class MaxWeight(Policy):
+    """The batch with the largest sum of weights; a request's weight grows with the time that it has waited.
+
+    Max-weight scheduling (Tassiulas and Ephremides, IEEE TAC 37(12), 1992) with delays as weights, each as a share of
+    what the deadline allows (Andrews et al., IEEE Communications Magazine 39(2), 2001): the seconds waited over the
+    same and the slack left.
+    """
+
+    name = "max-weight"
+    modes = DETERMINISTIC
+
+    def decide(self, slots: Slots, rngs: Generators) -> Decision:
+        """Return a batch of the largest weight for each slot, as the exact solver proves it.
+
+        Raises:
+            RuntimeError: no optimum could be proven within the node limit.
+        """
+        waited_s = np.where(slots.waits, slots.waited_s, 1.0)
+        weights = waited_s / (waited_s + np.maximum(0.0, np.where(slots.waits, slots.problems.slack_s, 1.0)))
+        return Decision(_exact(slots, np.maximum(_LEAST_VALUE, weights)))
+
+
 @dataclass(frozen=True)
 class LookaheadSettings(Settings):
     """What a request is worth: 1 + urgency * exp(-slack / decay) + bulk * footprint, at least a thousandth."""

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias, get_args
 
-from agents import admission, heuristics, optimal
+from agents import admission, heuristics, optimal, receding
 from agents.learning.runs import SETTINGS_FOLDER, Learner, read_settings
 from agents.models.storage import foreign_model
 from agents.policy import CallablePolicy, Mode, Policy, PolicyError, TwoModePolicy, in_one_line
@@ -48,9 +48,11 @@ TABLE: Final[dict[str, Row]] = {
     "exact": Row(optimal.Exact),
     "dftsp-joint": Row(optimal.DftspJoint),
     "dftsp-urgent": Row(optimal.DftspUrgent),
+    "max-weight": Row(optimal.MaxWeight),
     "lookahead": Row(optimal.Lookahead),
     "slo-threshold": Row(admission.SloThreshold),
     "bid-price": Row(admission.BidPrice),
+    "receding-horizon": Row(receding.RecedingHorizon),
     "static-batching": Row(heuristics.StaticBatching),
     "no-batching": Row(heuristics.NoBatching),
     "fcfs": Row(partial(heuristics.Greedy, "fcfs", heuristics.arrival_order)),

@@ -11,10 +11,13 @@ from edgellm_env.arrays import BoolArray, FloatArray, IntArray
 from edgellm_env.env.engine import Engine
 from edgellm_env.env.observation import Observation
 from edgellm_env.env.view import SlotView, view_slot
+from edgellm_env.node.branching import branch
+from edgellm_env.node.nodes import Dynamics
 from edgellm_env.scenario import Scenario
 from edgellm_env.slot.packing import pack_by_score
 from edgellm_env.slot.problem import Problems, SlotProblem
 from edgellm_env.slot.usage import Queues
+from edgellm_env.workload.trace import TraceBatch
 
 Answer = TypeVar("Answer")
 
@@ -176,6 +179,10 @@ class Slots:
         if nodes.running is None:  # no decision looks at the requests themselves
             return Queues(nodes.node[at], nodes.waiting[at, :width], nodes.requests, None, None)
         return Queues(nodes.node[at], nodes.waiting[at, :width], nodes.requests[at], nodes.running[at], nodes.iteration)
+
+    def copy_into(self, dynamics: Dynamics, rows: IntArray, futures: TraceBatch) -> None:
+        """Let node i of ``dynamics`` go on from the slot ``rows[i]`` of these, with row i of ``futures`` to come."""
+        branch(dynamics, self._dynamics, self.episode[rows], futures)
 
     def remember(self, key: Hashable, compute: Callable[["Slots"], Answer]) -> Answer:
         """Return ``compute(self)``, computed once for these slots: policies and observers share costly answers."""

@@ -213,12 +213,15 @@ class Problems(NamedTuple):
         """Return (E, N) the largest of each request's shares of compute limit, free memory, uplink and downlink.
 
         A request's own deadline may be tighter than the slot's compute limit; what it takes of the node is the same.
-        A limit of 0 makes a request that needs any of it infinitely large.
+        A continuous node has no such limit: the share is that of the request's own slack, which it takes alone. A limit
+        of 0 makes a request that needs any of it infinitely large.
         """
         largest = np.zeros(self.compute_s.shape)
         for name, limit_name in zip(COLUMNS, LIMITS, strict=False):  # the slack, the last column, is no amount
             amount = getattr(self, name)
             limit = np.broadcast_to(getattr(self, limit_name)[:, None], amount.shape)
+            if name == "compute_s" and self.iterations is not None:
+                limit = self.slack_s
             share = np.where(amount > 0.0, np.inf, 0.0)
             largest = np.maximum(largest, np.divide(amount, limit, out=share, where=limit > 0.0))
         return largest

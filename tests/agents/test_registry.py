@@ -47,7 +47,10 @@ def test_a_policy_of_ones_own() -> None:
 
 def test_every_built_in_policy_says_how_it_acts() -> None:
     policies = build_policies(names("build"), load_scenario("balanced"))
-    assert [policy.name for policy in policies if policy.modes != ("deterministic",)] == ["random"]
+    assert [policy.name for policy in policies if policy.modes != ("deterministic",)] == [
+        "receding-horizon",
+        "random",
+    ]
     (same,) = build_policies(["random@stochastic"], load_scenario("balanced"))
     assert same.name == "random"
 

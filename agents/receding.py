@@ -1,0 +1,96 @@
+"""Receding horizon: try candidate batches against sampled futures, take the best, decide anew in the next slot."""
+
+import math
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agents.admission import BidPrice, SloThreshold, SloThresholdSettings
+from agents.heuristics import Greedy, compute_seconds, footprint, slack
+from agents.optimal import Lookahead
+from agents.policy import STOCHASTIC, Decision, Generators, Policy
+from edgellm_env.arrays import BoolArray, FloatArray
+from edgellm_env.env.futures import Futures
+from edgellm_env.env.slots import Slots
+from edgellm_env.scenario import Scenario
+
+SAMPLES: Final = 4
+"""Futures that each candidate is tried against, the same for all."""
+
+HORIZON_SLOTS: Final = {"slot-batch": 8, "continuous": 24}
+"""Slots that are played by kind of node, the current one included: on a continuous node a request runs for many."""
+
+STRETCH_FACTORS: Final = 0.95, 1.1
+"""Candidates on continuous nodes that refuse less, or more, than the base policy."""
+
+
+def candidates(scenario: Scenario) -> list[Policy]:
+    """Return the policies whose batches are tried; the first is the base policy, which plays on."""
+    if scenario.serving.kind == "slot-batch":
+        orders = ("least-footprint", footprint), ("sjf", compute_seconds), ("edf", slack)
+        return [*(Greedy(*order) for order in orders), Lookahead()]
+    own = SloThresholdSettings.load(scenario.name, scenario.serving.kind)
+    scaled = (replace(own, least_stretch=factor * own.least_stretch) for factor in (1.0, *STRETCH_FACTORS))
+    return [*map(SloThreshold, scaled), BidPrice()]
+
+
+class RecedingHorizon(Policy):
+    """Rollout (Bertsekas, Tsitsiklis and Wu, Journal of Heuristics 3, 1997), a simple rule being the base policy.
+
+    Each candidate batch of the current slot is played on by the base policy for some slots against a few futures drawn
+    from the scenario's generator (:mod:`edgellm_env.env.futures`). The one that serves the most on average is taken,
+    where it is ahead of the base policy's own batch by more than the standard error. Work per decision is bounded:
+    candidates by samples by slots.
+
+    The base policy is ``slo-threshold`` on continuous nodes, ``least-footprint`` on others.
+    """
+
+    name = "receding-horizon"
+    modes = STOCHASTIC
+
+    def __init__(self, samples: int = SAMPLES, horizon_slots: int | None = None) -> None:
+        self._samples, self._given_slots, self._horizon = samples, horizon_slots, 0
+        self._candidates: list[Policy] = []
+        self._futures: dict[int, Futures] = {}
+
+    def begin(self, scenario: Scenario, episodes: int) -> None:
+        """Get ready to try the candidates."""
+        self._candidates = candidates(scenario)
+        self._horizon = self._given_slots or HORIZON_SLOTS[scenario.serving.kind]
+        self._futures = {}
+        for policy in self._candidates:
+            policy.begin(scenario, episodes)
+
+    def decide(self, slots: Slots, rngs: Generators) -> Decision:
+        """Return the batches; each row's futures come from its own generator."""
+        batches = np.stack([_batch(policy, slots, rngs) for policy in self._candidates], axis=1)
+        seeds = np.array([rng.integers(2**63, size=self._samples, dtype=np.uint64) for rng in rngs])
+        if (batches == batches[:, :1]).all():
+            return Decision(batches[:, 0])
+        gain = self._served(slots, batches, seeds)
+        gain -= gain[:, :1]
+        sure = gain.mean(axis=2) - gain.std(axis=2, ddof=1) / math.sqrt(self._samples)
+        return Decision(batches[np.arange(slots.size), sure.argmax(axis=1)])
+
+    def _served(self, slots: Slots, batches: BoolArray, seeds: NDArray[np.uint64]) -> FloatArray:
+        """Return (R, C, M) what each of the candidate ``batches`` (R, C, n) leads to under each of ``seeds`` (R, M)."""
+        shape = (slots.size, batches.shape[1], self._samples)
+        size = math.prod(shape)
+        if size not in self._futures:
+            self._futures = {size: Futures(slots.scenario, size, self._horizon)}
+        futures, rows = self._futures[size], np.repeat(np.arange(slots.size), size // slots.size)
+        futures.begin(slots, rows, np.broadcast_to(seeds[:, None], shape).reshape(-1))
+        left = slots.scenario.timing.episode_slots - slots.slot[rows]
+        batch, served = np.repeat(batches, self._samples, axis=1).reshape(size, -1), np.zeros(size)
+        for slot in range(self._horizon):
+            served += np.where(slot < left, futures.play(batch), 0.0)
+            batch = _batch(self._candidates[0], futures.slots(), ())
+        return served.reshape(shape)
+
+
+def _batch(policy: Policy, slots: Slots, rngs: Generators) -> BoolArray:
+    batch = policy.decide(slots, rngs).batch
+    assert batch is not None
+    return batch
