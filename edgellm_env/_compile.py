@@ -39,22 +39,25 @@ def compiled(function: Function) -> Function:
     Compiled functions take constants from modules with compiled functions alone: other files are in no digest.
     ``NUMBA_DISABLE_JIT=1`` leaves them plain Python, for debuggers and coverage.
     """
-    return _compiled(function)
+    return _compiled(function, counts=True)
 
 
 def compiled_leaf(function: Function) -> Function:
     """As :func:`compiled`, for small functions that allocate no array and return none, in the innermost loops.
 
     They count no references to the arrays that they are given: each count is an atomic operation, and an account of a
-    dozen arrays costs more of them than arithmetic.
+    dozen arrays costs more of them than arithmetic. A leaf must call no function that returns an array, or a tuple with
+    one: it would never give the reference back.
     """
-    return _compiled(function, _nrt=False)
+    return _compiled(function, counts=False)
 
 
-def _compiled(function: Function, **options: Any) -> Function:
+def _compiled(function: Function, counts: bool) -> Function:
     if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
         return _interpreted(function)
-    dispatcher: Any = numba.njit(nogil=True, **options)(function)
+    # Said of both: numba has a function that says nothing count as the function does that happens to call it first.
+    options: dict[str, Any] = {"nogil": True, "_nrt": counts}
+    dispatcher: Any = numba.njit(**options)(function)
     with contextlib.suppress(RuntimeError, OSError):  # no place that can be written to
         dispatcher._cache = _PackageCache(function)
     return cast(Function, dispatcher)

@@ -8,9 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import gymnasium as gym
+import numpy as np
 import pytest
 
 import edgellm_env
+from edgellm_env.env.slots import Slots
 
 PACKAGE = Path(edgellm_env.__file__).parent
 FITS = """
@@ -121,3 +124,19 @@ def test_compiled_functions_use_names_of_modules_whose_sources_are_in_the_digest
                     sources = {module.with_suffix(".py"), module / f"{alias.name}.py", module / "__init__.py"}
                     assert sources & digested, f"{path.name}: {alias.name} of {node.module}, which is in no digest"
     assert used_names > 30
+
+
+@pytest.mark.parametrize("scenario_name", ["balanced", "chat"])
+def test_playing_keeps_no_reference_to_a_nodes_arrays(environment_id: str, scenario_name: str) -> None:
+    """Compiled code that counts references wrongly keeps arrays for ever, or frees them too early."""
+    envs = gym.make_vec(environment_id, num_envs=2, scenario=scenario_name)
+    envs.reset(seed=0)
+    envs.action_space.seed(0)
+    held = [array for array in envs.unwrapped.engine.dynamics.nodes if array is not None]
+    before = [sys.getrefcount(array) for array in held]
+    for _ in range(20):
+        slots = Slots(envs.unwrapped.engine)
+        slots.pack(np.zeros(slots.waits.shape))
+        envs.step(envs.action_space.sample())
+    del slots
+    assert [sys.getrefcount(array) for array in held] == before

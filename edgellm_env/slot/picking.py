@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from edgellm_env._compile import by_none, compiled, compiled_leaf, compiled_parallel
+from edgellm_env._compile import by_none, compiled, compiled_parallel
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
 from edgellm_env.slot import usage
 from edgellm_env.slot.usage import Queues
@@ -65,13 +65,13 @@ def _account(row: int, nodes: Any, partial: Partial) -> usage.Account:
     return usage.account_of(_room(partial.members, row, partial), nodes, row)
 
 
-@compiled_leaf
+@compiled
 def _start(row: int, nodes: Any, partial: Partial) -> None:
     partial.batch[row] = False
     usage.start(_account(row, nodes, partial))
 
 
-@compiled_leaf
+@compiled
 def _mark_legal(row: int, nodes: Any, partial: Partial) -> None:
     """Mark each request that keeps the batch feasible if added; committing (the last entry) is always legal."""
     account = _account(row, nodes, partial)
@@ -82,7 +82,7 @@ def _mark_legal(row: int, nodes: Any, partial: Partial) -> None:
         legal[place] = not batch[place] and usage.fits(account, place)
 
 
-@compiled_leaf
+@compiled
 def pick(row: int, place: int, serve_none: bool, nodes: Any, partial: Partial) -> bool:
     """Add the request at ``place`` to the batch of environment ``row``, or commit; return whether its slot ends.
 
@@ -104,7 +104,7 @@ def pick(row: int, place: int, serve_none: bool, nodes: Any, partial: Partial) -
     return bool(place == commit or partial.picks[row] == partial.legal.shape[1])
 
 
-@compiled_leaf
+@compiled
 def refresh(row: int, closed: bool, nodes: Any, partial: Partial) -> None:
     """Start anew in environment ``row`` if its slot has closed, and mark what is legal."""
     if closed:
