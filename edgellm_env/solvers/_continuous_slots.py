@@ -42,7 +42,7 @@ def _fits(slots: _Slots, e: int, selection: BoolArray) -> bool:
     """Whether ``selection`` (n,) passes the feasibility check; nothing always does."""
     if not selection.any():
         return True
-    own, room, taken = slots.members[e, : slots.running[e]], np.empty_like(slots.members[e]), np.zeros(1, np.int64)
+    own, room, taken = slots.members[e, : slots.running[e]], np.empty_like(slots.members[e]), np.zeros(2, np.int64)
     lengths = Lengths(slots.prompts[e], slots.outputs[e])
     timeline = Timeline(slots.costs, own, room, taken, lengths, np.arange(selection.shape[0]))
     columns, limits = slots.requests[e], slots.limits[e]
