@@ -3,11 +3,15 @@
 from dataclasses import dataclass
 from typing import Any, Final
 
+import numpy as np
+
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
 from edgellm_env.env.observation import Observation
+from edgellm_env.node.features import COMPUTE_LIMIT, ITERATION
 from edgellm_env.node.nodes import Dynamics
 from edgellm_env.scenario.scenario import Scenario
 from edgellm_env.slot.problem import SlotProblem
+from edgellm_env.slot.timeline import Running
 
 _BAR_WIDTH: Final = 24
 _ROWS: Final = 20
@@ -29,6 +33,9 @@ class SlotView:
     last_chance: BoolArray  # (n,) bool, requests that can't be served any more if this slot does not
     request: IntArray  # (n,) indices of the requests within the episode
     slot: int  # index of the slot within the episode
+    running_tokens: (
+        IntArray  # (r, 2) prompt and output tokens of what runs on a continuous node, as problem.running has it
+    )
 
 
 def view_slot(dynamics: Dynamics, row: int, observation: Observation) -> SlotView:
@@ -38,6 +45,8 @@ def view_slot(dynamics: Dynamics, row: int, observation: Observation) -> SlotVie
     waiting = dynamics.waiting[row, : requests.size]
     loaded = int(dynamics.node["scheme"][row])
     problems = tuple(dynamics.slot_problem(row, scheme) for scheme in range(dynamics.schemes.size))
+    running = problems[loaded].running
+    members = dynamics.requests[row, [] if running is None else running.members["request"]]
     return SlotView(
         problem=problems[loaded],
         problems=problems,
@@ -49,6 +58,7 @@ def view_slot(dynamics: Dynamics, row: int, observation: Observation) -> SlotVie
         last_chance=waiting["last_chance"].copy(),
         request=waiting["request"].copy(),
         slot=slot,
+        running_tokens=np.stack([members["prompt_tokens"], members["output_tokens"]], axis=1).astype("int64"),
     )
 
 
@@ -77,9 +87,11 @@ def slot_as_text(view: SlotView, info: dict[str, Any], scenario: Scenario) -> st
     for name in ("compute", "memory", "uplink", "downlink"):
         used = info[f"{name}_utilisation"]
         lines.append(f"  {name:<9}{_bar(used)} {used:6.1%}")
-    lines.append(
-        f"this slot: compute limit {problem.compute_limit_s:.3f} s, free KV memory {_bytes(problem.memory_bytes)}"
-    )
+    if problem.running is None:
+        limit = f"compute limit {problem.compute_limit_s:.3f} s"
+    else:
+        limit = f"iterations begin within {view.observation['node'][COMPUTE_LIMIT] * scenario.timing.slot_s:.3f} s"
+    lines.append(f"this slot: {limit}, free KV memory {_bytes(problem.memory_bytes)}")
     lines.append("  place  prompt  output  waited s  slack s  compute s    KV size  uplink  downlink  last chance")
     for place in range(min(problem.size, _ROWS)):
         lines.append(
@@ -90,4 +102,24 @@ def slot_as_text(view: SlotView, info: dict[str, Any], scenario: Scenario) -> st
         )
     if problem.size > _ROWS:
         lines.append(f"  ... and {problem.size - _ROWS} more")
-    return "\n".join(lines)
+    return "\n".join(lines if problem.running is None else [*lines, *_running_lines(view, problem.running, scenario)])
+
+
+def _running_lines(view: SlotView, running: Running, scenario: Scenario) -> list[str]:
+    """Return what runs on a continuous node, in order of admission, before anything is admitted in this slot."""
+    members, kv_tokens = running.members, scenario.costs.kv_tokens  # type: ignore[attr-defined] # continuous nodes have it
+    reserved, held = int(view.running_tokens.sum()), int(members["context_tokens"].sum())
+    share = reserved / kv_tokens
+    next_s = float(view.observation["node"][ITERATION]) * scenario.timing.slot_s
+    lines = [
+        f"running {members.size} of {running.max_running}   next iteration {next_s * 1e3:.1f} ms",
+        f"  KV cache {_bar(share)} {share:6.1%} of {kv_tokens} tokens reserved, {held} held",
+        "  request  prompt  made / to make  margin s",
+    ]
+    for member, (prompt, output) in zip(members[:_ROWS], view.running_tokens.tolist(), strict=False):
+        made = f"{output - member['to_go']} / {output}"
+        lines.append(
+            f"  {member['request']:>7}  {prompt:>6}  {made:>14}  {member['slack_s'] - member['finish_s']:>8.2f}"
+            + ("  prompt waits" if member["prompt_waits"] else "")
+        )
+    return [*lines, f"  ... and {members.size - _ROWS} more"] if members.size > _ROWS else lines
