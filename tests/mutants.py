@@ -20,7 +20,7 @@ from typing import NamedTuple
 import yaml
 
 ROOT = Path(__file__).parents[1]
-COPIED = ("edgellm_env", "agents", "tests")
+COPIED = ("edgellm_env", "tests")
 TIMEOUT_S = 600.0
 
 

@@ -4,8 +4,9 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from edgellm_env.costs.iterations import seconds_alone
+from edgellm_env.costs.iterations import prompt_seconds, seconds_alone
 from edgellm_env.node.records import SERVED, iteration_record
+from edgellm_env.slot.packing import pack_in_order
 from edgellm_env.slot.problem import SlotProblem
 from edgellm_env.slot.timeline import MEMBER, Running
 from tests.dynamics.continuous import Sequence, SlowEngine, continuous_scenario, play_out
@@ -36,22 +37,35 @@ def test_a_single_request_by_hand():
     assert play_out(scenario.costs, [Sequence(0, 10, 3, 9.0)], 0.0)[0] == pytest.approx(by_hand, rel=1e-14)
 
 
-def test_finishing_times_of_random_states_are_those_of_iterations_played_one_by_one():
-    rng, scenario = np.random.default_rng(0), continuous_scenario()
+def test_finishing_times_and_verdicts_of_random_states_are_those_of_iterations_played_one_by_one():
+    rng, scenario, verdicts = np.random.default_rng(0), continuous_scenario(), np.zeros(2, dtype=np.int64)
     costs = iteration_record(scenario)
     for _ in range(10_000):
-        count = int(rng.integers(1, 7))
-        prompts, outputs = rng.integers(1, 400, count), rng.integers(1, 60, count)
+        count, runs = int(rng.integers(1, 5)), int(rng.integers(5))
+        prompts, outputs = rng.integers(1, 400, count + runs), rng.integers(1, 40, count + runs)
+        produced = np.append(np.zeros(count, dtype=np.int64), rng.integers(outputs[count:]))  # some prompts still wait
+        every = [Sequence(i, prompts[i], outputs[i], 0.0, produced[i]) for i in range(count + runs)]
+        before, expected = play_out(scenario.costs, every[count:], 0.0), play_out(scenario.costs, every, 0.0)
+        finish_s = np.array([expected[i] for i in range(count + runs)])
+        slack_s = finish_s * rng.uniform(0.95, 1.5, count + runs)
+        members = np.zeros(runs, dtype=MEMBER)
+        members["request"], members["to_go"] = range(count, count + runs), (outputs - produced)[count:]
+        members["context_tokens"], members["slack_s"] = (prompts + produced)[count:], slack_s[count:]
+        members["finish_s"], members["prompt_waits"] = [before[i] for i in members["request"]], produced[count:] == 0
+        members["prompt_s"] = np.where(members["prompt_waits"], prompt_seconds(scenario.costs, prompts[count:]), 0.0)
+        nothing = np.zeros(count)
         problem = SlotProblem(
-            compute_s=np.zeros(count), kv_bytes=np.zeros(count), uplink_share=np.zeros(count),
-            downlink_share=np.zeros(count), slack_s=np.full(count, np.inf), compute_limit_s=np.inf, memory_bytes=np.inf,
-            running=Running(costs, np.zeros(0, dtype=MEMBER), count, prompts, outputs),
+            nothing, nothing, nothing, nothing, slack_s[:count], compute_limit_s=np.inf, memory_bytes=np.inf,
+            running=Running(costs, members, count + runs, prompts[:count], outputs[:count]),
         )  # fmt: skip
         timeline = problem.timeline
         problem._check(np.ones(count, dtype=bool), timeline)
-        expected = play_out(scenario.costs, [Sequence(i, prompts[i], outputs[i], 0.0) for i in range(count)], 0.0)
-        for member in timeline.members:
-            assert member["finish_s"] == pytest.approx(expected[int(member["request"])], rel=1e-9)
+        assert timeline.members["finish_s"] == pytest.approx(finish_s[timeline.members["request"]], rel=1e-9)
+        feasible = bool((finish_s <= slack_s).all())
+        assert problem.is_feasible(np.arange(count)) == feasible
+        assert pack_in_order(problem, rng.permutation(count)).all() == feasible
+        verdicts[int(feasible)] += 1
+    assert verdicts.min() > 1_000
 
 
 @pytest.mark.parametrize("seed", range(4))
