@@ -97,8 +97,9 @@ def test_answers_are_solved_once_however_many_ask():
     assert dftsp_answers(slots) is dftsp_answers(slots)
 
 
-def test_what_completes_a_batch_under_way_fits_beside_it():
-    engine = make_engine(load_scenario("balanced"), "EdgeLLM/Select-v0", 4)
+@pytest.mark.parametrize("scenario", ["balanced", "chat"])
+def test_what_completes_a_batch_under_way_fits_beside_it(scenario):
+    engine = make_engine(load_scenario(scenario), "EdgeLLM/Select-v0", 4)
     engine.begin(np.arange(4), range(4))
     for _ in range(6):  # wait for a queue, then begin every batch with the oldest request that fits
         engine.execute(np.full(4, engine.dynamics.capacity))
