@@ -22,7 +22,8 @@ from experiments.results.summary import PolicySummary, summarise
 
 STATIC: Final = Path(__file__).parent / "static"
 SCRIPTS: Final = (
-    "basics.js", "figures.js", "episode.js", "words.js", "queue.js", "timeline.js", "replay.js", "page.js",
+    "basics.js", "figures.js", "episode.js", "words.js", "running.js", "queue.js", "timeline.js", "replay.js",
+    "page.js",
 )  # fmt: skip
 """In order: each may use what those before it define."""
 
@@ -57,6 +58,7 @@ class Replay:
     slot_s: float  # length of a slot
     radio_s: float  # upload and download of a batch together
     compute_whole_s: float  # compute that a slot has when nothing runs on from before
+    max_running: int | None  # requests that may run together on a continuous node; None of slot-batch nodes
     scheme_names: list[str]  # of the scenario's quantization schemes, by index
     outcomes: list[str]  # names of the codes in recordings
     causes: dict[str, int]  # constraint of each bit in recordings
@@ -165,6 +167,7 @@ def _replay(scenario: Scenario, recorded: Sequence[RecordedEpisode], throughput_
         slot_s=timing.slot_s,
         radio_s=timing.radio_s,
         compute_whole_s=timing.slot_s + timing.spill_s,
+        max_running=scenario.serving.max_running,
         scheme_names=[scheme.name for scheme in scenario.schemes],
         outcomes=list(OUTCOMES),
         causes=dict(CAUSES),

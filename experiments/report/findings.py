@@ -20,14 +20,15 @@ _BITS: Final = {
     "time": CAUSES["compute_limit_s"] | CAUSES["slack_s"],
     "link": CAUSES["uplink_share"] | CAUSES["downlink_share"],
     "memory": CAUSES["memory_bytes"],
+    "places": CAUSES["max_running"],
     "accuracy": CAUSES["admissible"],
 }
 LATENCY_SHARES: Final = tuple(step / 50 for step in range(51))
 
-WHYS: Final = ("time", "link", "memory", "accuracy", "several", "left_out", "hopeless", "blocked", "rejected")
+WHYS: Final = ("time", "link", "memory", "accuracy", "several", "left_out", "hopeless", "blocked", "rejected", "places")
 """Why a request was not served: no compute time left (the slot's, or before a deadline), no room on the radio link, no
 room for its KV cache, not accurate enough under the batch's scheme, several of these; left out though it fitted; no
-slot could have served it; the queue was full; the model is not accurate enough."""
+slot could have served it; the queue was full; the model is not accurate enough; as many run as may run together."""
 
 
 _CLEAREST: Final = 12  # slots that a reader may want to look at
@@ -73,7 +74,10 @@ def _served_by_slot(played: Played) -> FloatArray:
 
 def _within(episode: RecordedEpisode, played: Played) -> FloatArray:
     requests, served = episode.requests, np.flatnonzero(np.array(played.outcome) == SERVED)
-    delivered_s = np.array(played.slots.delivered_s)[np.array(played.last_slot, dtype=np.int64)[served]]
+    if played.delivered_s:
+        delivered_s = np.array(played.delivered_s)[served]
+    else:
+        delivered_s = np.array(played.slots.delivered_s)[np.array(played.last_slot, dtype=np.int64)[served]]
     latency_s = delivered_s - np.array(requests.arrival_s)[served]
     share = latency_s / np.array(requests.latency_requirement_s)[served]
     # Times are written with five decimals: a request served just in time may come out a hair above 1.

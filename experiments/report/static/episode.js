@@ -2,7 +2,9 @@
 
 const replay = data.replay;
 const [WAITING, SERVED, EXPIRED, REJECTED, BLOCKED] = replay ? replay.outcomes.map((_, code) => code) : [];
-const KINDS = ["compute", "memory", "uplink", "downlink"];
+const CONTINUOUS = Boolean(replay?.max_running);
+// On a continuous node time is no sum: its iterations are drawn instead.
+const KINDS = CONTINUOUS ? ["memory", "uplink", "downlink"] : ["compute", "memory", "uplink", "downlink"];
 
 class Episode {
   constructor({ recorded, stories }) {
@@ -12,7 +14,14 @@ class Episode {
     this.played = new Map(recorded.played.map((one) => [one.policy, one]));
     this.slots = recorded.played[0].slots.scheme.length;
     this.stories = stories;
-    this.mostSlack = Math.max(1, ...this.requests.latency_requirement_s.map((seconds) => (seconds - replay.radio_s) / replay.slot_s));
+    const { latency_requirement_s: allowed } = this.requests;
+    this.mostSlack = Math.max(1, ...allowed.map((seconds, request) => (seconds - replay.radio_s - this.alone(request)) / replay.slot_s));
+    this.begun = new Map();
+  }
+
+  /** Seconds that a request takes alone on a continuous node, which nothing makes shorter; else 0. */
+  alone(request) {
+    return CONTINUOUS ? this.requests.compute_s[request] : 0;
   }
 
   story(first, second) {
@@ -41,11 +50,12 @@ class Episode {
     return outcome[request] === EXPIRED && last[request] === slot && this.joined(policy, request);
   }
 
-  /** Slots of compute time that the request can still afford; below 0 it is too late. */
+  /** Slots of compute time (continuous: beyond what it takes alone) that the request can still afford; below 0 it is too late. */
   slack(policy, request, slot) {
     const { arrival_s: arrival, latency_requirement_s: allowed } = this.requests;
     const start = this.played.get(policy).slots.start_s[slot];
-    return (arrival[request] + allowed[request] - slot * replay.slot_s - replay.radio_s - start) / replay.slot_s;
+    const over = CONTINUOUS ? 0 : start; // admitted ones join what runs
+    return (arrival[request] + allowed[request] - slot * replay.slot_s - replay.radio_s - over - this.alone(request)) / replay.slot_s;
   }
 
   /** Share of a whole slot that the request takes, by resource. */
@@ -53,7 +63,7 @@ class Episode {
     const { slots } = this.played.get(policy);
     const { compute_s: compute, kv_bytes: bytes, uplink_share: up, downlink_share: down } = this.requests;
     return {
-      compute: (compute[request] * slots.compute_scale[slot]) / replay.compute_whole_s,
+      ...(CONTINUOUS ? {} : { compute: (compute[request] * slots.compute_scale[slot]) / replay.compute_whole_s }),
       memory: (bytes[request] * slots.kv_scale[slot]) / slots.capacity_bytes[slot],
       uplink: up[request] * slots.uplink_scale[slot],
       downlink: down[request] * slots.downlink_scale[slot],
@@ -81,6 +91,43 @@ class Episode {
       compute: slots.start_s[slot] / replay.compute_whole_s,
       memory: 1 - slots.free_memory_bytes[slot] / slots.capacity_bytes[slot], uplink: 0, downlink: 0,
     };
+  }
+
+  /** How many iterations have begun before each slot. */
+  begunBefore(policy) {
+    if (!this.begun.has(policy)) {
+      const totals = [0];
+      for (const own of this.played.get(policy).slots.iterations_s) totals.push(totals.at(-1) + own.length);
+      this.begun.set(policy, totals);
+    }
+    return this.begun.get(policy);
+  }
+
+  /** Those admitted up to a slot: the iterations of the whole episode that process the prompt, and make the last token. */
+  admitted(policy, slot) {
+    const { outcome, last_slot: last } = this.played.get(policy), begun = this.begunBefore(policy);
+    const found = outcome.flatMap((code, request) => (code === SERVED && last[request] <= slot ? [{ request, slot: last[request], first: begun[last[request]] }] : []));
+    for (const one of found) one.end = one.first + this.requests.output_tokens[one.request] - 1;
+    return found.sort((a, b) => a.slot - b.slot || a.request - b.request);
+  }
+
+  /** Who runs as the slot opens, in order of admission: tokens made, and by how many seconds the last one may be later. */
+  running(policy, slot) {
+    const now = this.begunBefore(policy)[slot], margins = this.played.get(policy).slots.margins_s[slot];
+    return this.admitted(policy, slot - 1).filter((one) => one.end >= now).map(({ request, first }, place) => ({ request, made: Math.max(0, now - first), margin: margins[place] }));
+  }
+
+  /** The iterations that begin in a slot: when, how long, with how many requests, whose prompts and last tokens. */
+  iterations(policy, slot) {
+    const { start_s: starts, iterations_s: lengths } = this.played.get(policy).slots;
+    const before = this.begunBefore(policy)[slot], members = this.admitted(policy, slot);
+    let start = starts[slot];
+    return lengths[slot].map((length, place) => {
+      const inside = members.filter((one) => one.first <= before + place && one.end >= before + place), here = start;
+      start += length;
+      const those = (key) => inside.filter((one) => one[key] === before + place).map((one) => one.request);
+      return { start: here, length, members: inside.length, prompts: those("first"), last: those("end") };
+    });
   }
 
   /** Requests that come in at the slot's start without ever joining the policy's queue. */

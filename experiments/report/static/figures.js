@@ -10,10 +10,11 @@ const WHY_WORDS = {
   hopeless: "could not be served by anyone",
   blocked: "queue full",
   rejected: "model not accurate enough",
+  places: "as many run as may",
   waiting: "still waiting at the end",
 };
 const WHY_LOOKS = [["--c1", ""], ["--c4", "/"], ["--c2", "x"], ["--c3", "-"], ["--c0", "\\"], ["--c5", "+"], ["--c6", "."], ["--c7", "|"],
-  ["--muted", "-"], ["--line", ""]];
+  ["--muted", "-"], ["--c2", "+"]];
 const RESOURCES = [["compute", "circle", "--c1"], ["memory", "square", "--c2"], ["uplink", "triangle-up", "--c0"], ["downlink", "triangle-down", "--c3"]];
 
 /** Plotly reads a little HTML in texts; a policy's name is not to be read so. */

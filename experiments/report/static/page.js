@@ -35,16 +35,21 @@ function why(player) {
 // Statistics of docs/protocol.md that not every comparison has.
 const MORE = [["throughput_iqm_rps", "interquartile mean"], ["improvement_probability", "P(improvement)"], ["gap_closed", "gap closed"]];
 
+// Measures of service, of docs/protocol.md too.
+const SERVICE = [["mean_ttft_s", "TTFT", duration], ["mean_tpot_s", "TPOT", duration], ["goodput_tokens_per_s", "tokens/s", (value) => fixed(value, 0)], ["jain_index", "Jain", (value) => fixed(value, 3)]];
+
 function leaderboardTable() {
+  const service = SERVICE.filter(([key]) => data.policies.some(({ summary }) => summary[key] !== null));
   const more = MORE.filter(([key]) => data.policies.some(({ summary }) => summary[key]));
   const extra = (estimate) => element("td", {}, ...(estimate ? [fixed(estimate.mean), " ", element("small", {}, interval(estimate))] : ["–"]));
-  const heads = ["policy", "requests/s", `difference${data.reference ? ` to ${data.reference}` : ""}`, "served", "expired", "latency", "decision", ...more.map(([, words]) => words)];
+  const heads = ["policy", "requests/s", `difference${data.reference ? ` to ${data.reference}` : ""}`, "served", "expired", "latency", "decision", ...service.map(([, words]) => words), ...more.map(([, words]) => words)];
   const rows = data.policies.map(({ summary }) => element("tr", {},
     element("th", { scope: "row", title: summary.policy }, swatch(summary.policy), shortened(summary.policy, 40)),
     element("td", {}, fixed(summary.throughput_rps.mean), " ", element("small", {}, interval(summary.throughput_rps))),
     summary.difference_rps ? element("td", {}, signed(summary.difference_rps.mean), " ", element("small", {}, interval(summary.difference_rps, signed))) : element("td", {}, "–"),
     element("td", {}, percent(summary.served_ratio)), element("td", {}, percent(summary.expired_ratio)),
-    element("td", {}, summary.mean_latency_s === null ? "–" : duration(summary.mean_latency_s)), element("td", {}, duration(summary.decision_mean_s)), more.map(([key]) => extra(summary[key]))));
+    element("td", {}, summary.mean_latency_s === null ? "–" : duration(summary.mean_latency_s)), element("td", {}, duration(summary.decision_mean_s)),
+    service.map(([key, , write]) => element("td", {}, summary[key] === null ? "–" : write(summary[key]))), more.map(([key]) => extra(summary[key]))));
   return element("table", {}, element("thead", {}, element("tr", {}, heads.map((head) => element("th", { scope: "col" }, head)))), element("tbody", {}, rows));
 }
 
@@ -92,6 +97,8 @@ function begin() {
   byId("table-leaderboard").append(leaderboardTable());
   byId("about-here").append(...about());
   introduce();
+  if (CONTINUOUS) byId("replay").querySelector(".lead").textContent = "Two policies, the very same requests. Each mark is a waiting request: the further left, the less it can wait; the higher, " +
+    "the more of the KV cache or a link it takes. Filled marks are admitted, and join what runs. Below: the slot’s iterations, and who runs as it opens.";
   if (replay) byId("headline").append(why(new Replay(byId("replay-here"))));
   else byId("replay").remove();
   byId("sections").append(...[...document.querySelectorAll("section[data-nav]")].map((section) => element("a", { href: `#${section.id}` }, section.dataset.nav)));

@@ -20,7 +20,8 @@ class Panel {
     this.svg = shape("svg", { class: "queue", role: "img" });
     this.bars = element("div", { class: "bars" });
     this.left = element("ul", { class: "left" });
-    this.root = element("div", { class: "panel" }, element("h3", {}, this.name), this.tally, this.svg, this.bars, this.left);
+    this.running = CONTINUOUS ? new RunningView() : null;
+    this.root = element("div", { class: "panel" }, element("h3", {}, this.name), this.tally, this.svg, this.running?.root ?? "", this.bars, this.left);
     this.segments = Object.fromEntries(KINDS.map((kind) => [kind, this.addBar(kind)]));
   }
 
@@ -50,7 +51,7 @@ class Panel {
     this.x = (slack) => edge.left + (Math.min(most, Math.max(0, slack)) / most) * (width - edge.left - edge.right);
     this.y = (share) => height - edge.bottom - Math.sqrt(Math.min(1, share)) * (height - edge.top - edge.bottom);
     this.svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
-    const step = most > 12 ? 4 : most > 8 ? 2 : 1;
+    const step = most > 24 ? 10 : most > 12 ? 4 : most > 8 ? 2 : 1;
     const across = Array.from({ length: Math.floor(most / step) + 1 }, (_, index) => index * step);
     const narrowZone = this.x(1) - this.x(0) < 74;
     const axes = shape("g", { "aria-hidden": "true" },
@@ -64,8 +65,8 @@ class Panel {
         shape("text", { x: edge.left - 7, y: this.y(share) + 4, "text-anchor": "end" }, `${100 * share} %`),
       ]).flat(),
       shape("text", { class: "urgent-word", x: this.x(0) + 5, y: edge.top + 13 }, narrowZone ? "urgent" : "can hardly wait"),
-      shape("text", { x: width - edge.right, y: height - 4, "text-anchor": "end" }, "slack, in slots →"),
-      shape("text", { x: 0, y: 10 }, "↑ footprint: largest share of a slot"));
+      shape("text", { x: width - edge.right, y: height - 4, "text-anchor": "end" }, CONTINUOUS ? "slots to spare, run alone →" : "slack, in slots →"),
+      shape("text", { x: 0, y: 10 }, CONTINUOUS ? "↑ footprint: largest share of KV cache or link" : "↑ footprint: largest share of a slot"));
     this.layer = shape("g", {});
     this.svg.replaceChildren(axes, this.layer);
     this.marks.clear();
@@ -76,11 +77,12 @@ class Panel {
   show(slot, differing, smooth) {
     const queue = this.episode.queue(this.policy, slot);
     const served = queue.filter((one) => one.served);
-    this.tally.replaceChildren("serves ", element("b", {}, String(served.length)), ` of ${queue.length} waiting · `, element("b", {}, String(this.totals[slot])), " served so far");
+    this.tally.replaceChildren(CONTINUOUS ? "admits " : "serves ", element("b", {}, String(served.length)), ` of ${queue.length} waiting · `, element("b", {}, String(this.totals[slot])), " served so far");
     this.svg.setAttribute("aria-label", `${this.policy}, slot ${slot}: ${queue.length} requests wait, ${served.length} are served`);
     // A jump shows the other slot at once.
     this.layer.classList.toggle("still", !smooth);
     this.showMarks(queue, differing, smooth);
+    this.running?.show(this.episode, this.policy, slot);
     this.showBars(slot, served);
     this.showLeft(slot, queue);
   }
@@ -150,7 +152,7 @@ function queueLegend() {
     ["expires", "expires after this slot"]];
   return element("ul", { class: "legend" },
     entries.map(([classes, words]) => element("li", {}, shape("svg", { viewBox: "-13 -13 26 26", "aria-hidden": "true" }, markShape(classes)), words)),
-    element("li", {}, element("span", { class: "meter", style: "width:24px;display:inline-block" }, element("u", { style: "left:11px" })), "tightest deadline of the batch"),
+    CONTINUOUS ? iterationsLegend() : element("li", {}, element("span", { class: "meter", style: "width:24px;display:inline-block" }, element("u", { style: "left:11px" })), "tightest deadline of the batch"),
     element("li", {}, shape("svg", { class: "strip", style: "height:22px;margin:0", viewBox: "-13 -13 26 26", "aria-hidden": "true" }, shape("path", { class: "gem", d: "M0-6 6 0 0 6-6 0z" })), "clear example"),
     element("li", {}, shape("svg", { class: "strip", style: "height:22px;margin:0", viewBox: "-13 -13 26 26", "aria-hidden": "true" }, [-5, 0, 5].map((x) => shape("line", { class: "tick", x1: x, x2: x, y1: -7, y2: 7 }))), "slots where they differ"));
 }

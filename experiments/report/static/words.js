@@ -2,7 +2,7 @@
 
 const CAUSE_WORDS = {
   compute_limit_s: "compute time", slack_s: "time before a deadline", memory_bytes: "memory",
-  uplink_share: "uplink", downlink_share: "downlink", admissible: "accuracy",
+  uplink_share: "uplink", downlink_share: "downlink", admissible: "accuracy", max_running: "room among the running",
 };
 
 function listed(words) {

@@ -122,6 +122,45 @@ def test_the_words_and_marks_of_a_slot_are_those_of_the_recording(results: Path,
             assert panel.locator(".left li", has_text="expires").count() == len(expires)
 
 
+@pytest.mark.parametrize("size", [LAPTOP, PHONE], ids=["laptop", "phone"])
+def test_a_continuous_nodes_iterations_and_running_requests_are_shown(
+    continuous: Path, tmp_path: Path, visit, size: tuple[int, int]
+) -> None:
+    assert main(["report", str(continuous), "--out", str(tmp_path / "report.html")]) == 0
+    page = visit(tmp_path / "report.html", size)
+    assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
+    heads = page.locator("#table-leaderboard thead").inner_text()
+    assert all(head in heads for head in ("TTFT", "TPOT", "tokens/s", "Jain"))
+    (episode,) = read_recordings(continuous / FILE_NAME).episodes
+    played = {one.policy: one for one in episode.played}
+    tokens = episode.requests.output_tokens
+    for slot in (0, 7, SLOTS // 2, SLOTS - 1):
+        page.locator("#slot").fill(str(slot))
+        for panel in page.locator(".panel").all():
+            one = played[panel.locator("h3").inner_text()]
+            lengths = one.slots.iterations_s[slot]
+            assert panel.locator(".iterations .block").count() == len(lengths)
+            widths = panel.locator(".iterations .block").evaluate_all("all => all.map(one => one.width.baseVal.value)")
+            assert widths == pytest.approx([own * sum(widths) / sum(lengths) for own in lengths], abs=0.6)
+            now = sum(map(len, one.slots.iterations_s[:slot]))
+            served = [i for i, code in enumerate(one.outcome) if code == SERVED]
+            joins = [i for i in served if one.last_slot[i] == slot]
+            first = {i: sum(map(len, one.slots.iterations_s[: one.last_slot[i]])) for i in served}
+            runs = [i for i in served if one.last_slot[i] < slot and first[i] + tokens[i] > now]
+            runs.sort(key=lambda i: (one.last_slot[i], i))
+            rows = [
+                [cell.strip() for cell in row.split("\t")] for row in panel.locator(".runs tbody tr").all_inner_texts()
+            ]
+            spare = [f"{margin:.2f} s" for margin in one.slots.margins_s[slot]]
+            expected = [[str(i), "", f"{max(0, now - first[i])} / {tokens[i]}"] for i in runs]
+            assert [row[:3] for row in rows] == [*expected, *([str(i), "", f"0 / {tokens[i]}"] for i in joins)]
+            assert [row[3] for row in rows] == [*spare, *["joins"] * len(joins)]
+            titles = panel.locator(".iterations .prompts title").evaluate_all("all => all.map(one => one.textContent)")
+            assert len(titles) == (bool(lengths) and bool(joins or any(first[i] == now for i in runs)))
+            assert all(str(i) in titles[0] for i in joins if lengths)
+            assert panel.locator(".bars > span").all_inner_texts() == ["memory", "uplink", "downlink"]
+
+
 def test_buttons_and_keys_step_play_and_find_differences(results: Path, report: Path, visit) -> None:
     page = visit(report)
     story = next(
