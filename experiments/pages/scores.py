@@ -25,7 +25,10 @@ from experiments.results.statistics import REFERENCE, Estimate, bootstrap_mean, 
 COUPLED: Final = ("light", "balanced", "memory", "patient")
 """Scenarios in which learned agents are studied with several training seeds."""
 
-SCENARIO_ORDER: Final = (*COUPLED, "paper", "spillover", "bursty", "quantized", "azure-conv")
+CONTINUOUS: Final = ("chat", "chat-burst", "mixed", "code", "reasoning", "chat-32b", "azure-live")
+"""Scenarios with continuous nodes."""
+
+SCENARIO_ORDER: Final = (*COUPLED, "paper", "spillover", "bursty", "quantized", "azure-conv", *CONTINUOUS)
 
 
 @dataclass(frozen=True)
