@@ -19,7 +19,7 @@ COMMANDS = {
     ),
     "reproduce --quick --figures latency --out {out}": ("{out}", ""),
     "report {out} --out {out}/page.html": ("{out}", "page.html"),
-    "tune-lookahead --scenario balanced --out {out}/own.yaml": ("{out}", "own.yaml"),
+    "tune lookahead --scenario balanced --out {out}/own.yaml": ("{out}", "own.yaml"),
     "census --scenario light --slots 1 --out {out}/census.json": ("{out}", "census.json"),
     "study compare --scenario light --policies fcfs --episodes 1 --store {out}": ("{out}/comparisons", ""),
     "study train --agent cem-linear --scenario light --seed 0 --steps 1 --runs {out} --store {out}/store": (

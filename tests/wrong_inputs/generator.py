@@ -71,7 +71,7 @@ LINES = {
     "study compare --scenario tiny --policies fcfs --episodes 1 --store store": (
         "scenario policies rates episodes trace store"
     ),
-    "tune-lookahead --scenario tiny --generations 0 --out settings.yaml": "scenario seed out",
+    "tune lookahead --scenario tiny --generations 0 --out settings.yaml": "scenario seed out",
     "benchmark decisions --scenario nowhere": "scenario",
 }
 
