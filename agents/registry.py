@@ -239,7 +239,7 @@ def _load(agent: str, path: Path, name: str, scenario: Scenario, trust: bool = F
         policy = _resolved(row.unpickle)(foreign, name)
     else:
         raise PolicyError(
-            f"policy {name!r}: {foreign} is a ZIP file of stable-baselines3, and loading it runs whatever it holds; "
+            f"policy {name!r}: it is a ZIP file of stable-baselines3, and loading it runs whatever it holds; "
             "train it here, or give --trust (compare, sweep, collect) if you trust who made it"
         )
     policy.begin(scenario, 1)

@@ -21,7 +21,7 @@ from typing import Any, TypeVar, cast
 import numba
 import numpy as np
 from numba import types
-from numba.core.caching import FunctionCache
+from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.extending import overload, register_jitable
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -83,6 +83,28 @@ def _with_attributes(argument: Any) -> Any:
     return argument
 
 
+class _KeyedFile(IndexDataCacheFile):
+    """numba's index and data files of one function, with data files named by what they hold.
+
+    numba numbers them: two processes that compile a function for different types at once give both codes one name, and
+    the index may then call the wrong one.
+    """
+
+    def save(self, key: Any, data: Any) -> None:
+        """Write the data under a name of their own, then say so in the index; remove what no index names any more."""
+        named = hashlib.sha256(f"{self._version} {key!r}".encode()).hexdigest()[:24]
+        overloads = self._load_index()  # type: ignore[no-untyped-call]
+        name = self._data_name_pattern.format(number=0).replace(".0.nbc", f".{named}.nbc")
+        self._save_data(name, data)  # type: ignore[no-untyped-call]
+        if not overloads:  # of other sources, or none
+            for path in Path(self._cache_path).glob(
+                self._data_name_pattern.format(number=0).replace(".0.nbc", ".*.nbc")
+            ):
+                if path.name != name:
+                    path.unlink(missing_ok=True)
+        self._save_index(overloads | {key: name})  # type: ignore[no-untyped-call]
+
+
 class _PackageCache(FunctionCache):
     """numba's disk cache of one function, stale as soon as any compiled source of the package differs."""
 
@@ -93,6 +115,7 @@ class _PackageCache(FunctionCache):
         # is unpickled by its name, which other sources may not have.
         version = (self._cache_file._version, _digest_of(__package__), _digest_of(package))
         self._cache_file._version = " ".join(version)
+        self._cache_file.__class__ = _KeyedFile
 
     def save_overload(self, sig: Any, data: Any) -> None:
         """Keep machine code on disk, or do without where the disk is full or has become read-only."""

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import edgellm_env
+from edgellm_env._compile import _KeyedFile
 from edgellm_env.env.slots import Slots
 
 PACKAGE = Path(edgellm_env.__file__).parent
@@ -140,3 +141,21 @@ def test_playing_keeps_no_reference_to_a_nodes_arrays(environment_id: str, scena
         envs.step(envs.action_space.sample())
     del slots
     assert [sys.getrefcount(array) for array in held] == before
+
+
+def test_two_processes_that_compile_at_once_never_get_each_others_code(tmp_path: Path) -> None:
+    """Both see an index without entries, write one each, and the index of the second is what stays."""
+
+    def file() -> _KeyedFile:
+        return _KeyedFile(cache_path=str(tmp_path), filename_base="f", source_stamp="now")
+
+    class Late(_KeyedFile):
+        def _load_index(self) -> dict[str, str]:
+            return {}  # as it was before the first wrote
+
+    file().save("floats", "code for floats")
+    Late(cache_path=str(tmp_path), filename_base="f", source_stamp="now").save("integers", "code for integers")
+    assert file().load("integers") == "code for integers"
+    assert file().load("floats") in (None, "code for floats")
+    file().save("floats", "code for floats")
+    assert (file().load("floats"), file().load("integers")) == ("code for floats", "code for integers")

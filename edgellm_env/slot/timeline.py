@@ -127,7 +127,7 @@ def begin(timeline: Timeline) -> None:
     """Begin with the running requests alone."""
     running = timeline.running
     least_s = np.inf
-    timeline.taken[0] = running.size
+    timeline.taken[0], timeline.taken[1] = running.size, 0
     for one in range(running.size):
         timeline.members[one] = running[one]
         spare_s = running[one].slack_s - running[one].finish_s
