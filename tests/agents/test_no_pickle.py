@@ -30,4 +30,17 @@ def test_what_ships_is_text_and_safetensors() -> None:
         kinds = {
             path.suffix for path in (ROOT / folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts
         }
-        assert kinds <= {".py", ".typed", ".yaml", ".json", ".safetensors", ".j2", ".js", ".css", ".html", ".md", ".gz", ".bib"}
+        assert kinds <= {
+            ".py",
+            ".typed",
+            ".yaml",
+            ".json",
+            ".safetensors",
+            ".j2",
+            ".js",
+            ".css",
+            ".html",
+            ".md",
+            ".gz",
+            ".bib",
+        }
