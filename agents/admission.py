@@ -10,7 +10,7 @@ import numpy as np
 
 from agents.policy import Decision, Generators
 from agents.tuned import Settings, Tuned, number
-from edgellm_env.arrays import BoolArray, FloatArray
+from edgellm_env.arrays import FloatArray
 from edgellm_env.costs.iterations import decode_seconds, prompt_seconds
 from edgellm_env.env.slots import Slots
 from edgellm_env.slot.problem import Problems
@@ -23,23 +23,12 @@ def stretch(problems: Problems) -> FloatArray:
     return np.asarray(problems.slack_s / np.maximum(_LEAST_S, problems.compute_s))
 
 
-def added_seconds(problems: Problems) -> FloatArray:
+def own_seconds(problems: Problems) -> FloatArray:
     """Return (R, n) the node's time that each request adds: all that it takes, but for what iterations share."""
     iterations = problems.iterations
     if iterations is None:
         return problems.compute_s
     return np.asarray(problems.compute_s - iterations.costs["step_s"] * iterations.output_tokens)
-
-
-def first_of(batch: BoolArray, keys: FloatArray, most: FloatArray) -> BoolArray:
-    """Return the members of greedy batches (R, n) that were admitted first, at most ``most`` (R, 1) of each.
-
-    That is what greedy packing by these ``keys`` admits if it stops there.
-    """
-    order = np.argsort(np.where(batch, keys, np.inf), axis=1, kind="stable")
-    place = np.empty_like(order)
-    np.put_along_axis(place, order, np.arange(order.shape[1])[None], axis=1)
-    return np.asarray(batch & (place < most))
 
 
 @dataclass(frozen=True)
@@ -66,11 +55,11 @@ class SloThreshold(Tuned):
     def decide(self, slots: Slots, rngs: Generators) -> Decision:
         """Return the batches."""
         least, most, shared = self.numbers(slots)
-        problems, added_s = slots.problems, added_seconds(slots.problems)
-        keys = added_s + shared * (problems.compute_s - added_s)
+        problems, own_s = slots.problems, own_seconds(slots.problems)
+        keys = own_s + shared * (problems.compute_s - own_s)
         keys = np.where(stretch(problems) >= least, keys, np.inf)
-        running = 0 if problems.iterations is None else problems.iterations.running[:, None]
-        return Decision(first_of(slots.pack(keys), keys, np.round(most) - running))
+        running = 0 if problems.iterations is None else problems.iterations.running
+        return Decision(slots.pack(keys, np.round(most[:, 0]) - running))
 
 
 def delay_of_running(problems: Problems) -> FloatArray:
@@ -112,7 +101,7 @@ class BidPrice(Tuned):
         """Return the batches."""
         added, delay, tightness, memory, radio = self.numbers(slots)
         problems = slots.problems
-        price = added * added_seconds(problems) + delay * delay_of_running(problems)
+        price = added * own_seconds(problems) + delay * delay_of_running(problems)
         price += tightness / np.maximum(_LEAST_S, stretch(problems))
         price += memory * problems.kv_bytes / np.maximum(1.0, problems.memory_bytes)[:, None]
         price += radio * (problems.uplink_share + problems.downlink_share)

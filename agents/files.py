@@ -71,7 +71,7 @@ def alone_in(folder: Path, doing: str, file: str = "") -> Iterator[None]:
     with path.open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Whoever held it before may have removed it since it was opened here: then it locks nothing.
+            # The process that held it before may have removed it since it was opened here: then it locks nothing.
             free = os.path.samestat(path.stat(), os.fstat(lock.fileno()))
         except (BlockingIOError, FileNotFoundError):
             free = False

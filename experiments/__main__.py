@@ -113,8 +113,7 @@ def parse(words: list[str]) -> Any:
     """Return the command that the words of a command line give.
 
     Raises:
-        UsageError: they give none, or an empty word: as a path it would be the working folder, which whoever means it
-            calls ``.``.
+        UsageError: they give none, or an empty word: as a path it would be the working folder, whose name is ``.``.
         SystemExit: they ask for help, which has been printed.
     """
     for before, word in zip(["", *words], words, strict=False):

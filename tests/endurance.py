@@ -1,9 +1,9 @@
 """A million slots of random feasible admissions on every continuous scenario: are the contract's promises kept?
 
 ``python -m tests.endurance --slots 1000000`` plays whole episodes through ``gym.make_vec``, shared out evenly, and
-prints a line for each scenario and way to act: that nobody admitted is late (``latest`` is the last token's delivery
-after the deadline, negative if before), that requests are conserved and each admitted one finishes, that masks (in
-one of five steps, of one environment) are what the feasibility check says, and that memory stays as
+prints a line for each scenario and way to act: that no admitted request is late (``latest`` is the last token's
+delivery after the deadline, negative if before), that requests are conserved and each admitted one finishes, that masks
+(in one of five steps, of one environment) are what the feasibility check says, and that memory stays as
 it was after the first tenth. Exit status 1 if anything is broken.
 """
 

@@ -163,13 +163,16 @@ class Slots:
         """Return some of these slots, by their places among them."""
         return Slots(self._engine, self.episode[rows])
 
-    def pack(self, keys: NDArray[np.floating[Any]]) -> BoolArray:
+    def pack(self, keys: NDArray[np.floating[Any]], most: FloatArray | None = None) -> BoolArray:
         """Return the batches (R, n) of greedy packing by ascending ``keys`` (R, n), ties to the older request.
 
         Requests that no longer fit are skipped, and those whose key is infinite are left waiting. No key may be NaN.
+        Packing stops after ``most`` (R,) or (1,) requests, whole numbers, if given; nothing is admitted below 1.
         """
-        admitted = np.zeros(self.waits.shape, dtype=np.bool_)
-        pack_by_score(self.episode, -np.asarray(keys, dtype=np.float64), -np.inf, admitted, self._dynamics.nodes.queues)
+        admitted, scores = np.zeros(self.waits.shape, dtype=np.bool_), -np.asarray(keys, dtype=np.float64)
+        bound = np.empty(self.size, dtype=np.int64)
+        bound[:] = self.capacity if most is None else np.clip(most, 0, self.capacity)
+        pack_by_score(self.episode, scores, -np.inf, bound, admitted, self._dynamics.nodes.queues)
         return admitted
 
     def state(self, rows: IntArray) -> Queues:

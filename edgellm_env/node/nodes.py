@@ -167,7 +167,8 @@ class Dynamics:
     def preview_ranked(self, scores: NDArray[np.floating[Any]], row: int, above: float = -np.inf) -> BoolArray:
         """Return the batch (N,) that :meth:`play_ranked` would serve in environment ``row``."""
         admitted = np.zeros((1, self.capacity), dtype=np.bool_)
-        packing.pack_by_score(np.array([row]), scores[None], above, admitted, self.nodes.queues)
+        most = np.array([self.capacity])
+        packing.pack_by_score(np.array([row]), scores[None], above, most, admitted, self.nodes.queues)
         batch: BoolArray = admitted[0]
         return batch
 

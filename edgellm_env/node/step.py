@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgellm_env._compile import compiled, compiled_parallel
+from edgellm_env._compile import compiled, compiled_leaf, compiled_parallel
 from edgellm_env.arrays import BoolArray, IntArray
 from edgellm_env.node.features import Shown, encode_row
 from edgellm_env.node.records import Nodes
 from edgellm_env.node.transition import close_slot, open_slot, view_under_scheme
 from edgellm_env.slot import usage
 from edgellm_env.slot.packing import admit_by_score, admit_marked
-from edgellm_env.slot.picking import Partial, pick, refresh
+from edgellm_env.slot.picking import Partial, account_in, pick, refresh
 
 _WORTH_A_THREAD = 8_192  # elements of actions: some hundred slots
 
@@ -35,10 +35,10 @@ def find_infeasible(asked: NDArray[np.int8], scheme: IntArray, admitted: BoolArr
     return -1
 
 
-@compiled
-def _play(nodes: Nodes, row: int, scheme: int, batch: BoolArray, shown: Shown) -> None:
+@compiled_leaf
+def _play(nodes: Nodes, row: int, scheme: int, batch: BoolArray, account: usage.Account, shown: Shown) -> None:
     """Execute the admitted ``batch`` (N,), open the next slot and show it."""
-    close_slot(nodes, row, scheme, batch)
+    close_slot(nodes, row, scheme, batch, account)
     open_slot(nodes, row)
     if shown.node.shape[0] > 0:
         encode_row(nodes, row, shown)
@@ -65,11 +65,12 @@ def play_selected(
         node = nodes.node[row]
         if scheme[row] != node.scheme:
             view_under_scheme(nodes, row, scheme[row])
-        skipped = admit_marked(usage.account_of(room, nodes, row), asked[row], order, admitted[row])
+        account = usage.account_of(room, nodes, row)
+        skipped = admit_marked(account, asked[row], order, admitted[row])
         node.infeasible = skipped > 0
         if node.infeasible and serve_none:
             admitted[row] = False
-        _play(nodes, row, scheme[row], admitted[row], shown)
+        _play(nodes, row, scheme[row], admitted[row], account, shown)
 
 
 @compiled_parallel(work="scores", least=_WORTH_A_THREAD)
@@ -83,13 +84,14 @@ def play_ranked(
     last: int = 0,
 ) -> None:
     """Play the slot packed by ``scores`` (E, N) that are above ``above``, as ``admit_by_score`` does."""
-    nodes, shown = Nodes(*nodes), Shown(*shown)
+    nodes, shown, capacity = Nodes(*nodes), Shown(*shown), admitted.shape[1]
     order, room = np.empty(admitted.shape[1], dtype=np.int64), usage.room_for(nodes.running)
     for row in range(first, last):
         node = nodes.node[row]
-        admit_by_score(usage.account_of(room, nodes, row), scores[row], above, order, admitted[row])
+        account = usage.account_of(room, nodes, row)
+        admit_by_score(account, scores[row], above, capacity, order, admitted[row])
         node.infeasible = False
-        _play(nodes, row, node.scheme, admitted[row], shown)
+        _play(nodes, row, node.scheme, admitted[row], account, shown)
 
 
 @compiled_parallel(work="partial.batch", least=_WORTH_A_THREAD)
@@ -108,7 +110,7 @@ def play_picked(
     for row in range(first, last):
         closed[row] = pick(row, picked[row], serve_none, nodes, partial)
         if closed[row]:
-            close_slot(nodes, row, nodes.node[row].scheme, partial.batch[row])
+            close_slot(nodes, row, nodes.node[row].scheme, partial.batch[row], account_in(partial, row, nodes))
             open_slot(nodes, row)
         refresh(row, closed[row], nodes, partial)
         if shown.node.shape[0] > 0:

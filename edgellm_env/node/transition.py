@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from edgellm_env._compile import compiled, compiled_leaf, compiled_parallel
+from edgellm_env._compile import compiled_leaf, compiled_parallel
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
 from edgellm_env.node import running
 from edgellm_env.node.records import BLOCKED, EXPIRED, REJECTED, SERVED, Nodes
@@ -192,10 +192,12 @@ def _use(node: Any, capacity_bytes: float, busy_share: float, used: Any) -> None
     node.downlink_utilisation = min(1.0, used[usage.DOWNLINK_SHARE])
 
 
-@compiled
-def close_slot(nodes: Nodes, row: int, scheme: int, admitted: BoolArray) -> None:
-    """Execute the admitted batch under ``scheme`` and move to the next slot's start."""
-    account = usage.account_of(usage.room_for(nodes.running), nodes, row)
+@compiled_leaf
+def close_slot(nodes: Nodes, row: int, scheme: int, admitted: BoolArray, account: usage.Account) -> None:
+    """Execute the admitted batch under ``scheme`` and move to the next slot's start.
+
+    ``account`` is one of the slot, whatever is in it: the batch is added up anew, in queue order.
+    """
     usage.add_up(account, admitted)
     _execute(nodes.running, nodes, row, scheme, admitted, account)
     nodes.node[row].slot += 1

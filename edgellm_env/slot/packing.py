@@ -52,9 +52,9 @@ def admit_marked(account: Account, asked: NDArray[np.int8], order: IntArray, adm
 
 @compiled
 def admit_by_score(
-    account: Account, scores: NDArray[np.floating[Any]], above: float, order: IntArray, admitted: BoolArray
+    account: Account, scores: NDArray[np.floating[Any]], above: float, most: int, order: IntArray, admitted: BoolArray
 ) -> None:
-    """Admit greedily by descending ``scores`` (N,), ties in queue order, skipping what no longer fits.
+    """Admit greedily by descending ``scores`` (N,), ties in queue order, skipping what no longer fits, up to ``most``.
 
     Requests whose score is not above ``above`` are left waiting. ``order`` (N,) is room to work in.
     """
@@ -64,7 +64,7 @@ def admit_by_score(
     wanted = waiting
     while wanted > 0 and not scores[order[wanted - 1]] > above:
         wanted -= 1
-    admit_in_order(account, order[:wanted], wanted, admitted)
+    admit_in_order(account, order[:wanted], most, admitted)
 
 
 @compiled
@@ -86,6 +86,7 @@ def pack_by_score(
     rows: IntArray,
     scores: NDArray[np.floating[Any]],
     above: float,
+    most: IntArray,
     admitted: BoolArray,
     queues: Queues,
     first: int = 0,
@@ -97,6 +98,7 @@ def pack_by_score(
         rows: (R,) indices of environments.
         scores: (R, n), none of them NaN; n is at least the longest of their queues.
         above: scores that are not above it leave their requests waiting.
+        most: (R,) after how many to stop, >= 0.
         admitted: filled.
         queues: of all environments.
         first: left out.
@@ -105,7 +107,8 @@ def pack_by_score(
     queues = Queues(*queues)
     order, room = np.empty(admitted.shape[1], dtype=np.int64), usage.room_for(queues.running)
     for index in range(first, last):
-        admit_by_score(usage.account_of(room, queues, rows[index]), scores[index], above, order, admitted[index])
+        account = usage.account_of(room, queues, rows[index])
+        admit_by_score(account, scores[index], above, most[index], order, admitted[index])
 
 
 def pack_in_order(problem: SlotProblem, order: ArrayLike, most: int | None = None) -> BoolArray:

@@ -61,20 +61,21 @@ _room = by_none(_additive_room, _shared_room)
 
 
 @compiled
-def _account(row: int, nodes: Any, partial: Partial) -> usage.Account:
+def account_in(partial: Partial, row: int, nodes: Any) -> usage.Account:
+    """Return the account of the partial batch of environment ``row``."""
     return usage.account_of(_room(partial.members, row, partial), nodes, row)
 
 
 @compiled
 def _start(row: int, nodes: Any, partial: Partial) -> None:
     partial.batch[row] = False
-    usage.start(_account(row, nodes, partial))
+    usage.start(account_in(partial, row, nodes))
 
 
 @compiled
 def _mark_legal(row: int, nodes: Any, partial: Partial) -> None:
     """Mark each request that keeps the batch feasible if added; committing (the last entry) is always legal."""
-    account = _account(row, nodes, partial)
+    account = account_in(partial, row, nodes)
     batch, legal = partial.batch[row], partial.legal[row]
     legal[:] = False
     legal[-1] = True
@@ -100,7 +101,7 @@ def pick(row: int, place: int, serve_none: bool, nodes: Any, partial: Partial) -
             return True
     elif place < commit:
         partial.batch[row, place] = True
-        usage.add(_account(row, nodes, partial), place)
+        usage.add(account_in(partial, row, nodes), place)
     return bool(place == commit or partial.picks[row] == partial.legal.shape[1])
 
 

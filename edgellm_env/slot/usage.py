@@ -203,7 +203,7 @@ def _feasible(timeline: Timeline | None, account: Account) -> bool:
     return bool(_memory_and_links_fit(account.used, account.limits) and iterations.all_in_time(timeline))
 
 
-@compiled
+@compiled_leaf
 def add_up(account: Account, batch: BoolArray) -> int:
     """Fill the account with ``batch`` (n,), in queue order; return how many of its members are inadmissible."""
     start(account)

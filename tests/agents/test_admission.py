@@ -8,8 +8,8 @@ from agents.admission import (
     BidPriceSettings,
     SloThreshold,
     SloThresholdSettings,
-    added_seconds,
     delay_of_running,
+    own_seconds,
     stretch,
 )
 from agents.heuristics import Greedy, arrival_order
@@ -73,9 +73,9 @@ def test_the_shared_time_of_iterations_counts_as_far_as_it_is_told() -> None:
     slots = busy()
     problems, iterations = slots.problems, slots.problems.iterations
     assert iterations is not None
-    alone = added_seconds(problems) + iterations.costs["step_s"] * iterations.output_tokens
+    alone = own_seconds(problems) + iterations.costs["step_s"] * iterations.output_tokens
     np.testing.assert_allclose(alone[slots.waits], problems.compute_s[slots.waits])
-    assert (added_seconds(problems)[slots.waits] > 0).all()
+    assert (own_seconds(problems)[slots.waits] > 0).all()
 
 
 def test_what_the_running_are_delayed_by_is_what_the_timeline_says() -> None:

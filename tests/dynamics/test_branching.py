@@ -64,6 +64,6 @@ def test_where_every_episode_brings_the_same_requests_nothing_arrives() -> None:
     engine.begin(np.arange(1), [0])
     futures = Futures(scenario, 1, 2)
     futures.begin(Slots(engine), np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.uint64))
-    nobody = np.zeros((1, 1), dtype=np.bool_)
-    futures.play(nobody)
+    none = np.zeros((1, 1), dtype=np.bool_)
+    futures.play(none)
     assert futures.engine.dynamics.node["arrived"].tolist() == [0]
