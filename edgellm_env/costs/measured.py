@@ -49,7 +49,10 @@ class MeasuredCosts(CostModel):
         return {name: getattr(profile, name) for name in cls.resolved["profile"]} | given
 
     def check(self, scenario: Any) -> None:
-        """Refuse what a continuous node does not have: background load on its compute, several schemes, spilling."""
+        """Refuse what a continuous node does not have: background load on its compute, several schemes, spilling.
+
+        A KV cache without room for the smallest request is refused as well.
+        """
         for path, value, allowed in (
             ("serving.kind", scenario.serving.kind, "continuous"),
             ("availability.compute.low", scenario.availability.compute.low, 1.0),
@@ -60,6 +63,12 @@ class MeasuredCosts(CostModel):
         ):
             if value != allowed:
                 raise ValueError(f"{path}: {value!r}; expected {allowed!r} where costs.kind is 'measured'")
+        fewest = scenario.workload.fewest_tokens
+        if self.kv_tokens < fewest:
+            raise ValueError(
+                f"costs.kv_tokens: {self.kv_tokens}; expected at least {fewest}, prompt and answer of the smallest "
+                "request: no request could ever be served"
+            )
 
     def request_costs(self, scenario: Any, prompt_tokens: IntArray, output_tokens: IntArray) -> RequestCosts:
         """Return seconds alone on an idle node, and the bytes of the whole KV cache."""

@@ -150,6 +150,13 @@ class Workload(Part):
                 raise ValueError(f"requests[{index}].{name}: {getattr(request, name)}; expected within [{low}, {high}]")
 
     @property
+    def fewest_tokens(self) -> int:
+        """Prompt and output tokens of the smallest request that there can be."""
+        if self.requests:
+            return min(request.prompt_tokens + request.output_tokens for request in self.requests)
+        return sum(1 if one is None else int(one.minimum) for one in (self.prompt_tokens, self.output_tokens))
+
+    @property
     def longest_latency_requirement_s(self) -> float:
         """The longest latency requirement that a request can have."""
         latency = self.latency_requirement_s

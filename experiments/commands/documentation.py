@@ -13,9 +13,10 @@ from experiments.changes import Changes
 from experiments.grid.binding import Census, census_checksum, read_censuses, take_census
 from experiments.grid.evaluation import require_playable
 from experiments.grid.study_store import STORE
+from experiments.pages.headroom import headroom_of
 from experiments.pages.rendering import render
 from experiments.pages.results_content import results_page, write_figures
-from experiments.pages.scores import read_stored
+from experiments.pages.scores import Results, read_stored
 from experiments.progress import progress_bar
 
 CENSUS_FILE = Path("docs/census.json")
@@ -24,7 +25,8 @@ RESULTS_PAGE = Path("docs/results.md")
 
 _BINDING = {
     "compute_limit_and_deadline": "time (compute limit and deadlines)", "memory": "KV memory", "uplink": "the uplink",
-    "downlink": "the downlink",
+    "downlink": "the downlink", "running_deadline": "the deadlines of running requests",
+    "max_running": "how many may run",
 }  # fmt: skip
 
 
@@ -72,6 +74,7 @@ class ScenarioPages:
     """Write the scenarios' documentation page from the scenarios and the stored census."""
 
     census: Path = CENSUS_FILE  # The census, as the census command stores it.
+    store: Path = STORE  # Where results are stored, for the headroom.
     out: Path = SCENARIOS_PAGE  # The page.
 
     def run(self, console: Console) -> None:
@@ -79,7 +82,8 @@ class ScenarioPages:
         if not self.census.is_file():
             raise ValueError(f"census: {self.census} does not exist; expected what the census command writes")
         require_place(self.out)
-        page = scenarios_page([load_scenario(name) for name in scenario_names()], read_censuses(self.census))
+        scenarios = [load_scenario(name) for name in scenario_names()]
+        page = scenarios_page(scenarios, read_censuses(self.census), read_stored(self.store))
         write_text(self.out, page)
         console.print(f"Page: {self.out}")
 
@@ -102,8 +106,10 @@ class ResultsPage:
         console.print(f"Page: {self.out}   Plots: {folder}")
 
 
-def scenarios_page(scenarios: Sequence[Scenario], censuses: Mapping[str, Census]) -> str:
+def scenarios_page(scenarios: Sequence[Scenario], censuses: Mapping[str, Census], results: Results) -> str:
     """Return the page of these scenarios, in this order, as Markdown; those without a census, by name, say so.
+
+    Headroom is that of the stored ``results``.
 
     Raises:
         ValueError: a census was taken of other settings than the scenario has now.
@@ -118,6 +124,7 @@ def scenarios_page(scenarios: Sequence[Scenario], censuses: Mapping[str, Census]
                     f"now {census_checksum(scenario)}); run: python -m experiments census"
                 )
             binding = [(getattr(census, name) / census.slots, words) for name, words in _BINDING.items()]
-        found.append((scenario, census, sorted((one for one in binding if one[0] > 0), reverse=True)))
+        room = headroom_of(results, scenario.name)
+        found.append((scenario, census, sorted((one for one in binding if one[0] > 0), reverse=True), room))
     tags = [scenario.provenance_of(path) for scenario in scenarios for path in scenario.numbers()]
     return render("scenarios.md.j2", tags=tags, censuses=list(censuses.values()), scenarios=found)

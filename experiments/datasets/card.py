@@ -16,7 +16,7 @@ from edgellm_env.scenario import load_scenario
 from experiments.datasets import storage
 from experiments.datasets.describing import described
 from experiments.datasets.hdf5 import DatasetError, new_file, opened
-from experiments.datasets.plan import Plan, environment_id, environment_spec, spaces_of
+from experiments.datasets.plan import Plan, environment_spec, spaces_of
 from experiments.datasets.recorder import CENSUS_EVERY, UnitTotals
 from experiments.datasets.references import References
 from experiments.datasets.storage import CARD, PLOT
@@ -48,8 +48,8 @@ def merge_units(
     data.mkdir(parents=True)
     dataset = require("minari.dataset.minari_storage", "datasets").MinariStorage.new(
         data,
-        **spaces_of(make_engine(plan.playable_scenario(), environment_id(plan.environment), 1)),
-        env_spec=environment_spec(plan.environment, plan.scenario),
+        **spaces_of(make_engine(plan.playable_scenario(), plan.environment_id, 1)),
+        env_spec=environment_spec(plan.environment_id, plan.scenario),
         jpeg_encoding=False,
     )
     totals, digests = _copy_episodes(plan, shards, data / storage.DATA_FILE, on_unit)

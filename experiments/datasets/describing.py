@@ -11,7 +11,7 @@ import yaml
 from agents.rollout import make_engine
 from edgellm_env import __version__
 from edgellm_env.scenario import load_scenario
-from experiments.datasets.plan import NOISY, Plan, environment_id, environment_spec, spaces_of
+from experiments.datasets.plan import NOISY, Plan, environment_spec, spaces_of
 from experiments.datasets.storage import OWN
 from experiments.extras import require
 from experiments.results.provenance import package_versions
@@ -81,10 +81,10 @@ def described(
 
 def described_environment(plan: Plan) -> dict[str, Any]:
     """Return what the metadata say of environment and spaces, JSON in JSON read."""
-    engine = make_engine(plan.playable_scenario(), environment_id(plan.environment), 1)
+    engine = make_engine(plan.playable_scenario(), plan.environment_id, 1)
     serialize = require("minari.serialization", "datasets").serialize_space
     spaces = {name: json.loads(serialize(space)) for name, space in spaces_of(engine).items()}
-    return spaces | {"env_spec": json.loads(environment_spec(plan.environment, plan.scenario).to_json())}
+    return spaces | {"env_spec": json.loads(environment_spec(plan.environment_id, plan.scenario).to_json())}
 
 
 def _command_of(plan: Plan) -> str:

@@ -27,7 +27,7 @@ from edgellm_env.node.features import PER_CAPACITY, fingerprint
 from edgellm_env.scenario import load_scenario
 from experiments.datasets import storage
 from experiments.datasets.hdf5 import DatasetError, opened
-from experiments.datasets.plan import ENVIRONMENTS, environment_id
+from experiments.datasets.plan import ENVIRONMENTS
 from experiments.progress import progress_bar
 from experiments.results.provenance import metadata
 
@@ -59,7 +59,7 @@ class SlotSource:
         about = storage.read_metadata(dataset)
         try:
             spec, episodes = json.loads(about["env_spec"]), int(about["total_episodes"])
-            ids = {environment_id(environment): environment for environment in ENVIRONMENTS}
+            ids = {f"EdgeLLM/{name}-v0": name for name in ENVIRONMENTS} | {"EdgeLLM/Rank-v1": "Rank"}
             path, scenario = dataset / "data" / storage.DATA_FILE, dict(spec["kwargs"]["scenario"])
             return cls(path, ids[spec["id"]], episodes, scenario)
         except (LookupError, TypeError, ValueError, AttributeError) as error:

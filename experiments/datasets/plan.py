@@ -45,17 +45,12 @@ def is_dataset_id(name: object) -> bool:
     return isinstance(name, str) and _ID.fullmatch(name) is not None
 
 
-def environment_id(environment: str) -> str:
-    """Return the registered id of one of :data:`ENVIRONMENTS`."""
-    return f"EdgeLLM/{environment}-v0"
-
-
-def environment_spec(environment: str, scenario: dict[str, Any]) -> EnvSpec:
+def environment_spec(environment_id: str, scenario: dict[str, Any]) -> EnvSpec:
     """Return what makes the environment anywhere: the whole scenario is in it, not the name of a shipped one.
 
     Its entry point is ``edgellm_env``'s, so that nothing must be imported, or registered, beforehand.
     """
-    spec = copy.deepcopy(gym.spec(environment_id(environment)))
+    spec = copy.deepcopy(gym.spec(environment_id))
     spec.kwargs = {"scenario": scenario}
     return spec
 
@@ -109,6 +104,12 @@ class Plan:
     unit_episodes: int  # how many make a unit of work
     files: dict[str, str]  # SHA-256 of files that the content depends on (trace, models), by command-line names
     trust: bool = False  # as :func:`agents.registry.build_policies` takes it
+
+    @property
+    def environment_id(self) -> str:
+        """The registered id; of Rank, the one that can hold back where that pays: on continuous nodes."""
+        continuous = self.scenario.get("serving", {}).get("kind") == "continuous"
+        return f"EdgeLLM/{self.environment}-v{int(continuous and self.environment == 'Rank')}"
 
     @property
     def units(self) -> int:

@@ -29,7 +29,6 @@ from experiments.datasets.plan import (
     NoisyExpert,
     Plan,
     default_tier,
-    environment_id,
     unit_episodes,
 )
 from experiments.datasets.references import STORED_ORIGIN, References, references_of
@@ -91,7 +90,7 @@ class StoredDataset:
         except (LookupError, TypeError, AttributeError, ValueError) as error:
             raise VerificationError(f"metadata: not as collected: {in_one_line(error)}") from error
         self.episodes = self.work = self._plan.episodes
-        self._environment_id = environment_id(self._plan.environment)
+        self._environment_id = self._plan.environment_id
         self._engine = make_engine(self._scenario, self._environment_id, 1)
         self._totals = recorder.UnitTotals()
         # Imported is nothing but what comes with this project.

@@ -12,10 +12,10 @@ from typing import Any, Final
 from agents.files import read_document, written_whole
 from agents.rollout import rollout
 from experiments.datasets import references
-from experiments.datasets.plan import Plan, environment_id
+from experiments.datasets.plan import Plan
 from experiments.datasets.recorder import CENSUS_EVERY, Recorder, UnitTotals
 from experiments.datasets.storage import CollectionError, Episode, is_intact, write_shard
-from experiments.grid.binding import CONSTRAINTS, SlotCensus
+from experiments.grid.binding import SlotCensus, constraints_of
 from experiments.grid.parallel import ParallelError, stream_units
 
 _AGAIN: Final = "what is complete is kept: run the same command again to continue"
@@ -43,9 +43,9 @@ class Unit:
                 recorder = Recorder(totals)
                 census = SlotCensus(lambda slots: slots.slot % CENSUS_EVERY == looked_at)
                 observers = [recorder, census]
-                rollout(policy, scenario, [seeds[place] for place in own], observers, environment_id(plan.environment))
+                rollout(policy, scenario, [seeds[place] for place in own], observers, plan.environment_id)
                 counts = census.counts
-                binding = {name: counts[name] for name in CONSTRAINTS}
+                binding = {name: counts[name] for name in constraints_of(scenario.serving.kind == "continuous")}
                 totals.add(census_slots=census.slots, left_behind=counts["left_behind"], binding=binding)
                 episodes |= zip(own, recorder.episodes(name), strict=True)
         ordered = [episodes[place] for place in range(len(seeds))]

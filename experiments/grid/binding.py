@@ -1,7 +1,8 @@
 """How often each constraint binds: a census over the slots that a policy meets.
 
 A constraint binds in a slot if, with it alone dropped, a larger batch would exist. Where requests are left behind but
-no single constraint binds, several hold them back together.
+no single constraint binds, several hold them back together. A slot has a choice if some, but not all, of its waiting
+requests fit.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,15 +21,23 @@ from edgellm_env.scenario import Scenario
 from edgellm_env.slot.problem import Problems
 from edgellm_env.solvers import solve_exact_batch
 
+_RUNNING_SLACK, _ROOM, _NODE_LIMIT = "running slack", "room", 100_000
+
 CONSTRAINTS: Final = {
     "compute_limit": ("compute_limit_s",),
     "deadline": ("slack_s",),
-    "compute_limit_and_deadline": ("compute_limit_s", "slack_s"),
+    "compute_limit_and_deadline": ("compute_limit_s", "slack_s", _RUNNING_SLACK),
     "memory": ("memory_bytes",),
     "uplink": ("uplink_limit_share",),
     "downlink": ("downlink_limit_share",),
+    "running_deadline": (_RUNNING_SLACK,),
+    "max_running": (_ROOM,),
 }
-"""What of a slot's problem is dropped with each; compute limit and deadlines also together, since both are time."""
+"""What of a slot's problem is dropped with each; compute limit and deadlines also together, since all are time.
+
+The last two are of continuous nodes alone: the deadlines of requests that run already, and how many may run. A limit
+on a batch's compute time is of slot-batch nodes alone.
+"""
 
 
 @dataclass(frozen=True)
@@ -49,6 +58,15 @@ class Census:
     only_together: int
     mean_waiting: float  # requests waiting, mean over slots
     mean_batch: float  # requests served, mean over slots
+    choice: int  # slots in which some, but not all, of the waiting requests fit
+    running_deadline: int  # slots in which the deadlines of running requests bind
+    max_running: int  # slots in which the number of requests that may run binds
+
+
+def constraints_of(continuous: bool) -> list[str]:
+    """Return which of :data:`CONSTRAINTS` a continuous node has, or a slot-batch node."""
+    absent = {"compute_limit"} if continuous else {"running_deadline", "max_running"}
+    return [name for name in CONSTRAINTS if name not in absent]
 
 
 def binding_constraints(problems: Problems, optimum: IntArray) -> dict[str, BoolArray]:
@@ -56,17 +74,33 @@ def binding_constraints(problems: Problems, optimum: IntArray) -> dict[str, Bool
     binds = {name: np.zeros(optimum.size, dtype=np.bool_) for name in CONSTRAINTS}
     rows = np.flatnonzero(optimum < problems.valid.sum(axis=1))
     some = problems.rows(rows)
-    for name, limits in CONSTRAINTS.items():
-        relaxed = some._replace(**{limit: np.full_like(getattr(some, limit), np.inf) for limit in limits})
-        binds[name][rows] = solve_exact_batch(relaxed).count > optimum[rows]
+    for name in constraints_of(some.iterations is not None):
+        # A batch that is not proven best may still be larger than the optimum, which is all that is asked.
+        relaxed = _without(some, CONSTRAINTS[name])
+        binds[name][rows] = solve_exact_batch(relaxed, node_limit=_NODE_LIMIT).count > optimum[rows]
     return binds
+
+
+def _without(problems: Problems, limits: Sequence[str]) -> Problems:
+    """Return the problems with these limits dropped."""
+    plain = {name: np.full_like(getattr(problems, name), np.inf) for name in limits if name in problems._fields}
+    own = problems.iterations
+    if own is None:
+        return problems._replace(**plain)
+    members = own.members.copy()
+    if _RUNNING_SLACK in limits:
+        members["slack_s"] = np.inf
+    if _ROOM in limits:
+        more = np.zeros((members.shape[0], problems.valid.shape[1]), dtype=members.dtype)
+        members = np.concatenate([members, more], axis=1)
+    return problems._replace(**plain, iterations=own._replace(members=members))
 
 
 class SlotCensus(Observer):
     """Counts what binds in the slots that are decided, or in those that ``chosen`` says of R slots, (R,) bool.
 
     Attributes:
-        counts: slots in which each of :data:`CONSTRAINTS` binds, ``left_behind`` and ``only_together``.
+        counts: slots in which each of :data:`CONSTRAINTS` binds, ``left_behind``, ``choice`` and ``only_together``.
         slots: how many were looked at.
         waiting: requests waiting in them, in all.
         served: requests in their largest batches, in all.
@@ -75,7 +109,7 @@ class SlotCensus(Observer):
     def __init__(
         self, chosen: Callable[[Slots], BoolArray], on_progress: Callable[[int], None] = lambda more: None
     ) -> None:
-        self.counts = dict.fromkeys((*CONSTRAINTS, "left_behind", "only_together"), 0)
+        self.counts = dict.fromkeys((*CONSTRAINTS, "left_behind", "choice", "only_together"), 0)
         self.slots = self.waiting = self.served = 0
         self._chosen, self._on_progress = chosen, on_progress
 
@@ -90,6 +124,7 @@ class SlotCensus(Observer):
         for name, where in binds.items():
             self.counts[name] += int(where.sum())
         self.counts["left_behind"] += int(behind.sum())
+        self.counts["choice"] += int((behind & (optimum > 0)).sum())
         self.counts["only_together"] += int((behind & ~np.any(list(binds.values()), axis=0)).sum())
         self.slots += rows.size
         self.waiting += int(waiting.sum())

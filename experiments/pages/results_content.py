@@ -22,8 +22,8 @@ from experiments.pages.scores import (
     best_learned,
     difference,
     find,
+    gain,
     gain_percent,
-    in_percent,
     place_of,
 )
 from experiments.results.figures import COLOURS, LINES, Curve, Panel, finish, new_figure, plot_panels, save_figure
@@ -139,15 +139,11 @@ def _headroom(results: Results) -> Iterator[dict[str, Any]]:
             yield {
                 "scenario": scenario,
                 "best": best,
-                "other": _gain(other, first),
-                "to_reference": _gain(best, first),
-                "to_other": _gain(best, other),
+                "other": gain(other, first),
+                "to_reference": gain(best, first),
+                "to_other": gain(best, other),
                 "bound": _bound_percent(results, scenario),
             }
-
-
-def _gain(ours: Score, theirs: Score) -> Estimate:
-    return in_percent(difference(ours, theirs), theirs.throughput_rps.mean)
 
 
 def _bound_percent(results: Results, scenario: str) -> float | None:

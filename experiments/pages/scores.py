@@ -242,6 +242,15 @@ def difference(ours: Score, theirs: Score) -> Estimate:
     return paired_difference(ours.by_episode, theirs.by_episode)
 
 
+def gain(ours: Score, theirs: Score) -> Estimate:
+    """Return the difference in percent of their mean, paired by episode.
+
+    Raises:
+        ValueError: as :func:`difference`.
+    """
+    return in_percent(difference(ours, theirs), theirs.throughput_rps.mean)
+
+
 def find(scores: Iterable[Score], policy: str) -> Score | None:
     """Return the score of a policy by name."""
     return next((score for score in scores if score.policy == policy), None)

@@ -92,6 +92,10 @@ def write_records(path: Path, kind: type, records: Iterable[Any], *properties: s
     write_csv(path, [*plain, *(f"{name}_{part}" for name in estimates for part in PARTS)], rows)
 
 
+def _service_cells(service: Service | None) -> list[Any]:
+    return [None if service is None else _cell(getattr(service, one.name)) for one in fields(Service)]
+
+
 def _cell(value: Any) -> Any:
     """Return a value as a CSV cell: several numbers side by side."""
     return " ".join("" if one is None else f"{one:.4g}" for one in value) if isinstance(value, tuple) else value
@@ -127,12 +131,12 @@ def write_sweep(result: SweepResult, title: str, about: dict[str, Any], out: Pat
     axes, points = result.plan.axes, result.plan.points
     paths = [axis.path for axis in axes]
     lines = (
-        [point.index, *map(label_text, point.labels), *row.record().values()]
+        [point.index, *map(label_text, point.labels), *row.record().values(), *_service_cells(row.service)]
         for point, own in zip(points, result.rows, strict=True)
         for row in own
     )
     columns = [one.name for one in fields(EpisodeResult) if one.name != "service"]
-    write_csv(out / "sweep.csv", ["point", *paths, *columns], lines)
+    write_csv(out / "sweep.csv", ["point", *paths, *columns, *(one.name for one in fields(Service))], lines)
     failures = [
         {"point": point.index, **asdict(failure)}
         for point, contest in zip(points, result.contests, strict=True)

@@ -112,6 +112,15 @@ def test_a_request_that_joins_a_running_one():
     assert info["tpot_s"] == pytest.approx((1.031 - 0.43) / 4 + (0.907 - 0.753))
 
 
+def test_a_cache_too_small_for_any_request_is_refused():
+    with pytest.raises(
+        ValueError, match=r"costs\.kv_tokens: 14; expected at least 15, prompt and answer of the smallest"
+    ):
+        node(A, B, kv_tokens=14)
+    with pytest.raises(ValueError, match=r"costs\.kv_tokens: 1; expected at least 2"):
+        load_scenario("chat").with_values({"costs.kv_tokens": 1})
+
+
 @pytest.mark.parametrize(
     ("limits", "fits"),
     [

@@ -22,7 +22,8 @@ from agents.seeds import episode_seeds
 from edgellm_env.scenario import load_scenario
 from experiments.datasets import plan as plans
 from experiments.datasets.collect import STAGING
-from experiments.datasets.storage import DATA_FILE, CollectionError, DatasetError
+from experiments.datasets.storage import DATA_FILE, CollectionError, DatasetError, read_metadata
+from experiments.datasets.verification import StoredDataset
 from experiments.grid import parallel
 from experiments.grid.evaluation import evaluate
 from tests.experiments.datasets.conftest import collect, episodes_of, require_equal
@@ -88,6 +89,16 @@ def test_recorded_policies_play_as_in_compare(tmp_path: Path, name: str) -> None
     expected = [row.served for row in rows]
     recorded = episodes_of(collect(tmp_path, "played", policy=name, episodes=3, seed=7))
     assert [episode.arrays["rewards"].sum() for episode, _ in recorded] == expected
+
+
+def test_ranking_can_hold_back_on_a_continuous_node(tmp_path: Path) -> None:
+    scenario = load_scenario("chat")
+    rows = evaluate(scenario, build_policies(["slo-threshold"], scenario), episode_seeds("train", 7, 2))
+    settings = {"scenario": "chat", "env": "Rank", "policy": "slo-threshold", "slots": None}
+    folder = collect(tmp_path, "held-back", **settings, episodes=2, seed=7)
+    assert [one.arrays["rewards"].sum() for one, _ in episodes_of(folder)] == [row.served for row in rows]
+    assert json.loads(read_metadata(folder)["env_spec"])["id"] == "EdgeLLM/Rank-v1"
+    assert StoredDataset(folder, "test/held-back-v0").verify(1).replayed == 1
 
 
 def test_a_plain_ppo_model_is_recorded_in_every_environment(tmp_path: Path) -> None:

@@ -69,6 +69,9 @@ def test_the_rows_are_those_of_compare_on_the_same_seeds(swept: Path, tmp_path: 
             assert line[name] == str(getattr(row, name))
         assert float(line["throughput_rps"]) == row.throughput_rps
         assert float(line["compute_utilisation"]) == row.compute_utilisation
+        assert float(line["goodput_tokens_per_s"]) == row.service.goodput_tokens_per_s
+        assert line["served_by_fifth"] == " ".join(map(str, row.service.served_by_fifth))
+        assert line["mean_ttft_s"] == ""  # of continuous nodes alone
 
     document = json.loads((swept / "sweep.json").read_text())
     point = document["points"][1]
