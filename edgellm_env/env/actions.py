@@ -34,6 +34,10 @@ class ActionInterface:
     def begin(self, rows: IntArray) -> None:
         """Forget what was under way in these environments: their episodes begin anew."""
 
+    def under_way(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays (E, ...) in which a slot of several actions is kept."""
+        return {}
+
     def execute(self, actions: NDArray[Any], observation: Observation) -> BoolArray:
         """Execute one action per environment, (E, ...); return (E,) bool, whose slot has ended with it.
 
@@ -169,6 +173,10 @@ class SelectInterface(ActionInterface):
     def begin(self, rows: IntArray) -> None:
         """Start with empty batches."""
         picking.start_selecting(rows, self.dynamics.nodes.queues, self._partial)
+
+    def under_way(self) -> dict[str, NDArray[Any]]:
+        """Return the partial batches, by the names of :class:`edgellm_env.slot.picking.Partial`."""
+        return {name: part for name, part in self._partial._asdict().items() if part is not None}
 
     def execute(self, actions: NDArray[Any], observation: Observation) -> BoolArray:
         """Add to the partial batches; advance by a slot where one has been committed."""

@@ -6,9 +6,11 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
+from numpy.typing import NDArray
 
-from edgellm_env.env.engine import RENDER_MODES, EngineEnv, Options, Start
+from edgellm_env.env.engine import RENDER_MODES, Options, Start
 from edgellm_env.env.observation import Observation
+from edgellm_env.env.state import StatefulEnv, pack_generator, unpack_generator
 from edgellm_env.env.view import SlotView, slot_as_text, view_slot
 from edgellm_env.scenario.scenario import ScenarioLike
 from edgellm_env.slot.checks import SelectionLike
@@ -17,7 +19,7 @@ from edgellm_env.workload.source import checked_seed
 from edgellm_env.workload.trace import RequestTrace
 
 
-class EdgeLLMEnv(EngineEnv, gym.Env[Observation, Any]):
+class EdgeLLMEnv(StatefulEnv, gym.Env[Observation, Any]):
     """Base of the environments; each differs only in its way to act."""
 
     metadata: dict[str, Any] = {"render_modes": RENDER_MODES, "render_fps": 2}  # noqa: RUF012 - as Gymnasium types it
@@ -51,7 +53,7 @@ class EdgeLLMEnv(EngineEnv, gym.Env[Observation, Any]):
         episode_seed = seed if seed is not None else int(self.np_random.integers(2**63))
         self._engine.begin(np.zeros(1, dtype=np.int64), [episode_seed])
         self._observation = {name: array[0] for name, array in self._engine.observe().items()}
-        self._over = False
+        self._over, self._begun = False, True
         return self._observation, self._info()
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
@@ -60,9 +62,9 @@ class EdgeLLMEnv(EngineEnv, gym.Env[Observation, Any]):
         Returns:
             Observation, reward, False (episodes never terminate), whether the episode is over, info.
         """
-        self._require_episode()
-        if self._over:
-            raise gym.error.ResetNeeded("the episode is over; call reset() before the next step()")
+        if self._over or not self._begun:
+            over = "the episode is over" if self._over else "no episode under way"
+            raise gym.error.ResetNeeded(f"{over}; call reset() before the next step()")
         observation, rewards, truncated = self._engine.step(np.asarray(action)[None])
         self._over = bool(truncated[0])
         self._observation = {name: array[0] for name, array in observation.items()}
@@ -104,9 +106,19 @@ class EdgeLLMEnv(EngineEnv, gym.Env[Observation, Any]):
         return slot_as_text(self.slot_view(), self._info(), self.scenario)
 
     def _require_episode(self) -> Observation:
-        if self._observation is None:
+        if not self._begun:
             raise gym.error.ResetNeeded("no episode under way; call reset() first")
+        if self._observation is None:
+            self._observation = {name: array[0] for name, array in self._engine.observe().items()}
         return self._observation
+
+    def _describe(self, own: NDArray[np.void]) -> None:
+        own["over"], own["generator"] = self._over, np.void(pack_generator(self.np_random))
+
+    def _adopt(self, own: NDArray[np.void]) -> None:
+        self._over, self._begun, self._observation = bool(own["over"][0]), True, None
+        self._np_random_seed = -1  # Gymnasium's word for a generator whose seed is not known
+        unpack_generator(own["generator"][0].tobytes(), self.np_random)
 
     def _info(self) -> dict[str, Any]:
         return self._engine.info_of(0)

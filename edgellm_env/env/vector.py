@@ -19,8 +19,9 @@ from edgellm_env.env.actions import (
     RankInterface,
     SelectInterface,
 )
-from edgellm_env.env.engine import RENDER_MODES, EngineEnv, Options, Start
+from edgellm_env.env.engine import RENDER_MODES, Options, Start
 from edgellm_env.env.observation import Observation
+from edgellm_env.env.state import StatefulEnv, pack_generator, unpack_generator
 from edgellm_env.env.view import slot_as_text
 from edgellm_env.node.nodes import Dynamics
 from edgellm_env.scenario.scenario import ScenarioLike
@@ -32,7 +33,7 @@ from edgellm_env.workload.source import checked_seed
 MOST_ENVS = 1_000_000
 
 
-class EdgeLLMVectorEnv(EngineEnv, VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
+class EdgeLLMVectorEnv(StatefulEnv, VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
     """Many nodes stepped together, each on its own trace.
 
     Observations, rewards and infos are those of the single environment with a leading axis, bit for bit.
@@ -81,7 +82,7 @@ class EdgeLLMVectorEnv(EngineEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
         self.single_action_space = self._engine.interface.space()
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        self._generators: list[np.random.Generator] = []
+        self._generators = [seeding.np_random()[0] for _ in range(num_envs)]
         self._no_terminations = np.zeros(num_envs, dtype=np.bool_)
         self._all = np.ones(num_envs, dtype=np.bool_)
 
@@ -108,8 +109,6 @@ class EdgeLLMVectorEnv(EngineEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
             given = list(seed)
             if len(given) != self.num_envs:
                 raise ValueError(f"seed: {len(given)} seeds; expected {self.num_envs}")
-        if not self._generators:
-            self._generators = [seeding.np_random()[0] for _ in range(self.num_envs)]
         seeds = []
         for row in rows:
             own = given[row]
@@ -126,6 +125,8 @@ class EdgeLLMVectorEnv(EngineEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
         if not options:
             return np.arange(self.num_envs)
         mask = np.asarray(options["reset_mask"])
+        if not self._begun and not mask.all():
+            raise gym.error.ResetNeeded("no episode under way; call reset() without a reset_mask first")
         if mask.shape != (self.num_envs,) or mask.dtype != np.bool_ or not mask.any():
             raise ValueError(f"options['reset_mask']: {mask!r}; expected ({self.num_envs},) bool with a True")
         return np.flatnonzero(mask)
@@ -135,7 +136,7 @@ class EdgeLLMVectorEnv(EngineEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
 
     def _begin(self, rows: IntArray, seeds: Sequence[int]) -> None:
         self._engine.begin(rows, seeds)
-        self._steps[rows], self._over[rows] = 0, False
+        self._steps[rows], self._over[rows], self._begun = 0, False, True
 
     def step(self, actions: NDArray[Any]) -> tuple[Observation, FloatArray, BoolArray, BoolArray, dict[str, Any]]:
         """Execute one action per environment, (E, ...); what follows the end of an episode is the autoreset mode's.
@@ -143,7 +144,7 @@ class EdgeLLMVectorEnv(EngineEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
         Returns:
             Observations, rewards (E,), terminations (all False), truncations (E,), infos.
         """
-        if not self._generators:
+        if not self._begun:
             raise gym.error.ResetNeeded("no episode under way; call reset() first")
         stale = np.flatnonzero(self._over)
         actions = np.asarray(actions) if not stale.size else self._without(np.array(actions), stale)
@@ -182,6 +183,15 @@ class EdgeLLMVectorEnv(EngineEnv, VectorEnv[Observation, NDArray[Any], NDArray[A
         if actions.shape == idle.shape:
             actions[stale] = idle[stale]
         return actions
+
+    def _describe(self, own: NDArray[np.void]) -> None:
+        own["steps"], own["over"] = self._steps, self._over
+        own["generator"] = [np.void(pack_generator(generator)) for generator in self._generators]
+
+    def _adopt(self, own: NDArray[np.void]) -> None:
+        self._steps[:], self._over[:], self._begun = own["steps"], own["over"], True
+        for packed, generator in zip(own["generator"], self._generators, strict=True):
+            unpack_generator(packed.tobytes(), generator)
 
     def _infos(self, present: BoolArray | None = None) -> dict[str, Any]:
         """Infos by Gymnasium's convention: an array per key, and under ``_key`` which environments it speaks of."""

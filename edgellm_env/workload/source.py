@@ -1,6 +1,7 @@
 """Draws an environment's episodes, from synthetic, explicit or recorded requests."""
 
 import functools
+import hashlib
 import math
 import operator
 from collections.abc import Sequence
@@ -43,6 +44,15 @@ class TraceSource:
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
         self._recording = None if scenario.workload.trace is None else recording_of(scenario)
+
+    @functools.cached_property
+    def recording_checksum(self) -> str:
+        """Hash of what is replayed; empty if requests are drawn."""
+        if self._recording is None:
+            return ""
+        recorded = self._recording.requests
+        columns = (recorded.arrival_s, recorded.prompt_tokens, recorded.output_tokens)
+        return hashlib.sha256(b"".join(column.tobytes() for column in columns)).hexdigest()[:16]
 
     def draw(self, seeds: Sequence[int] | NDArray[np.uint64]) -> TraceBatch:
         """Draw one episode's trace for each seed; equal seeds give bit-identical traces.
