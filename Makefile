@@ -1,12 +1,15 @@
-# make setup   virtual environment in .venv with everything that tests and demo need; EXTRAS=a,b: other dependency groups
-# make demo    train a PPO agent briefly, compare it with every other policy: one table, one plot
-# make test    the whole test suite, in TEST_PROCESSES processes
-# make lint    style and types
-# make pages   rewrite docs/scenarios.md and docs/results.md from the scenarios, the stored census and the stored results
+# make help     these lines
+# make setup    virtual environment in .venv with everything that tests and demo need; EXTRAS=a,b: other dependency groups
+# make demo     train a PPO agent briefly, compare it with every other policy: one table, one plot
+# make test     the whole test suite, in TEST_PROCESSES processes
+# make lint     style and types
+# make pages    rewrite docs/scenarios.md and docs/results.md from the scenarios, the stored census and the stored results
+# make docs     the documentation's site, in site/; any warning is an error
+# make release  sdist and wheel in dist/, checked and run in empty environments, and a tag with notes from CHANGELOG.md
 
 PYTHON ?= $(firstword $(foreach name,python3.11 python3 python3.12 python3.13,$(shell command -v $(name))))
 PIP_ARGS ?=
-EXTRAS ?= train,datasets,report,dev
+EXTRAS ?= train,datasets,report,docs,dev
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -19,7 +22,10 @@ DEMO_POLICIES := dftsp static-batching no-batching fcfs edf sjf least-footprint 
 
 DEMO_CHAT_POLICIES := dftsp exact slo-threshold bid-price fcfs edf sjf least-footprint random
 
-.PHONY: setup demo test lint pages
+.PHONY: help setup demo test lint pages docs release
+
+help:
+	@sed -n 's/^# //p' Makefile
 
 setup: $(STAMP)
 
@@ -54,3 +60,9 @@ lint: setup
 pages: setup
 	@$(BIN)/python -m experiments scenario-pages
 	@$(BIN)/python -m experiments results-page
+
+docs: setup
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+release: setup
+	@PYTHON=$(BIN)/python .ci/release

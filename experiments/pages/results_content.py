@@ -26,7 +26,17 @@ from experiments.pages.scores import (
     gain_percent,
     place_of,
 )
-from experiments.results.figures import COLOURS, LINES, Curve, Panel, finish, new_figure, plot_panels, save_figure
+from experiments.results.figures import (
+    COLOURS,
+    LINES,
+    Curve,
+    Panel,
+    finish,
+    new_figure,
+    plot_panels,
+    plot_throughput,
+    save_figure,
+)
 from experiments.results.statistics import REFERENCE, Estimate
 
 LOOKAHEAD: Final = "lookahead"
@@ -35,6 +45,8 @@ BASELINES: Final = ("sjf", "least-footprint", REFERENCE)
 """What agents are set against where they were not trained."""
 
 LEARNING_CURVES: Final = "curves.png"
+FRONT_PAGE: Final = "chat"
+"""The scenario whose policies the site's front page shows, in ``policies-chat.png``."""
 
 
 def behaviour_figure(behaviour: Behaviour) -> str:
@@ -197,6 +209,9 @@ def write_figures(results: Results, folder: Path) -> None:
         _plot_behaviour(behaviour, folder / behaviour_figure(behaviour))
     for scenario, scores in rates(results).items():
         _plot_rates(scenario, scores, folder / rates_figure(scenario))
+    if FRONT_PAGE in results.compared:
+        shown = {score.policy: score.throughput_rps for score in results.in_scenario(FRONT_PAGE)}
+        plot_throughput(shown, FRONT_PAGE, folder / f"policies-{FRONT_PAGE}.png")
 
 
 def _plot_learning_curves(runs: Sequence[TrainedRun], path: Path) -> None:

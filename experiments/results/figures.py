@@ -4,6 +4,7 @@ Colours stay apart for colour-blind readers, and nothing is told by colour alone
 """
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,7 +112,7 @@ def plot_throughput(rates_rps: Mapping[str, Estimate], title: str, path: Path) -
     figure = new_figure(8.0, 1.4 + 0.42 * len(ordered))
     axes = figure.add_subplot()
     for place, (policy, estimate) in enumerate(ordered):
-        colour = COLOURS[0] if policy == REFERENCE else COLOURS[1] if "=" in policy else "#8A8A8A"
+        colour = COLOURS[0] if policy == REFERENCE else COLOURS[1] if re.search("[=:]", policy) else "#8A8A8A"
         axes.barh(place, estimate.mean, height=0.66, color=colour)
         end = estimate.mean
         if estimate.low is not None and estimate.high is not None:

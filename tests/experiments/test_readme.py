@@ -17,18 +17,23 @@ COMMANDS = [line.removeprefix(PREFIX) for line in README.splitlines() if line.st
 
 def shrink(command: str, folder: Path) -> list[str]:
     """The same command with small numbers, writing below ``folder``."""
-    words = shlex.split(command.replace("runs/", f"{folder}/runs-").replace("results/", f"{folder}/results-"))
-    small = {"--episodes": "2", "--steps": "512", "--slots": "30"}
+    return small(shlex.split(command.replace("runs/", f"{folder}/runs-").replace("results/", f"{folder}/results-")))
+
+
+def small(words: list[str]) -> list[str]:
+    """The words of a command with small numbers, and without processes, which have tests of their own."""
+    less = {"--episodes": "2", "--steps": "512", "--slots": "30", "--workers": "1"}
     if "--resume" in words:
-        small["--steps"] = "1024"
-    for place, word in enumerate(words[:-1]):
-        words[place + 1] = small.get(word, words[place + 1])
+        less["--steps"] = "1024"
+    words = [less.get(before, word) for before, word in zip(["", *words], words, strict=False)]
     if words[0] == "reproduce":
         return [*words, "--figures", "latency"]
-    if words[0] not in ("census", "verify", "report", "trace-info"):
+    if words[0] not in ("census", "verify", "report", "trace-info", "calibrate") and "--dataset" not in words:
         words += ["--slots", "20"]
-    if words[0] == "sweep":
+    if words[0] in ("sweep", "collect") and "--workers" not in words:
         words += ["--workers", "1"]
+    if words[0] == "train" and not {"--steps", "--dataset"} & set(words):
+        words += ["--steps", "512"]
     if words[0] == "compare" and "--episodes" not in words:
         words += ["--episodes", "2"]
     return words

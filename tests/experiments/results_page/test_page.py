@@ -194,7 +194,8 @@ def test_the_page_is_what_the_stored_results_give() -> None:
     page = (ROOT / RESULTS_PAGE).read_text(encoding="utf-8")
     assert page == results_page(read_stored(ROOT / STORE), RESULTS_PAGE.stem), "run: python -m experiments results-page"
     folder = (ROOT / RESULTS_PAGE).with_suffix("")
-    links = [line.partition("](")[2].rstrip(")") for line in page.splitlines() if line.startswith("![")]
+    pages = page + (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    links = [line.partition("](")[2].rstrip(")") for line in pages.splitlines() if line.startswith("![")]
     assert links
     assert {Path(link).name for link in links} == {path.name for path in folder.glob("*.png")}
 
