@@ -6,6 +6,7 @@ import numpy as np
 
 from edgellm_env.scenario import Scenario, load_scenario
 from edgellm_env.workload.trace import RequestTrace
+from tests.dynamics.reference import KEPT, link_shares
 
 COSTS = {
     "kind": "measured",
@@ -75,20 +76,26 @@ class SlowEngine:
 
     scenario: Scenario
     trace: RequestTrace
-    shares: np.ndarray  # (M, 2) uplink and downlink share of each request
     slot: int = 0
     overrun_s: float = 0.0
     queue: list[int] = field(default_factory=list)
     running: list[Sequence] = field(default_factory=list)
     first_token_s: dict[int, float] = field(default_factory=dict)
     finished_s: dict[int, float] = field(default_factory=dict)
-    next_request: int = 0
-    served: int = 0
-    expired: int = 0
-    blocked: int = 0
+    counts: dict[str, int] = field(
+        default_factory=lambda: dict.fromkeys(("arrived", "served", "expired", "rejected", "blocked"), 0)
+    )
 
     def __post_init__(self):
+        trace = self.trace
+        self.shares = np.array([link_shares(self.scenario, trace, one) for one in range(trace.size)]).reshape(-1, 2)
         self._open()
+
+    @property
+    def available(self):
+        """(2,) what background load leaves of both links in this slot."""
+        slot = min(self.slot, self.trace.slots - 1)
+        return np.array([self.trace.uplink_availability[slot], self.trace.downlink_availability[slot]])
 
     @property
     def now_s(self):
@@ -99,7 +106,7 @@ class SlowEngine:
         latest_s = trace.arrival_s[request] + trace.latency_requirement_s[request] - self.scenario.timing.radio_s
         return Sequence(request, int(trace.prompt_tokens[request]), int(trace.output_tokens[request]), latest_s)
 
-    def feasible(self, requests):
+    def feasible(self, requests, scheme=None):
         """Whether the waiting ``requests`` may be admitted together."""
         costs, members = self.scenario.costs, [*self.running, *map(self.sequence, requests)]
         finished_s = play_out(costs, members, self.now_s + self.overrun_s)
@@ -107,13 +114,17 @@ class SlowEngine:
             all(finished_s[one.request] <= one.latest_s + 1e-9 for one in members)
             and sum(one.prompt + one.output for one in members) <= costs.kv_tokens
             and len(members) <= self.scenario.serving.max_running
-            and bool((self.shares[list(requests)].sum(axis=0) <= 1.0 + 1e-9).all())
+            and bool((self.shares[list(requests)].sum(axis=0) <= self.available * KEPT).all())
         )
 
-    def step(self, requests):
-        """Admit ``requests``, run the slot's iterations, open the next slot."""
-        self.served += len(requests)
+    def serve(self, requests, scheme=None):
+        """Admit ``requests`` in queue order, run the slot's iterations, open the next; return how many these are."""
+        requests = [one for one in self.queue if one in requests]
+        self.counts["served"] += len(requests)
         self.queue = [one for one in self.queue if one not in requests]
+        if not self.scenario.queue.carry_over:
+            self.counts["expired"] += len(self.queue)
+            self.queue = []
         self.running += map(self.sequence, requests)
         clock_s, slot_s = self.overrun_s, self.scenario.timing.slot_s
         while self.running and clock_s < slot_s:
@@ -128,21 +139,26 @@ class SlowEngine:
         self.overrun_s = max(0.0, clock_s - slot_s)
         self.slot += 1
         self._open()
+        return len(requests)
 
     def _open(self):
-        costs, trace = self.scenario.costs, self.trace
-        while self.next_request < trace.size and trace.arrival_s[self.next_request] < self.now_s:
-            if len(self.queue) == self.scenario.queue.capacity:
-                self.blocked += 1
+        costs, trace, scenario = self.scenario.costs, self.trace, self.scenario
+        while self.counts["arrived"] < trace.size and trace.arrival_s[self.counts["arrived"]] < self.now_s:
+            request = self.counts["arrived"]
+            self.counts["arrived"] += 1
+            if scenario.schemes[0].quality < trace.accuracy_requirement[request]:
+                self.counts["rejected"] += 1
+            elif len(self.queue) == scenario.queue.capacity:
+                self.counts["blocked"] += 1
             else:
-                self.queue.append(self.next_request)
-            self.next_request += 1
+                self.queue.append(request)
+        best = np.array([scenario.availability.uplink.high, scenario.availability.downlink.high])
         hopeless = []
         for request in self.queue:
             one = self.sequence(request)
             alone_s = play_out(costs, [one], self.now_s)[request]
-            too_large = one.prompt + one.output > costs.kv_tokens or (self.shares[request] > 1.0).any()
-            if alone_s > one.latest_s or too_large:
+            too_large = one.prompt + one.output > costs.kv_tokens or (self.shares[request] > best * KEPT).any()
+            if alone_s > one.latest_s + 1e-9 or too_large:
                 hopeless.append(request)
-        self.expired += len(hopeless)
+        self.counts["expired"] += len(hopeless)
         self.queue = [one for one in self.queue if one not in hopeless]

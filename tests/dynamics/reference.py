@@ -9,6 +9,28 @@ from edgellm_env.scenario import Scenario
 from edgellm_env.slot.problem import SlotProblem
 from edgellm_env.workload.trace import RequestTrace
 
+KEPT = 1 + 1e-9  # a limit counts as kept up to rounding
+
+
+def link_shares(scenario, trace, request, availability=(1.0, 1.0)):
+    """(uplink share, downlink share) of one request."""
+    cell, timing, gain = scenario.radio, scenario.timing, trace.channel_gain[request]
+    sent_bits = trace.prompt_tokens[request] * cell.bits_per_token + trace.attachment_bits[request]
+    links = (
+        (sent_bits, timing.uplink_s, cell.uplink_bandwidth_hz, cell.user_transmit_power_w),
+        (
+            trace.output_tokens[request] * cell.bits_per_token,
+            timing.downlink_s,
+            cell.downlink_bandwidth_hz,
+            cell.node_transmit_power_w,
+        ),
+    )
+    shares = []
+    for (bits, window_s, bandwidth_hz, power_w), free in zip(links, availability, strict=True):
+        efficiency = radio.spectral_efficiency(power_w, gain, cell.noise_w_per_hz, bandwidth_hz)
+        shares.append(float(radio.link_share(bits, window_s, bandwidth_hz, efficiency, free)))
+    return tuple(shares)
+
 
 @dataclass
 class SlowNode:
@@ -26,6 +48,7 @@ class SlowNode:
     )
 
     fates: dict[int, tuple[str, int, float]] = field(default_factory=dict)  # outcome, slot, seconds of delivery
+    _slots: dict[tuple[int, int], SlotProblem] = field(default_factory=dict)
 
     def __post_init__(self):
         self._open()
@@ -33,7 +56,7 @@ class SlowNode:
     def cost(self, request, scheme, availability):
         """(compute_s, kv_bytes, uplink share, downlink share) of one request."""
         scenario, trace = self.scenario, self.trace
-        model, cell, timing = scenario.model, scenario.radio, scenario.timing
+        model = scenario.model
         prompt, output = trace.prompt_tokens[request], trace.output_tokens[request]
         padded = scenario.workload.prompt_limit_tokens if scenario.workload.prompt_padding == "fixed" else prompt
         shape = (model.layers, model.hidden_size, model.parameters_per_layer)
@@ -41,27 +64,7 @@ class SlowNode:
         compute_s = scheme.compute_factor * flops / (scenario.node.flops * availability[0])
         kv_factor = quantization.weight_factor(scheme.kv_bits)
         kv_bytes = transformer.kv_cache_bytes(model.layers, model.kv_hidden_size, padded, output, kv_factor)
-        shares = []
-        for bits, window_s, bandwidth_hz, power_w, free in (
-            (
-                prompt * cell.bits_per_token + trace.attachment_bits[request],
-                timing.uplink_s,
-                cell.uplink_bandwidth_hz,
-                cell.user_transmit_power_w,
-                availability[1],
-            ),
-            (
-                output * cell.bits_per_token,
-                timing.downlink_s,
-                cell.downlink_bandwidth_hz,
-                cell.node_transmit_power_w,
-                availability[2],
-            ),
-        ):
-            gain = trace.channel_gain[request]
-            efficiency = radio.spectral_efficiency(power_w, gain, cell.noise_w_per_hz, bandwidth_hz)
-            shares.append(radio.link_share(bits, window_s, bandwidth_hz, efficiency, free))
-        return float(compute_s), float(kv_bytes), float(shares[0]), float(shares[1])
+        return float(compute_s), float(kv_bytes), *link_shares(scenario, trace, request, availability[1:])
 
     def slack_s(self, request, start_s=None):
         deadline_s = self.trace.arrival_s[request] + self.trace.latency_requirement_s[request]
@@ -95,14 +98,35 @@ class SlowNode:
             ),
         ), load_s
 
+    def feasible(self, requests, scheme_index=None):
+        """Whether the waiting ``requests`` may be served together in this slot."""
+        index = self.scheme if scheme_index is None else scheme_index
+        if (self.slot, index) not in self._slots:
+            self._slots = {(self.slot, index): self.problem(index)[0]}
+        problem, places = self._slots[self.slot, index], [self.queue.index(request) for request in requests]
+        compute_s = sum(float(problem.compute_s[place]) for place in places)
+        return (
+            all(bool(problem.admissible[place]) for place in places)
+            and compute_s <= problem.compute_limit_s * KEPT
+            and all(compute_s <= (slack := float(problem.slack_s[place])) + abs(slack) * (KEPT - 1) for place in places)
+            and sum(float(problem.kv_bytes[place]) for place in places) <= problem.memory_bytes * KEPT
+            and sum(float(problem.uplink_share[place]) for place in places) <= KEPT
+            and sum(float(problem.downlink_share[place]) for place in places) <= KEPT
+        )
+
     def step(self, mask, scheme_index=None):
         """Admit the marked requests in queue order, skipping what no longer fits; return how many are served."""
+        chosen = []
+        for place in np.flatnonzero(mask[: len(self.queue)]):
+            if self.feasible([*chosen, self.queue[place]], scheme_index):
+                chosen.append(self.queue[place])
+        return self.serve(chosen, scheme_index)
+
+    def serve(self, requests, scheme_index=None):
+        """Serve ``requests``, which may be served together, and go on to the next slot; return how many these are."""
         index = self.scheme if scheme_index is None else scheme_index
         problem, load_s = self.problem(index)
-        batch = np.zeros(problem.size, dtype=bool)
-        for place in np.flatnonzero(mask[: problem.size]):
-            batch[place] = True
-            batch[place] = problem.is_feasible(batch)
+        batch = np.isin(self.queue, requests)
         slot_s = self.scenario.timing.slot_s
         end_s = self.backlog_s + load_s + problem.compute_s[batch].sum()
         if batch.any():
@@ -158,15 +182,8 @@ class SlowNode:
             compute_s, kv_bytes, uplink, downlink = self.cost(
                 request, scheme, (best.compute.high, best.uplink.high, best.downlink.high)
             )
-            alone = SlotProblem(
-                compute_s=[compute_s],
-                kv_bytes=[kv_bytes],
-                uplink_share=[uplink],
-                downlink_share=[downlink],
-                slack_s=[self.slack_s(request)],
-                compute_limit_s=timing.slot_s + timing.spill_s,
-                memory_bytes=self.scenario.node.memory_bytes - self.scenario.weight_bytes(scheme),
-            )
-            if alone.is_feasible([0]):
+            limit_s = min(timing.slot_s + timing.spill_s, self.slack_s(request))
+            memory_bytes = self.scenario.node.memory_bytes - self.scenario.weight_bytes(scheme)
+            if compute_s <= limit_s * KEPT and kv_bytes <= memory_bytes * KEPT and uplink <= KEPT and downlink <= KEPT:
                 return True
         return False

@@ -15,10 +15,7 @@ from tests.dynamics.continuous import Sequence, SlowEngine, continuous_scenario,
 def engines(scenario, seed, environment_id="EdgeLLM/Batch-v0"):
     env = gym.make(environment_id, scenario=scenario).unwrapped
     env.reset(seed=seed)
-    requests = env.engine.dynamics.requests[0]
-    trace = env.trace()
-    shares = np.stack([requests["uplink_share"], requests["downlink_share"]], axis=1)[: trace.size]
-    return env, SlowEngine(env.scenario, trace, shares)
+    return env, SlowEngine(env.scenario, env.trace())
 
 
 def random_batch(rng, size):
@@ -91,8 +88,8 @@ def test_episodes_are_those_of_iterations_played_one_by_one(seed):
         requests, action = [slow.queue[place] for place in sorted(chosen)], env.to_action(chosen)
         _, reward, _, _, info = env.step(action)
         assert reward == len(requests)
-        slow.step(requests)
-        counts = {"served": slow.served, "expired": slow.expired, "blocked": slow.blocked, "waiting": len(slow.queue)}
+        slow.serve(requests)
+        counts = {**slow.counts, "waiting": len(slow.queue)}
         assert {name: info[name] for name in counts} == counts
         assert info["running"] == len(slow.running)
         assert env.engine.dynamics.node["backlog_s"][0] == pytest.approx(slow.overrun_s, abs=1e-9)
