@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
 from edgellm_env.env.actions import ActionInterface
 from edgellm_env.env.observation import Observation, ObservationEncoder
+from edgellm_env.env.rendering import Renderer
 from edgellm_env.env.view import SlotView, view_slot
 from edgellm_env.node.nodes import COUNTERS, Dynamics
 from edgellm_env.node.records import NODE
@@ -116,23 +117,16 @@ class Engine:
         return view_slot(self.dynamics, row, {name: array[row] for name, array in self.observe().items()})
 
 
-RENDER_MODES = ["ansi"]
 Options: TypeAlias = dict[str, Any] | None
 Start: TypeAlias = tuple[Observation, dict[str, Any]]
 """What ``reset`` returns: observation and info."""
-
-
-class RenderModeError(ValueError, TypeError):
-    """A render mode that does not exist.
-
-    A ``TypeError`` too: libraries that ask for ``rgb_array`` by default (stable-baselines3) go on without it then.
-    """
 
 
 class EngineEnv:
     """An engine of ``num_envs`` environments behind Gymnasium's attributes."""
 
     interface: ClassVar[type[ActionInterface]]
+    metadata: dict[str, Any]
 
     def _open(
         self,
@@ -142,10 +136,12 @@ class EngineEnv:
         overrides: Mapping[str, Any] | None,
         render_mode: str | None,
     ) -> None:
-        if render_mode not in (None, *RENDER_MODES):
-            raise RenderModeError(f"render_mode: {render_mode!r}; expected None or one of {RENDER_MODES}")
+        modes = self.metadata["render_modes"]
+        if render_mode not in (None, *modes):
+            raise ValueError(f"render_mode: {render_mode!r}; expected None or one of {modes}")
         self.render_mode = render_mode
         self._engine = Engine(scenario, self.interface, num_envs, trace, overrides)
+        self._renderer = Renderer(self._engine, render_mode)
         self._spec: EnvSpec | None = None
 
     @property

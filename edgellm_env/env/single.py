@@ -8,10 +8,11 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from edgellm_env.env.engine import RENDER_MODES, Options, Start
+from edgellm_env.env.engine import Options, Start
 from edgellm_env.env.observation import Observation
+from edgellm_env.env.rendering import RENDER_FPS
 from edgellm_env.env.state import StatefulEnv, pack_generator, unpack_generator
-from edgellm_env.env.view import SlotView, slot_as_text, view_slot
+from edgellm_env.env.view import SlotView, view_slot
 from edgellm_env.scenario.scenario import ScenarioLike
 from edgellm_env.slot.checks import SelectionLike
 from edgellm_env.slot.problem import SlotProblem
@@ -22,7 +23,10 @@ from edgellm_env.workload.trace import RequestTrace
 class EdgeLLMEnv(StatefulEnv, gym.Env[Observation, Any]):
     """Base of the environments; each differs only in its way to act."""
 
-    metadata: dict[str, Any] = {"render_modes": RENDER_MODES, "render_fps": 2}  # noqa: RUF012 - as Gymnasium types it
+    metadata: dict[str, Any] = {  # noqa: RUF012 - as Gymnasium types it
+        "render_modes": ["ansi", "rgb_array", "human"],
+        "render_fps": RENDER_FPS,
+    }
 
     def __init__(
         self,
@@ -54,6 +58,7 @@ class EdgeLLMEnv(StatefulEnv, gym.Env[Observation, Any]):
         self._engine.begin(np.zeros(1, dtype=np.int64), [episode_seed])
         self._observation = {name: array[0] for name, array in self._engine.observe().items()}
         self._over, self._begun = False, True
+        self._show()
         return self._observation, self._info()
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
@@ -65,9 +70,11 @@ class EdgeLLMEnv(StatefulEnv, gym.Env[Observation, Any]):
         if self._over or not self._begun:
             over = "the episode is over" if self._over else "no episode under way"
             raise gym.error.ResetNeeded(f"{over}; call reset() before the next step()")
+        self._renderer.look()
         observation, rewards, truncated = self._engine.step(np.asarray(action)[None])
         self._over = bool(truncated[0])
         self._observation = {name: array[0] for name, array in observation.items()}
+        self._show()
         return self._observation, float(rewards[0]), False, self._over, self._info()
 
     def slot_problem(self, scheme: int | None = None) -> SlotProblem:
@@ -98,12 +105,27 @@ class EdgeLLMEnv(StatefulEnv, gym.Env[Observation, Any]):
         self._require_episode()
         return self._engine.trace(0)
 
-    def render(self) -> str | None:
-        """Return the current slot as text under ``render_mode="ansi"``."""
-        if self.render_mode is None:
-            gym.logger.warn('render() was called without a render mode; pass render_mode="ansi" to gym.make')
-            return None
-        return slot_as_text(self.slot_view(), self._info(), self.scenario)
+    def render(self) -> Any:
+        """Return the current slot under ``render_mode``, with what came of the one before.
+
+        Returns:
+            ``"ansi"``: text. ``"rgb_array"``: (720, 1280, 3) uint8. ``"human"``: None; :meth:`reset` and :meth:`step`
+            show the slot in a window already.
+
+        Raises:
+            ResetNeeded: no episode has begun.
+            DependencyNotInstalled: pygame is missing, the extra ``render``.
+        """
+        self._require_episode()
+        return self._renderer.render()
+
+    def close(self) -> None:
+        """Close the window, if there is one."""
+        self._renderer.close()
+
+    def _show(self) -> None:
+        if self.render_mode == "human":
+            self.render()
 
     def _require_episode(self) -> Observation:
         if not self._begun:

@@ -19,10 +19,10 @@ from edgellm_env.env.actions import (
     RankInterface,
     SelectInterface,
 )
-from edgellm_env.env.engine import RENDER_MODES, Options, Start
+from edgellm_env.env.engine import Options, Start
 from edgellm_env.env.observation import Observation
+from edgellm_env.env.rendering import RENDER_FPS
 from edgellm_env.env.state import StatefulEnv, pack_generator, unpack_generator
-from edgellm_env.env.view import slot_as_text
 from edgellm_env.node.nodes import Dynamics
 from edgellm_env.scenario.scenario import ScenarioLike
 from edgellm_env.settings import shorten
@@ -44,7 +44,8 @@ class EdgeLLMVectorEnv(StatefulEnv, VectorEnv[Observation, NDArray[Any], NDArray
         scenario: as for the single environment.
         trace: as for the single environment.
         overrides: as for the single environment.
-        render_mode: ``"ansi"``: ``render()`` returns a tuple of texts, one per environment.
+        render_mode: ``"ansi"`` or ``"rgb_array"``: ``render()`` returns a tuple of texts, or of colours (720, 1280, 3),
+            one per environment.
         max_episode_steps: truncate episodes after this many steps, if they are not over by then.
         autoreset_mode: what follows the end of an episode. ``SAME_STEP``: the next begins in the same step, and
             ``infos["final_obs"]`` and ``infos["final_info"]`` hold what it ended with. ``NEXT_STEP``: the next step's
@@ -52,8 +53,8 @@ class EdgeLLMVectorEnv(StatefulEnv, VectorEnv[Observation, NDArray[Any], NDArray
     """
 
     metadata: dict[str, Any] = {  # noqa: RUF012 - as Gymnasium types it
-        "render_modes": RENDER_MODES,
-        "render_fps": 2,
+        "render_modes": ["ansi", "rgb_array"],
+        "render_fps": RENDER_FPS,
         "autoreset_mode": AutoresetMode.SAME_STEP,
     }
 
@@ -146,6 +147,7 @@ class EdgeLLMVectorEnv(StatefulEnv, VectorEnv[Observation, NDArray[Any], NDArray
         """
         if not self._begun:
             raise gym.error.ResetNeeded("no episode under way; call reset() first")
+        self._renderer.look()
         stale = np.flatnonzero(self._over)
         actions = np.asarray(actions) if not stale.size else self._without(np.array(actions), stale)
         observation, rewards, truncated = self._engine.step(actions)
@@ -211,15 +213,13 @@ class EdgeLLMVectorEnv(StatefulEnv, VectorEnv[Observation, NDArray[Any], NDArray
         """Return the action by which environment ``row`` executes ``selection``; see the single environment."""
         return self._engine.interface.express(self.slot_problem(row).as_mask(selection), row, scheme)
 
-    def render(self) -> tuple[str, ...] | None:
-        """Return every environment's slot as text under ``render_mode="ansi"``."""
+    def render(self) -> tuple[Any, ...] | None:
+        """Return what the single environment's ``render`` does, one per environment; None without a render mode."""
+        if not self._begun:
+            raise gym.error.ResetNeeded("no episode under way; call reset() first")
         if self.render_mode is None:
-            gym.logger.warn('render() was called without a render mode; pass render_mode="ansi" to gym.make_vec')
-            return None
-        return tuple(
-            slot_as_text(self._engine.view_of(row), self._engine.info_of(row), self.scenario)
-            for row in range(self.num_envs)
-        )
+            return self._renderer.render()  # type: ignore[no-any-return] # None, and a warning
+        return tuple(map(self._renderer.render, range(self.num_envs)))
 
 
 class BatchVectorEnv(EdgeLLMVectorEnv):

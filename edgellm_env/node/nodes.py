@@ -5,14 +5,14 @@ No Gymnasium here. One environment is a batch of one; there is no second impleme
 
 import math
 import operator
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgellm_env.arrays import BoolArray, IntArray
 from edgellm_env.costs import ADDITIVE, ITERATIONS
-from edgellm_env.node import step, transition
+from edgellm_env.node import running, step, transition
 from edgellm_env.node.features import Shown, nothing_shown
 from edgellm_env.node.records import (
     FATE,
@@ -27,12 +27,24 @@ from edgellm_env.node.records import (
 )
 from edgellm_env.scenario.scenario import Scenario
 from edgellm_env.slot import packing
+from edgellm_env.slot.checks import SelectionLike
 from edgellm_env.slot.picking import Partial
 from edgellm_env.slot.problem import Problems, SlotProblem
 from edgellm_env.slot.timeline import MEMBER, Iterations, Running
+from edgellm_env.slot.tolerance import within
 from edgellm_env.workload.trace import TraceBatch
 
 COUNTERS = ("arrived", "served", "expired", "rejected", "blocked", "waiting")
+
+_AT_ONCE_S: Final = 1e-9  # so early that one iteration begins, and no second
+
+
+class Iteration(NamedTuple):
+    """One iteration of a continuous node."""
+
+    length_s: float
+    members: int  # requests in it
+    prompts: int  # of them, those whose prompts it processes
 
 
 class InfeasibleBatchError(ValueError):
@@ -217,6 +229,25 @@ class Dynamics:
             prompt_tokens=waiting["prompt_tokens"].astype(np.int64),
             output_tokens=waiting["output_tokens"].astype(np.int64),
         )
+
+    def iterations(self, problem: SlotProblem, batch: SelectionLike, until_s: float, row: int = 0) -> list[Iteration]:
+        """Play, one by one, what begins within ``until_s`` on a continuous node that admits ``batch``; nothing changes.
+
+        Args:
+            problem: of a slot of environment ``row``, in the episode that it plays now.
+            batch: waiting requests of that slot.
+            until_s: counted from when the node is free for the first iteration.
+            row: of the environment.
+        """
+        only, nodes, played, clock_s = slice(row, row + 1), self.nodes, list[Iteration](), 0.0
+        scratch = nodes._replace(node=self.node[only].copy(), log=nodes.log[only].copy(), requests=nodes.requests[only])
+        timeline = problem.timeline_with(batch)
+        while timeline.taken[0] and not within(until_s, clock_s):
+            members = timeline.members[: timeline.taken[0]]
+            size, prompts = members.size, int(members["prompt_waits"].sum())
+            played.append(Iteration(running.run(scratch, 0, timeline, 0.0, _AT_ONCE_S), size, prompts))
+            clock_s += played[-1].length_s
+        return played
 
     def problem_arrays(self, rows: IntArray | None = None) -> Problems:
         """Return the current problems of the environments ``rows`` (all by default), as batched solvers take them.

@@ -143,6 +143,18 @@ class SlotProblem:
         """Room for a batch on a continuous node, else None."""
         return None if self.running is None else self.running.timeline()
 
+    def timeline_with(self, selection: SelectionLike) -> Timeline:
+        """Return a continuous node's batch: what runs, then ``selection``.
+
+        Raises:
+            ValueError: the node is a slot-batch node.
+        """
+        timeline = self.timeline
+        if timeline is None:
+            raise ValueError("running: None; expected a continuous node's problem")
+        self._check(selection, timeline)
+        return timeline
+
     @property
     def requests(self) -> Requests:
         """What each request takes."""

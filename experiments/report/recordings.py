@@ -18,12 +18,9 @@ from agents.files import written_whole
 from agents.rollout import Step
 from edgellm_env.arrays import BoolArray, IntArray
 from edgellm_env.env.engine import Engine
-from edgellm_env.node import running
 from edgellm_env.node.records import EXPIRED, SERVED, WAITS
 from edgellm_env.settings import InputError
-from edgellm_env.slot import usage
 from edgellm_env.slot.problem import SlotProblem
-from edgellm_env.slot.tolerance import within
 from experiments.grid.evaluation import Collect, Collector, EpisodeResult
 
 FILE_NAME: Final = "recordings.json.gz"
@@ -50,7 +47,6 @@ _OF_REQUESTS: Final = (
 )  # fmt: skip
 _DIGITS: Final = 6  # of a cost; more than a screen can show
 _DECIMALS: Final = 5  # of a time in seconds, however late in the episode
-_AT_ONCE_S: Final = 1e-9  # so early that one iteration begins, and no second
 
 Times: TypeAlias = Annotated[
     list[float], BeforeValidator(lambda values: [round(float(value), _DECIMALS) for value in values])
@@ -208,7 +204,8 @@ class FateRecorder(Collector):
         if problem.running is not None:
             members = problem.running.members
             self._slots["margins_s"].append(members["slack_s"] - members["finish_s"])
-            self._slots["iterations_s"].append(self._iterations(problem, admitted, timing.slot_s - start_s))
+            iterations = dynamics.iterations(problem, admitted, timing.slot_s - start_s)
+            self._slots["iterations_s"].append([one.length_s for one in iterations])
             limit_s, taken_s = max(0.0, timing.slot_s - start_s), sum(self._slots["iterations_s"][-1])
         values = {
             "scheme": scheme,
@@ -225,16 +222,6 @@ class FateRecorder(Collector):
         }
         for name, value in values.items():
             self._slots[name].append(value)
-
-    def _iterations(self, problem: SlotProblem, admitted: BoolArray, left_s: float) -> list[float]:
-        """Play the iterations of a slot of a continuous node one by one; return how long each takes."""
-        timeline, nodes, lengths_s = problem.timeline, self._engine.dynamics.nodes, list[float]()
-        assert timeline is not None
-        usage.check(np.empty(usage.WIDTH), tuple(problem.requests), tuple(problem.limits), timeline, admitted)
-        scratch = nodes._replace(node=nodes.node.copy(), log=nodes.log.copy())
-        while timeline.taken[0] and not within(left_s, sum(lengths_s)):
-            lengths_s.append(running.run(scratch, 0, timeline, 0.0, _AT_ONCE_S))
-        return lengths_s
 
     def collected(self) -> dict[str, Any]:
         """Return the requests that arrived, as every policy meets them, and what became of them here."""
