@@ -18,6 +18,7 @@ from typing import Annotated, Any, Final, Union
 COMMANDS: Final = {
     "compare": "commands.compare:Compare",
     "report": "commands.report:Report",
+    "film": "commands.film:Film",
     "sweep": "commands.sweep:Sweep",
     "reproduce": "commands.reproduce:Reproduce",
     "train": "commands.train:Train",

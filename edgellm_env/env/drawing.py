@@ -62,7 +62,8 @@ def _header(canvas: Canvas, picture: Picture) -> None:
 def _queue(canvas: Canvas, picture: Picture, box: Rect) -> None:
     """Draw requests by slack and compute time, both on scales of square roots, so that a diagonal stays one."""
     plot = Rect(box.left + 66, box.top + 28, box.width - 80, box.height - 70)
-    most_x, most_y = max(picture.most_slack_s, 1e-3), max(picture.most_compute_s, 1e-3)
+    # Some room beyond the largest, for its mark.
+    most_x, most_y = 1.05 * max(picture.most_slack_s, 1e-3), 1.15 * max(picture.most_compute_s, 1e-3)
     least_s = -0.01 * most_x
 
     def root(value_s: Any) -> Any:
@@ -116,6 +117,7 @@ def _resources(canvas: Canvas, picture: Picture, box: Rect) -> None:
 
 
 def _members(canvas: Canvas, picture: Picture, box: Rect) -> None:
+    """Draw the batch, or what runs: a line each, of a bar alone where there are too many for words."""
     said, heads = "", ("made / to make", "", "spare s")
     if not picture.continuous:
         said, heads = picture.account, ("prompt + output", "share of its time left that is used", "spare s")
@@ -125,18 +127,19 @@ def _members(canvas: Canvas, picture: Picture, box: Rect) -> None:
     columns = 2 if picture.continuous or size > 10 else 1
     lines = max(8, math.ceil(size / columns))
     width, height = (inner.width + 24) // columns - 24, (inner.height - 16) / lines
-    letters = 17 if height >= 16 else 15
+    worded, letters = height >= 10, 17 if height >= 16 else 15
     for place, member in enumerate(picture.members):
-        left = inner.left + (place // lines) * (width + 24)
-        bar = Rect(left + 96, round(inner.top + 18 + (place % lines) * height), width - 134, max(2, round(height) - 4))
+        left, top = inner.left + (place // lines) * (width + 24), inner.top + 18 + (place % lines) * height
+        bar = Rect(left, round(top), width, max(2, round(height) - 3))
+        if worded:
+            bar = Rect(left + 104, round(top), width - 142, round(height) - 4)
+            late = VERMILION if member.margin_s < 0.5 * picture.slot_s else INK
+            canvas.text(member.text, (left, bar.centery - letters / 3), letters)
+            canvas.text(f"{member.margin_s:.1f}", (left + width, bar.centery - letters / 3), letters, late, 1.0)
         canvas.bar(bar, [(1.0, PALE)] if member.waits else [(member.done, BLUE)])
-        if place % lines == 0:
+        if worded and place % lines == 0:
             for name, at, align in zip(heads, (left, bar.left, left + width), (0.0, 0.0, 1.0), strict=True):
                 canvas.text(name, (at, inner.top), 16, QUIET, align)
-        if height >= 10:
-            middle, late = bar.centery - letters / 3, member.margin_s < 0.5 * picture.slot_s
-            canvas.text(member.text, (left, middle), letters)
-            canvas.text(f"{member.margin_s:.1f}", (left + width, middle), letters, VERMILION if late else INK, 1.0)
 
 
 def _timeline(canvas: Canvas, picture: Picture, box: Rect) -> None:
@@ -191,7 +194,7 @@ def _history(canvas: Canvas, picture: Picture, box: Rect) -> None:
         canvas.text(f"{most}", (plot.left - 6, y - 6), 17, QUIET, 1.0)
     for share in (0.0, 0.5, 1.0):
         at = plot.left + share * plot.width
-        canvas.text(f"{share * picture.slots:g}", (at, plot.bottom + 6), 17, QUIET, share)
+        canvas.text(f"{share * picture.slots:.0f}", (at, plot.bottom + 6), 17, QUIET, share)
 
 
 def _ticks(place: Any, most_s: float) -> list[tuple[float, int]]:
