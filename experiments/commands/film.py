@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from agents.files import require_place, written_whole
+from agents.files import prepare_folder, require_place, written_whole
 from agents.policy import Policy
 from agents.registry import build_policies
 from agents.rollout import Observer, Step, rollout
@@ -48,6 +48,7 @@ class Film(Changes):
         from edgellm_env.env.canvas import Canvas  # noqa: PLC0415 - pygame is optional
         from edgellm_env.env.drawing import draw  # noqa: PLC0415
 
+        prepare_folder(self.out.parent)
         require_place(self.out)
         if not 16 <= self.width <= 1280:
             raise ValueError(f"width: {self.width}; expected 16 to 1280")

@@ -21,14 +21,6 @@ def test_sb3_checker_warns_only_of_the_two_dimensional_requests(env):
     assert all(message.startswith(expected) for message in messages)
 
 
-@pytest.fixture
-def _quiet():
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*render_mode.*")  # Gymnasium's, about what SB3 asks for
-        yield
-
-
-@pytest.mark.usefixtures("_quiet")
 @pytest.mark.parametrize("name", ["Batch", "Rank", "Select"])
 def test_stable_baselines_makes_them_by_id(name):
     environment_id = f"edgellm_env:EdgeLLM/{name}-v0"
