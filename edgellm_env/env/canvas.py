@@ -13,12 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgellm_env.env import picture as shows
+from edgellm_env.env.rendering import SIZE
 
 os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
 import pygame
 from pygame import Rect
-
-SIZE: Final = (1280, 720)
 
 _PAPER, _PANEL, LINE, GRID = (246, 246, 243), (255, 255, 255), (222, 222, 217), (236, 236, 232)
 INK, QUIET, _EMPTY = (34, 34, 34), (105, 105, 105), (233, 233, 229)

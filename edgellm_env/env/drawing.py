@@ -20,12 +20,12 @@ from edgellm_env.env.canvas import (
     PALE,
     PURPLE,
     QUIET,
-    SIZE,
     SKY,
     VERMILION,
     Canvas,
 )
 from edgellm_env.env.picture import Picture
+from edgellm_env.env.rendering import SIZE
 
 _BLOCKS: Final = {
     shows.CARRIED: GREY, shows.LOADING: PURPLE, shows.BATCH: GREEN, shows.PROMPTS: ORANGE, shows.DECODING: SKY,

@@ -130,7 +130,7 @@ class BatchEnv(EdgeLLMEnv):
     | `scenario` | `"balanced"` | shipped name, path to a YAML file, mapping, or `Scenario` |
     | `trace` | `None` | path to a trace file, for scenarios that replay one (`azure-conv`) |
     | `overrides` | `None` | settings to replace, by dotted path: `{"workload.arrival_rate_rps": 10}` |
-    | `render_mode` | `None` | `"ansi"`: `render()` returns the slot as text |
+    | `render_mode` | `None` | what `render()` does: `"ansi"` (text), `"rgb_array"`, `"human"` (docs/rendering.md) |
 
     ```python
     import gymnasium as gym

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from edgellm_env.env.engine import Engine
 
 RENDER_FPS: Final = 4
+SIZE: Final = (1280, 720)
+"""Width and height of frames, in pixels."""
 
 
 class Renderer:
@@ -34,6 +36,10 @@ class Renderer:
         """Look at what has been rendered before a step: the next picture tells of the slot that it plays."""
         for camera in self._cameras.values():
             camera.look()
+
+    def forget(self) -> None:
+        """Forget the slots seen: the environments stand somewhere else now."""
+        self._cameras.clear()
 
     def render(self, row: int = 0) -> Any:
         """Return environment ``row`` as text or as colours (720, 1280, 3), or show it in a window and return None.

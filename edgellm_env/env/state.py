@@ -91,6 +91,7 @@ class StatefulEnv(EngineEnv):
         log = engine.dynamics.nodes.log.view(np.uint8)
         log[:, : fates * FATE.itemsize] = np.frombuffer(payload, np.uint8, offset=at).reshape(own.size, -1)
         log[:, fates * FATE.itemsize :] = 0
+        self._renderer.forget()
         self._adopt(own)
 
     def _describe(self, own: NDArray[np.void]) -> None:

@@ -22,9 +22,19 @@ def test_a_frame_for_every_slot_of_both_policies(tmp_path):
     assert list(last.crop((0, 0, 160, 90)).getdata()) != list(last.crop((160, 0, 320, 90)).getdata())
 
 
+def test_a_picture_of_the_last_slot(tmp_path):
+    out = tmp_path / "new" / "slot.png"
+    words = ["film", "--scenario", "chat", "--policies", "sjf", "--slots", "4", "--width", "1280", "--out", str(out)]
+    assert main(words) == 0
+    with Image.open(out) as picture:
+        assert picture.size == (1280, 720)
+        assert len(picture.convert("RGB").getcolors(4096)) > 20
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["--out", "film.mp4"], "film.mp4; expected a name that ends in .gif or .png"),
         (["--width", "4000"], "width: 4000; expected 16 to 1280"),
         (["--policies", "nobody"], "nobody"),
         (["--scenario", "nowhere"], "nowhere"),
