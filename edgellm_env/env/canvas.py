@@ -44,6 +44,10 @@ class Canvas:
         self._texts: dict[tuple[Any, ...], pygame.Surface] = {}
         self._marks: dict[tuple[int, int], pygame.Surface] = {}
 
+    def __reduce__(self) -> tuple[type["Canvas"], tuple[()]]:
+        """Be a new canvas as a copy: fonts and windows can't be copied, and nothing here is worth it."""
+        return Canvas, ()
+
     def clear(self) -> None:
         """Begin with an empty sheet."""
         self.surface.fill(_PAPER)

@@ -48,7 +48,8 @@ def draw(canvas: Canvas, picture: Picture) -> NDArray[np.uint8]:
 
 
 def _header(canvas: Canvas, picture: Picture) -> None:
-    width = canvas.text(picture.title, (24, 20), 44)
+    title = picture.title if len(picture.title) <= 30 else f"{picture.title[:27]}..."
+    width = canvas.text(title, (24, 20), 44) if len(title) <= 16 else canvas.text(title, (24, 30), 28)
     canvas.text(f"slot {picture.slot} of {picture.slots}   {picture.now_s:.1f} s", (24 + width + 18, 33), 24, QUIET)
     width = canvas.text(picture.node, (24, 66), 19, QUIET)
     canvas.text(picture.note, (24 + width + 24, 66), 19, VERMILION)

@@ -1,14 +1,18 @@
 """Frames of every id on both kinds of node: what they are, that they change nothing, and how modes are refused."""
 
+import copy
+import pickle
 import subprocess
 import sys
 
 import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium.envs.registration import load_env_creator
 from gymnasium.utils.env_checker import check_env
 
 from edgellm_env import ENVIRONMENT_IDS
+from edgellm_env.env.registration import ROWS
 
 CASES = [
     (environment_id, scenario)
@@ -24,7 +28,10 @@ def _drawn(monkeypatch):
     """Draw without a display, and wait for nobody."""
     pytest.importorskip("pygame", reason="needs the extra 'render'")
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
-    monkeypatch.setattr("edgellm_env.env.rendering.RENDER_FPS", 0)
+    from edgellm_env.env.canvas import Canvas
+
+    show = Canvas.show
+    monkeypatch.setattr(Canvas, "show", lambda canvas, fps: show(canvas, 0))
 
 
 def actions(env, seed=0):
@@ -109,6 +116,20 @@ def test_a_state_that_was_loaded_is_shown_without_what_came_before_it():
 
 
 @needs_pygame
+def test_copies_render_alike():
+    env = gym.make("EdgeLLM/Batch-v0", scenario="chat", render_mode="rgb_array").unwrapped
+    env.reset(seed=0)
+    env.render()
+    everything = np.ones(env.action_space.shape, dtype=np.int8)
+    for _ in range(4):
+        env.step(everything)
+    for copied in (copy.deepcopy(env), pickle.loads(pickle.dumps(env))):
+        assert np.array_equal(env.render(), copied.render())
+        copied.step(everything)
+        assert not np.array_equal(env.render(), copied.render())
+
+
+@needs_pygame
 def test_a_window_shows_each_step_and_closes():
     import pygame
 
@@ -130,6 +151,11 @@ def test_no_display_is_one_clear_line(monkeypatch):
     env = gym.make("EdgeLLM/Batch-v0", scenario="light", render_mode="human")
     with pytest.raises(gym.error.Error, match=r"^render_mode: 'human': .*; expected a display, or 'rgb_array'$"):
         env.reset(seed=0)
+
+
+def test_vector_environments_have_no_window():
+    with pytest.raises(ValueError, match=r"render_mode: 'human'; expected None or one of \['ansi', 'rgb_array'\]"):
+        load_env_creator(ROWS["EdgeLLM/Batch-v0"].vector)(num_envs=2, render_mode="human")
 
 
 @pytest.mark.parametrize("mode", ["rgb_array", "ansi"])
