@@ -30,7 +30,7 @@ from edgellm_env.env.rendering import SIZE
 _BLOCKS: Final = {
     shows.CARRIED: GREY, shows.LOADING: PURPLE, shows.BATCH: GREEN, shows.PROMPTS: ORANGE, shows.DECODING: SKY,
 }  # fmt: skip
-_TICKS_S: Final = tuple(base * 10.0**power for power in range(-4, 4) for base in (1.0, 2.0, 5.0))
+_TICKS_S: Final = tuple(base * 10.0**power for power in range(-6, 7) for base in (1.0, 2.0, 5.0))
 
 
 def draw(canvas: Canvas, picture: Picture) -> NDArray[np.uint8]:

@@ -13,6 +13,7 @@ from gymnasium.utils.env_checker import check_env
 
 from edgellm_env import ENVIRONMENT_IDS
 from edgellm_env.env.registration import ROWS
+from tests.conftest import arguments_for
 
 CASES = [
     (environment_id, scenario)
@@ -113,6 +114,29 @@ def test_a_state_that_was_loaded_is_shown_without_what_came_before_it():
     env.step(nothing)
     other.step(nothing)
     assert np.array_equal(env.render(), other.render())
+
+
+@needs_pygame
+def test_every_scenario_can_be_drawn(scenario_name):
+    env = gym.make("EdgeLLM/Rank-v1", render_mode="rgb_array", **arguments_for(scenario_name))
+    env.reset(seed=0)
+    empty = env.render()
+    for _, action in zip(range(4), actions(env), strict=False):
+        env.step(action)
+    assert not np.array_equal(empty, env.render())
+
+
+@needs_pygame
+@pytest.mark.parametrize(
+    "changes", [{"timing.slot_s": 5000.0}, {"queue.capacity": 1}, {"workload.arrival_rate_rps": 1e-6}]
+)
+def test_extremes_can_be_drawn(changes):
+    overrides = {"timing.episode_slots": 3, **changes}
+    env = gym.make("EdgeLLM/Rank-v1", scenario="light", render_mode="rgb_array", overrides=overrides)
+    env.reset(seed=0)
+    empty = env.render()
+    env.step(np.ones(env.action_space.shape, dtype=np.float32))
+    assert not np.array_equal(empty, env.render())
 
 
 @needs_pygame
