@@ -83,8 +83,8 @@ class ScenarioPages:
             raise ValueError(f"census: {self.census} does not exist; expected what the census command writes")
         require_place(self.out)
         scenarios = [load_scenario(name) for name in scenario_names()]
-        page = scenarios_page(scenarios, read_censuses(self.census), read_stored(self.store))
-        write_text(self.out, page)
+        with alone_in(self.out.parent, "writing this page", self.out.name):
+            write_text(self.out, scenarios_page(scenarios, read_censuses(self.census), read_stored(self.store)))
         console.print(f"Page: {self.out}")
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from rich.console import Console
 
-from agents.files import prepare_folder, require_place, written_whole
+from agents.files import alone_in, prepare_folder, require_place, written_whole
 from agents.policy import Policy
 from agents.registry import build_policies
 from agents.rollout import Observer, Step, rollout
@@ -57,22 +57,23 @@ class Film(Changes):
         from edgellm_env.env.canvas import Canvas  # noqa: PLC0415 - pygame is optional
         from edgellm_env.env.drawing import draw  # noqa: PLC0415
 
-        canvas, frames, size = Canvas(), [], (self.width, self.width * SIZE[1] // SIZE[0])
-        for pictures in zip(*(_film(policy, scenario, seed) for policy in policies), strict=True):
-            small = [np.asarray(image.fromarray(draw(canvas, picture)).resize(size)) for picture in pictures]
-            frames.append(np.concatenate(small, axis=1))
-        if self.out.suffix == ".png":
-            frames = frames[-1:]
-        first, *others = map(image.fromarray, frames)
-        animation: dict[str, Any] = {}
-        if others:
-            # Colours that all frames share, so that what does not move costs nothing.
-            palette = image.fromarray(np.concatenate(frames[:: -1 - len(frames) // 4])).quantize()
-            first, *others = [one.quantize(palette=palette, dither=image.Dither.NONE) for one in (first, *others)]
-            lasts_ms = [1000 // RENDER_FPS] * len(others) + [_LAST_FOR * 1000 // RENDER_FPS]
-            animation = {"save_all": True, "append_images": others, "duration": lasts_ms, "loop": 0}
-        with written_whole(self.out) as temporary:
-            first.save(temporary, self.out.suffix[1:], optimize=True, **animation)
+        with alone_in(self.out.parent, "filming", self.out.name):
+            canvas, frames, size = Canvas(), [], (self.width, self.width * SIZE[1] // SIZE[0])
+            for pictures in zip(*(_film(policy, scenario, seed) for policy in policies), strict=True):
+                small = [np.asarray(image.fromarray(draw(canvas, picture)).resize(size)) for picture in pictures]
+                frames.append(np.concatenate(small, axis=1))
+            if self.out.suffix == ".png":
+                frames = frames[-1:]
+            first, *others = map(image.fromarray, frames)
+            animation: dict[str, Any] = {}
+            if others:
+                # Colours that all frames share, so that what does not move costs nothing.
+                palette = image.fromarray(np.concatenate(frames[:: -1 - len(frames) // 4])).quantize()
+                first, *others = [one.quantize(palette=palette, dither=image.Dither.NONE) for one in (first, *others)]
+                lasts_ms = [1000 // RENDER_FPS] * len(others) + [_LAST_FOR * 1000 // RENDER_FPS]
+                animation = {"save_all": True, "append_images": others, "duration": lasts_ms, "loop": 0}
+            with written_whole(self.out) as temporary:
+                first.save(temporary, self.out.suffix[1:], optimize=True, **animation)
         size_mb, shown = self.out.stat().st_size / 1e6, " beside ".join(self.policies)
         console.print(f"{self.out}: {shown}; {len(frames)} frame(s), {size_mb:.2f} MB")
         return self.out

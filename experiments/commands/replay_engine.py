@@ -8,7 +8,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from agents.files import prepare_folder, write_csv, write_json
+from agents.files import alone_in, prepare_folder, write_csv, write_json
 from edgellm_env.costs.profiles import load_profile
 from experiments.calibration.engine_runs import MEASURES, Compared, compare, measures, read_run
 from experiments.calibration.replay import MOST_OVERHEAD_S, fit_overhead, play, replay
@@ -33,27 +33,27 @@ class ReplayEngine:
         if self.fit_overhead and self.overhead_s:
             raise ValueError(f"overhead-s: {self.overhead_s} beside --fit-overhead; expected one of them")
         profile, engine = load_profile(self.profile), read_run(self.run_folder)
-        prepare_folder(self.out)
-        overhead_s = fit_overhead(engine, profile, play) if self.fit_overhead else self.overhead_s
-        played = replay(engine, profile, play, overhead_s)
-        compared = compare(engine, played)
-        lines = zip(
-            engine.arrival_s, engine.prompt_tokens, engine.output_tokens,
-            *measures(engine).values(), *measures(played).values(), strict=True,
-        )  # fmt: skip
-        of = [f"{who}_{name}_s" for who in ("engine", "played") for name in MEASURES]
-        write_csv(
-            self.out / "requests.csv",
-            ("arrival_s", "prompt_tokens", "output_tokens", *of),
-            ([f"{value:.6g}" for value in line] for line in lines),
-        )
-        write_json(
-            self.out / "replay.json",
-            measured_with()
-            | {"run": str(self.run_folder), "profile": profile.name, "overhead_s": overhead_s}
-            | {"requests": len(engine.arrival_s), "kv_tokens": played.kv_tokens, "max_running": played.max_running}
-            | {"errors": [asdict(one) | {"error": one.error} for one in compared]},
-        )
+        with alone_in(prepare_folder(self.out), "replaying a run here"):
+            overhead_s = fit_overhead(engine, profile, play) if self.fit_overhead else self.overhead_s
+            played = replay(engine, profile, play, overhead_s)
+            compared = compare(engine, played)
+            lines = zip(
+                engine.arrival_s, engine.prompt_tokens, engine.output_tokens,
+                *measures(engine).values(), *measures(played).values(), strict=True,
+            )  # fmt: skip
+            of = [f"{who}_{name}_s" for who in ("engine", "played") for name in MEASURES]
+            write_csv(
+                self.out / "requests.csv",
+                ("arrival_s", "prompt_tokens", "output_tokens", *of),
+                ([f"{value:.6g}" for value in line] for line in lines),
+            )
+            write_json(
+                self.out / "replay.json",
+                measured_with()
+                | {"run": str(self.run_folder), "profile": profile.name, "overhead_s": overhead_s}
+                | {"requests": len(engine.arrival_s), "kv_tokens": played.kv_tokens, "max_running": played.max_running}
+                | {"errors": [asdict(one) | {"error": one.error} for one in compared]},
+            )
         title = f"{profile.name} + {1e3 * overhead_s:g} ms an iteration against {self.run_folder.resolve().name}"
         console.print(_table(title, compared))
         console.print(f"Errors: {self.out / 'replay.json'}   Requests: {self.out / 'requests.csv'}", markup=False)

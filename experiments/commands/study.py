@@ -169,8 +169,9 @@ class StudyBehaviour(Changes):
         (policy,) = build_policies([self.policy], scenario)
         if not isinstance(policy, ScoringPolicy):
             raise ValueError(f"policy: {self.policy!r} scores no requests; expected a ranker, such as es-value:light")
-        behaviour = observe_behaviour(policy, policy.model.score, scenario, self.seed, self.episodes)
         path = self.store / "behaviour" / f"{self.policy.replace(':', '-').replace('/', '_')}-in-{scenario.name}.json"
-        write_document(path, {**asdict(behaviour), "versions": package_versions()})
+        with alone_in(path.parent, "counting this", path.name):
+            behaviour = observe_behaviour(policy, policy.model.score, scenario, self.seed, self.episodes)
+            write_document(path, {**asdict(behaviour), "versions": package_versions()})
         console.print(f"{self.policy} in {scenario.name}: {path}")
         return behaviour

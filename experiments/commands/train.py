@@ -7,7 +7,7 @@ from typing import Final
 
 from rich.console import Console
 
-from agents.files import PARTIAL, OutputError, alone_in, prepare_folder, read_document, write_json
+from agents.files import PARTIAL, OutputError, alone_in, prepare_folder, read_document, write_json, written_whole
 from agents.learning.runs import ABOUT, CHECKPOINTS, SCENARIO, Run
 from agents.models.storage import WEIGHTS
 from agents.registry import CARD, SHIPPED_FOLDER, LearnerName, build_policies, make_learner, settings_path
@@ -119,7 +119,8 @@ class Ship:
         }
         folder = self.to / begun.agent / scenario.name
         with alone_in(folder, "shipping here"):
-            shutil.copyfile(model, folder / WEIGHTS)
+            with written_whole(folder / WEIGHTS) as temporary:
+                shutil.copyfile(model, temporary)
             write_json(folder / CARD, card)
         console.print(f"{begun.agent}:{scenario.name}   {gain_percent:+.2f} % of DFTSP in validation   {folder}")
         return folder

@@ -25,6 +25,15 @@ COMMANDS = {
     "study train --agent cem-linear --scenario light --seed 0 --steps 1 --runs {out} --store {out}/store": (
         "{out}/cem-linear", "light-0",
     ),
+    "study behaviour --policy es-value:light --scenario light --episodes 1 --store {out}": (
+        "{out}/behaviour", "es-value-light-in-light.json",
+    ),
+    "scenario-pages --out {out}/scenarios.md": ("{out}", "scenarios.md"),
+    "results-page --out {out}/results.md": ("{out}/results", ""),
+    "film --scenario tiny --policies fcfs --out {out}/film.gif": ("{out}", "film.gif"),
+    "collect --scenario light --policy fcfs --episodes 1 --id one/two-v0 --out {out}": (
+        "{out}/.collecting/one/two-v0", "",
+    ),
 }  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from agents.files import alone_in
 from edgellm_env.costs.profiles import load_profile
 from experiments.__main__ import main
 from experiments.calibration.engine_runs import EngineRun, compare
@@ -84,3 +85,11 @@ def test_wrong_words_get_one_line(words: str, said: str, tmp_path: Path, capsys:
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1
+
+
+def test_two_at_once_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, out = stored(replay(random_run(), load_profile(NAME), played), tmp_path / "run"), tmp_path / "out"
+    with alone_in(out, "testing"):
+        assert main(["replay-engine", str(run), "--profile", NAME, "--out", str(out)]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {out}: another process is replaying a run here; wait for it")
+    assert not (out / "replay.json").exists()
