@@ -82,7 +82,7 @@ for _tag, _pattern in _PLAIN.items():
 
 def _parse(text: str, origin: str) -> Any:
     try:
-        return yaml.load(text, Loader=_Loader)
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
     except yaml.YAMLError as error:
         raise ScenarioError(f"{origin}: not valid YAML: {' '.join(str(error).split())}") from error
     except (RecursionError, TypeError) as error:  # nested without end, or a key that can be none

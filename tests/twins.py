@@ -136,7 +136,7 @@ class Twins:
         if way == 0:
             self.single, self.many = copy.deepcopy(self.single), copy.deepcopy(self.many)
         elif way == 1:
-            self.single, self.many = pickle.loads(pickle.dumps((self.single, self.many)))
+            self.single, self.many = pickle.loads(pickle.dumps((self.single, self.many)))  # noqa: S301 - just made
         else:
             states = self.single.get_state(), self.many.get_state()
             if way == 2:

@@ -59,7 +59,7 @@ def cell(text: str) -> str:
 def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-        autoescape=False,  # Markdown
+        autoescape=False,  # noqa: S701 - Markdown
     )  # fmt: skip
     environment.filters |= {one.__name__: one for one in (code, listing, number, plain, signed, cell)}
     return environment

@@ -253,7 +253,7 @@ def test_a_policy_that_fails_before_the_first_slot() -> None:
 
 def test_a_failure_crosses_processes_whole() -> None:
     failure = PolicyFailureError("mine", 3, "decide raised KeyError: 'x'", episode=7)
-    again = pickle.loads(pickle.dumps(failure))
+    again = pickle.loads(pickle.dumps(failure))  # noqa: S301 - what was pickled here
     assert str(again) == str(failure) == "policy 'mine', episode 7, slot 3: decide raised KeyError: 'x'"
     assert (again.policy, again.slot, again.reason, again.episode) == ("mine", 3, "decide raised KeyError: 'x'", 7)
 

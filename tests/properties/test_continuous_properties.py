@@ -94,7 +94,7 @@ def test_an_episode(kind, scenario, seed, likelihood):
             legal = [place not in picked and problem.is_feasible([*picked, place]) for place in range(problem.size)]
             padding = [False] * (scenario.queue.capacity - problem.size)
             assert info["action_mask"].tolist() == [*legal, *padding, True]
-        twin = [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))][rng.integers(2)](env)
+        twin = [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))][rng.integers(2)](env)  # noqa: S301 - just made
         action = random_action(env, rng, likelihood)
         result = env.step(action)
         np.testing.assert_equal(twin.step(action), result)

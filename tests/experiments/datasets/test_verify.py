@@ -271,6 +271,39 @@ def test_what_can_not_be_recomputed_is_named(copied) -> None:
     assert set(verify(folder).unchecked) == always | {"stars", "edgellm.reviewed_by"}
 
 
+def leaves(tree, path=()):
+    """The places of every number, text and truth in a document."""
+    if isinstance(tree, dict | list):
+        for key in tree if isinstance(tree, dict) else range(len(tree)):
+            yield from leaves(tree[key], (*path, key))
+    else:
+        yield path
+
+
+def test_no_entry_of_the_metadata_is_believed(copied) -> None:
+    """Whichever is changed: it is found, or its name is among those that were not checked."""
+    folder = copied("batch")
+    path = folder / "data/metadata.json"
+    text = path.read_text()
+    unchecked = set(verify(folder).unchecked)
+    places, believed = list(leaves(json.loads(text))), []
+    for *before, last in places:
+        metadata = holder = json.loads(text)
+        for key in before:
+            holder = holder[key]
+        value = holder[last]
+        holder[last] = f"{value}x" if isinstance(value, str) else (not value) if isinstance(value, bool) else 17.5
+        path.write_text(json.dumps(metadata))
+        names = {str(before[0] if before else last), ".".join(map(str, [*before, last][:2]))}
+        try:
+            verify(folder)
+        except VerificationError:
+            continue
+        believed += [] if names & unchecked else [(*before, last)]
+    assert believed == []
+    assert len(places) > 50
+
+
 def test_somebody_elses_policy_is_named_and_never_imported(copied, tmp_path: Path, monkeypatch) -> None:
     folder = copied("batch")
     (tmp_path / "dangerous.py").write_text("raise SystemExit('imported')")

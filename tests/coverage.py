@@ -1,0 +1,118 @@
+"""How much of the package do its tests run, compiled parts included?
+
+``python -m tests.coverage`` runs the package's tests with its kernels as plain Python (``NUMBA_DISABLE_JIT=1``), which
+are slow then: each file of tests gets ``--seconds``, and what it has run by then counts. What only compilation runs
+(``_compile.py``) is measured with it. It prints files below the targets, and writes ``--out``. Exit status 1 if the
+package as a whole is below 95 % of lines or 90 % of branches, or if a test fails.
+"""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LINES, BRANCHES = 95.0, 90.0
+PLACES = ("contract", "costs", "dynamics", "env", "golden", "physics", "properties", "solvers", "workload")
+NOT_ITS_TESTS = ("test_mutants.py", "test_packaging.py", "test_compile.py")
+
+
+class Limits:
+    """A plugin of pytest that ends a test when its file has had its seconds, or it a fifth of them."""
+
+    def __init__(self, seconds):
+        self.seconds, self.spent = seconds, {}
+
+    def _within(self, item):
+        spent_s, began = self.spent.get(item.path, 0.0), time.monotonic()
+        signal.signal(signal.SIGALRM, self._cut)
+        signal.setitimer(signal.ITIMER_REAL, max(0.01, min(self.seconds / 5, self.seconds - spent_s)))
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0.0)
+            self.spent[item.path] = spent_s + time.monotonic() - began
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_runtest_setup(self, item):
+        yield from self._within(item)
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_runtest_call(self, item):
+        yield from self._within(item)
+
+    @staticmethod
+    def _cut(*_):
+        pytest.skip("its seconds are over")
+
+
+def play(seconds, files):
+    """Run these files of tests, each within its seconds; return pytest's exit status."""
+    return pytest.main(["-q", "-p", "no:cacheprovider", *files], plugins=[Limits(seconds)])
+
+
+def measure(seconds):
+    """Return coverage's own document, and whether all tests passed."""
+    tests = [f"tests/{place}" for place in PLACES]
+    tests += [str(path.relative_to(ROOT)) for path in ROOT.glob("tests/test_*.py") if path.name not in NOT_ITS_TESTS]
+    with tempfile.TemporaryDirectory() as name:
+        settings = Path(name) / "coveragerc"
+        settings.write_text(
+            f"[run]\nbranch = True\nsource = edgellm_env\nparallel = True\ndata_file = {name}/data\n"
+            "[report]\nexclude_also =\n    raise NotImplementedError\n    if TYPE_CHECKING:\n"
+        )
+        coverage = [sys.executable, "-m", "coverage"]
+        plain, passed = os.environ | {"PYTHONPATH": str(ROOT)}, True
+        for words, environment in (
+            ([str(seconds), *tests], plain | {"NUMBA_DISABLE_JIT": "1"}),
+            ([str(10 * seconds), "tests/test_compile.py"], plain),
+        ):
+            run = [*coverage, "run", f"--rcfile={settings}", "-m", "tests.coverage", "--only", *words]
+            passed &= subprocess.run(run, cwd=ROOT, env=environment, check=False).returncode == 0
+        subprocess.run([*coverage, "combine", "-q", f"--rcfile={settings}"], cwd=ROOT, env=plain, check=True)
+        report = [*coverage, "json", "-q", f"--rcfile={settings}", "-o", f"{name}/report.json"]
+        subprocess.run(report, cwd=ROOT, env=plain, check=True)
+        return json.loads((Path(name) / "report.json").read_text()), passed
+
+
+def shares(summary):
+    """Percentages of lines and branches."""
+    return tuple(
+        100.0 * summary[f"covered_{what}"] / max(1, summary[of]) if summary[of] else 100.0
+        for what, of in (("lines", "num_statements"), ("branches", "num_branches"))
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.coverage", description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=30.0, help="for each file of tests (default: %(default)s)")
+    parser.add_argument("--out", type=Path, help="JSON file for the figures")
+    parser.add_argument("--only", nargs="+", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.only:
+        return int(play(float(arguments.only[0]), arguments.only[1:]))
+    document, passed = measure(arguments.seconds)
+    lines, branches = shares(document["totals"])
+    for path, own in sorted(document["files"].items()):
+        own_lines, own_branches = shares(own["summary"])
+        if own_lines < LINES or own_branches < BRANCHES:
+            missing = ", ".join(map(str, own["missing_lines"]))
+            arcs = ", ".join(f"{first}-{then}" for first, then in own["missing_branches"])
+            print(f"{path}: {own_lines:.1f} % of lines, {own_branches:.1f} % of branches; lines {missing}; arcs {arcs}")
+    print(
+        f"edgellm_env: {lines:.1f} % of lines, {branches:.1f} % of branches; tests {'passed' if passed else 'FAILED'}"
+    )
+    if arguments.out:
+        arguments.out.write_text(json.dumps({"lines_percent": lines, "branches_percent": branches}) + "\n")
+    return int(not passed or lines < LINES or branches < BRANCHES)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
