@@ -147,7 +147,7 @@ def test_copies_render_alike():
     everything = np.ones(env.action_space.shape, dtype=np.int8)
     for _ in range(4):
         env.step(everything)
-    for copied in (copy.deepcopy(env), pickle.loads(pickle.dumps(env))):
+    for copied in (copy.deepcopy(env), pickle.loads(pickle.dumps(env))):  # noqa: S301 - just made
         assert np.array_equal(env.render(), copied.render())
         copied.step(everything)
         assert not np.array_equal(env.render(), copied.render())
