@@ -71,6 +71,7 @@ TABLE: Final[dict[str, Row]] = {
     "ppo-rank": _WEIGHING,
     "cem+ppo": _WEIGHING,
     "ppo-value": _WEIGHING,
+    "ppo-admit": Row(load="agents.learned:load_admission_network", learn="agents.learning.ppo_admission:PpoAdmission"),
     "bc": _CLONE,
     "dagger": _CLONE,
     "ppo-batch": Row(load="agents.learned:load_ranking_network", learn="agents.learning.ppo_queue:PpoQueue"),
