@@ -180,7 +180,7 @@ def _admit_rows(
         usage.start(account)
         is_open[:waiting] = True
         written, choices, drawn = 0, 0, 0
-        while recorded == 0 or choices < record.choices.shape[1]:
+        while recorded == 0 or (choices < record.choices.shape[1] and written + waiting < recorded):
             # A choice: one of the requests that still fit, or the end of the batch.
             write_node_inputs(account, timeline, queues.node[row], about, arrivals[index], inputs)
             shared = _begin_units(weights, own, inputs, begun)
@@ -194,7 +194,7 @@ def _admit_rows(
                 record.inputs[index, written, NODE:] = 0.0
                 written += 1
             for place in range(waiting):
-                if not is_open[place] or (recorded > 0 and written == recorded - 1):
+                if not is_open[place]:
                     continue
                 write_request_inputs(account, timeline, place, about, inputs[2], inputs[NODE:])
                 score = _score(weights, own, inputs, begun, shared)
