@@ -93,6 +93,7 @@ class PpoAdmission(Learner):
             if (index + 1) % self.validate_every == 0 or index + 1 == rollouts:
                 policy = AdmissionPolicy(actor.network())
                 mark = float(np.mean([one.judge(policy, log) / one.par_rps for one in validations]))
+                log.record("validation/of_dftsp", mark)
                 if mark > best:
                     best = mark
                     policy.network.save(run.folder / WEIGHTS)
