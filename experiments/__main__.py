@@ -3,6 +3,7 @@
 Whatever goes wrong ends in one line on the standard error that names what and, where something is kept, how to go on.
 """
 
+import ast
 import contextlib
 import errno
 import importlib
@@ -13,36 +14,54 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from typing import Annotated, Any, Final, Union
+from pathlib import Path
+from typing import Any, Final
 
-COMMANDS: Final = {
-    "compare": "commands.compare:Compare",
-    "report": "commands.report:Report",
-    "film": "commands.film:Film",
-    "sweep": "commands.sweep:Sweep",
-    "reproduce": "commands.reproduce:Reproduce",
-    "train": "commands.train:Train",
-    "census": "commands.documentation:CensusCommand",
-    "scenario-pages": "commands.documentation:ScenarioPages",
-    "tune": "commands.tune:Tune",
-    "benchmark env": "benchmarks.environments:BenchmarkEnv",
-    "benchmark solvers": "benchmarks.solvers:BenchmarkSolvers",
-    "benchmark complexity": "benchmarks.complexity:BenchmarkComplexity",
-    "benchmark collect": "benchmarks.collecting:BenchmarkCollect",
-    "benchmark decisions": "benchmarks.decisions:BenchmarkDecisions",
-    "collect": "datasets.collect:Collect",
-    "verify": "commands.data:Verify",
-    "ship": "commands.train:Ship",
-    "study train": "commands.study:StudyTrain",
-    "study compare": "commands.study:StudyCompare",
-    "study bounds": "commands.study:StudyBounds",
-    "study behaviour": "commands.study:StudyBehaviour",
-    "results-page": "commands.documentation:ResultsPage",
-    "trace-info": "commands.data:TraceInfo",
-    "calibrate": "commands.calibrate:Calibrate",
-    "replay-engine": "commands.replay_engine:ReplayEngine",
+CONTENTS: Final = {
+    "Compare policies": {
+        "compare": "commands.compare:Compare",
+        "sweep": "commands.sweep:Sweep",
+        "reproduce": "commands.reproduce:Reproduce",
+        "report": "commands.report:Report",
+        "film": "commands.film:Film",
+    },
+    "Train agents, tune rules": {
+        "train": "commands.train:Train",
+        "tune": "commands.tune:Tune",
+        "ship": "commands.train:Ship",
+    },
+    "Record episodes": {
+        "collect": "datasets.collect:Collect",
+        "verify": "commands.data:Verify",
+    },
+    "Scenarios, traces and engines": {
+        "census": "commands.documentation:CensusCommand",
+        "trace-info": "commands.data:TraceInfo",
+        "calibrate": "commands.calibrate:Calibrate",
+        "replay-engine": "commands.replay_engine:ReplayEngine",
+    },
+    "The stored study, and the pages that are written from it": {
+        "study train": "commands.study:StudyTrain",
+        "study compare": "commands.study:StudyCompare",
+        "study bounds": "commands.study:StudyBounds",
+        "study behaviour": "commands.study:StudyBehaviour",
+        "results-page": "commands.documentation:ResultsPage",
+        "scenario-pages": "commands.documentation:ScenarioPages",
+    },
+    "Measure speed": {
+        "benchmark env": "benchmarks.environments:BenchmarkEnv",
+        "benchmark solvers": "benchmarks.solvers:BenchmarkSolvers",
+        "benchmark complexity": "benchmarks.complexity:BenchmarkComplexity",
+        "benchmark collect": "benchmarks.collecting:BenchmarkCollect",
+        "benchmark decisions": "benchmarks.decisions:BenchmarkDecisions",
+    },
 }
-"""Module and class of each command: only the one that is given is imported, which saves it the others' seconds."""
+"""Module and class of each command by group, in the order of help: only the one that is given is imported."""
+
+COMMANDS: Final = {name: place for commands in CONTENTS.values() for name, place in commands.items()}
+
+JSON: Final = "--json"
+"""Any command prints what it found as JSON in place of its tables."""
 
 _DISK: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
@@ -62,8 +81,14 @@ def main(arguments: list[str] | None = None) -> int:
             # A table of six columns needs more than the 80 that are assumed where there is no terminal. Names in
             # brackets or between colons are names, and no markup.
             console = Console(width=None if sys.stdout.isatty() else 110, markup=False, emoji=False)
-            command = parse(words)
-            command.run(console)
+            command = parse([word for word in words if word != JSON or words[0] == "trace-info"])
+            if JSON in words and words[0] != "trace-info":  # that has a document of its own
+                console.quiet = True
+            found = command.run(console)
+            if console.quiet:
+                from pydantic_core import to_json  # noqa: PLC0415
+
+                print(to_json(found, indent=1, inf_nan_mode="null", fallback=lambda one: one.tolist()).decode())
         except (Exception, KeyboardInterrupt) as error:
             if lost or isinstance(error, KeyboardInterrupt):
                 left = "nothing was begun" if command is None else _kept(command, words) or "nothing is kept"
@@ -136,9 +161,9 @@ def parse(words: list[str]) -> Any:
     elif {"-h", "--help"}.isdisjoint(words):
         said = " ".join(words[: 1 + len(group)])
         raise UsageError(f"command: {said!r}; expected {nearest(said, found.values())}; see: {prog} {first}--help")
-    else:  # everything that could follow
-        kind = Union[tuple(Annotated[_load(one), tyro.conf.subcommand(own)] for own, one in found.items())]  # noqa: UP007
-        words, prog = words[len(group) :], " ".join([prog, *group])
+    else:
+        print(_contents(first))
+        raise SystemExit(0)
     try:
         with contextlib.redirect_stderr(printed):
             return tyro.cli(kind, args=words, prog=prog)
@@ -146,6 +171,28 @@ def parse(words: list[str]) -> Any:
         if not error.code:
             raise
         raise UsageError(f"{_unboxed(printed.getvalue())}; see: {prog} --help") from None
+
+
+def _contents(first: str) -> str:
+    """Return the table of contents: each command that begins with ``first`` and what it does, by group."""
+    lines = [
+        f"usage: python -m experiments {first}COMMAND ...",
+        "",
+        f"COMMAND --help lists its options with their defaults. {JSON} prints what a command found as JSON.",
+    ]
+    for title, commands in CONTENTS.items():
+        own = [(name, _docstring(place)) for name, place in commands.items() if name.startswith(first)]
+        lines += ["", title, *(f"  {name:<21} {text}" for name, text in own)] if own else []
+    return "\n".join(lines)
+
+
+def _docstring(place: str) -> str:
+    """Return the first sentence of a command's docstring; it is read, as importing all would take seconds."""
+    module, _, own = place.partition(":")
+    source = Path(__file__).parent / f"{module.replace('.', '/')}.py"
+    nodes = ast.parse(source.read_text(encoding="utf-8")).body
+    texts = [ast.get_docstring(node) or "" for node in nodes if isinstance(node, ast.ClassDef) and node.name == own]
+    return " ".join(re.split(r"[.:;]\s|\n\n", texts[0])[0].split()).rstrip(".")
 
 
 def _unboxed(printed: str) -> str:

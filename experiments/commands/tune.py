@@ -17,6 +17,7 @@ from agents.seeds import episode_seeds
 from agents.tuned import Settings, Tuned
 from edgellm_env.scenario import Scenario, parse_setting
 from experiments.changes import Changes
+from experiments.progress import progress_bar
 
 CANDIDATES: Final = 16
 """Settings that a generation tries, each in the same episodes."""
@@ -62,15 +63,17 @@ def tune(kind: type[Tuned], scenario: Scenario, generations: int, seed: int, con
         raise ValueError(f"generations: {generations}; expected at least 1")
     engine = make_engine(scenario, BATCH, CANDIDATES * EPISODES)
     search = kind.settings.search()
-    for generation in range(generations):
-        noise = antithetic_noise(seed, generation, CANDIDATES, search.mean.size)
-        candidates = [kind.settings.of(weights) for weights in search.ask(noise)]
-        seeds = episode_seeds("train", seed, (generation + 1) * EPISODES)[-EPISODES:]
-        # All candidates side by side, the first one's episodes first.
-        policy = kind(*(one for one in candidates for _ in seeds))
-        served = rollout(policy, scenario, seeds * CANDIDATES, engine=engine).served.reshape(CANDIDATES, EPISODES)
-        fitness = served.mean(axis=1)
-        search = search.tell(noise, fitness, elite=0.25, memory=0.5)
-        found = kind.settings.of(search.mean)
-        console.print(f"generation {generation + 1} of {generations}: {fitness.max():.1f} served, {found}")
+    with progress_bar(console, generations, kind.settings.policy) as bar:
+        for generation in range(generations):
+            noise = antithetic_noise(seed, generation, CANDIDATES, search.mean.size)
+            candidates = [kind.settings.of(weights) for weights in search.ask(noise)]
+            seeds = episode_seeds("train", seed, (generation + 1) * EPISODES)[-EPISODES:]
+            # All candidates side by side, the first one's episodes first.
+            policy = kind(*(one for one in candidates for _ in seeds))
+            served = rollout(policy, scenario, seeds * CANDIDATES, engine=engine).served.reshape(CANDIDATES, EPISODES)
+            fitness = served.mean(axis=1)
+            search = search.tell(noise, fitness, elite=0.25, memory=0.5)
+            found = kind.settings.of(search.mean)
+            console.print(f"generation {generation + 1} of {generations}: {fitness.max():.1f} served, {found}")
+            bar(1, "")
     return found

@@ -26,6 +26,7 @@ NOT_RUN_COMMANDS = {
     "tensorboard": "serves until it is stopped",
     "pip": "installs",
     "pre-commit": "installs a hook of git",
+    ".venv/bin/python examples": "trains for minutes; test_examples.py runs it short",
     "pytest": "would run the tests within a test",
     "tests.": "runs for minutes; .ci and its own tests run it",
     "experiments study": "takes hours; tests of the command run it small",

@@ -26,7 +26,7 @@ def test_each_of_them_has_the_shared_options(name: str) -> None:
     needed = {"tune": "lookahead", "study train": "--agent bc", "study behaviour": "--policy es-value:light"}.get(
         name, ""
     )
-    needed += " --out x" if name in ("compare", "sweep", "train") else ""
+    needed += " --out x" if name in ("compare", "film", "sweep", "train") else ""
     words = f"{name} {needed} --scenario light --trace t.csv --set queue.capacity=9 --set timing.slot_s=0.5"
     command = parse(words.split())
     assert isinstance(command, Changes)

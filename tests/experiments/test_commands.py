@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgellm_env.scenario import load_scenario
-from experiments.__main__ import main
+from experiments.__main__ import COMMANDS, main
 from experiments.grid.evaluation import EpisodeResult
 from experiments.results.records import read_results
 from tests.conftest import SAMPLE_TRACE
@@ -214,3 +214,20 @@ def test_help_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
         run("compare --help")
     assert ended.value.code == 0
     assert "--episodes INT" in capsys.readouterr().out
+
+
+def test_help_is_a_table_of_contents(capsys: pytest.CaptureFixture[str]) -> None:
+    for words, shown in (("--help", list(COMMANDS)), ("study -h", [one for one in COMMANDS if "study " in one])):
+        with pytest.raises(SystemExit) as ended:
+            run(words)
+        assert ended.value.code == 0
+        lines = capsys.readouterr().out.splitlines()
+        entries = [re.split(r" {2,}", line.strip(), maxsplit=1) for line in lines if line.startswith("  ")]
+        assert [name for name, _ in entries] == shown
+        assert all(len(text) > 10 for _, text in entries)
+
+
+def test_any_command_prints_what_it_found_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(f"compare --json --scenario light --policies sjf --episodes 2 --slots 5 --out {tmp_path}") == 0
+    stored = json.loads((tmp_path / "results.json").read_text())["episodes"]
+    assert [stored[0].items() <= row.items() for row in json.loads(capsys.readouterr().out)] == [True, False]
