@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from agents.models.actor import Actor
+from agents.models.admission_inputs import About, RecentArrivals
+from agents.models.admission_network import AdmissionNetwork
 from agents.models.packing import PACKINGS, PackingName
 from agents.models.scorer import Scorers
 from agents.models.storage import weights_path
@@ -22,6 +24,7 @@ from agents.policy import (
     Policy,
     PolicyError,
     in_one_line,
+    require_continuous,
     require_slot_batch,
 )
 from edgellm_env.arrays import BoolArray, FloatArray
@@ -86,12 +89,40 @@ class PickingPolicy(Policy):
         return Decision(picked_batches(self.network, slots))
 
 
-def load_ranker(path: Path, name: str) -> Policy:
-    """Load a ranker from a run's folder or a safetensors file.
+class AdmissionPolicy(Policy):
+    """Admits requests of a continuous node one after the other while a network scores one above 0."""
+
+    modes = DETERMINISTIC
+
+    def __init__(self, network: AdmissionNetwork, name: str = "") -> None:
+        self.name, self.network = name, network
+        self._about, self._arrivals = About(0.0, 0.0), RecentArrivals(0)
+
+    def begin(self, scenario: Scenario, episodes: int) -> None:
+        """Check the kind of node, and forget what arrived.
+
+        Raises:
+            PolicyError: it is slot-batch.
+        """
+        require_continuous(self.name, scenario)
+        self._about, self._arrivals = About.of(scenario), RecentArrivals(episodes)
+
+    def decide(self, slots: Slots, rngs: Generators) -> Decision:
+        """Return the batches admitted."""
+        return Decision(self.network.admit(slots, self._about, self._arrivals.now(slots)))
+
+
+def load_admission_network(path: Path, name: str) -> Policy:
+    """Load an admission network from a run's folder or a safetensors file.
 
     Raises:
         PolicyError: there is none, or it is not readable; so the next loaders.
     """
+    return AdmissionPolicy(AdmissionNetwork.load(weights_path(path, name)), name)
+
+
+def load_ranker(path: Path, name: str) -> Policy:
+    """Load a ranker."""
     return ScoringPolicy(Scorers.load(weights_path(path, name)), name)
 
 

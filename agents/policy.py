@@ -100,6 +100,17 @@ def require_slot_batch(name: str, scenario: Scenario) -> None:
         raise PolicyError(f"{name}: serving.kind is {kind!r}; expected 'slot-batch', which its formulas describe")
 
 
+def require_continuous(name: str, scenario: Scenario) -> None:
+    """Refuse slot-batch nodes to a policy whose inputs are those of requests that share iterations.
+
+    Raises:
+        PolicyError: the scenario's node is one.
+    """
+    kind = scenario.serving.kind
+    if kind != "continuous":
+        raise PolicyError(f"{name}: serving.kind is {kind!r}; expected 'continuous', where requests share iterations")
+
+
 class DecisionError(ValueError):
     """A model says something of a slot that no decision can be made of.
 

@@ -41,6 +41,9 @@ class Row(NamedTuple):
 
 _RANKER: Final = Row(load="agents.learned:load_ranker", learn="agents.learning.search:RankerSearch")
 _WEIGHING: Final = Row(load="agents.learned:load_actor", learn="agents.learning.ppo_rank:PpoRank")
+_ADMITTING: Final = Row(
+    load="agents.learned:load_admission_network", learn="agents.learning.ppo_admission:PpoAdmission"
+)
 _CLONE: Final = Row(load="agents.learned:load_picking_network", learn="agents.learning.imitation:Imitation")
 
 TABLE: Final[dict[str, Row]] = {
@@ -71,6 +74,8 @@ TABLE: Final[dict[str, Row]] = {
     "ppo-rank": _WEIGHING,
     "cem+ppo": _WEIGHING,
     "ppo-value": _WEIGHING,
+    "ppo-admit": _ADMITTING,
+    "generalist": _ADMITTING,
     "bc": _CLONE,
     "dagger": _CLONE,
     "ppo-batch": Row(load="agents.learned:load_ranking_network", learn="agents.learning.ppo_queue:PpoQueue"),

@@ -25,9 +25,14 @@ class Validation:
         self.expert = self.play(Dftsp())
 
     @property
+    def par_rps(self) -> float:
+        """Requests that DFTSP serves in a second, more than 0."""
+        return max(1e-9, float(self.expert.throughput_rps.mean()))
+
+    @property
     def par_per_slot(self) -> float:
         """Requests that DFTSP serves in a slot, more than 0: what learners scale rewards by."""
-        return max(1e-9, float(self.expert.throughput_rps.mean()) * self._engine.scenario.timing.slot_s)
+        return self.par_rps * self._engine.scenario.timing.slot_s
 
     def play(self, policy: Policy) -> Tally:
         """Return what the policy makes of the episodes."""

@@ -187,7 +187,7 @@ _STEPS: Final = 100_000  # what the settings were measured with
 class PlainPpo(PpoLearner):
     """PPO as the library has it, with a network that belongs to the queue's capacity and to the kind of node."""
 
-    continuous = True
+    kinds = ("slot-batch", "continuous")
 
     rollout_slots: Annotated[int, Field(ge=2)]
     hidden_sizes: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(strict=False)]

@@ -74,8 +74,8 @@ class Learner(BaseModel):
     ``configs/agents`` has the values used, with a reason each.
     """
 
-    continuous: ClassVar[bool] = False
-    """Whether it learns on continuous nodes too; most features add up what a slot-batch node's batch takes."""
+    kinds: ClassVar[tuple[str, ...]] = ("slot-batch",)
+    """The kinds of node that it learns on; most features add up what a slot-batch node's batch takes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 

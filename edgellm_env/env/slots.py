@@ -175,6 +175,11 @@ class Slots:
         pack_by_score(self.episode, scores, -np.inf, bound, admitted, self._dynamics.nodes.queues)
         return admitted
 
+    @property
+    def live(self) -> Queues:
+        """The state that decisions are about, of all environments, :attr:`episode` saying which: to read, no copies."""
+        return self._dynamics.nodes.queues
+
     def state(self, rows: IntArray) -> Queues:
         """Return the state that decisions in these slots, by their places among them, are about: copies."""
         at, nodes = self.episode[rows], self._dynamics.nodes

@@ -1,0 +1,176 @@
+"""PPO for continuous nodes: an admission network learns which request to admit next, or to end the slot's batch.
+
+The file is read from top to bottom: settings and updates, networks, rollouts, advantages. A *choice* is one decision of
+the loop in :mod:`agents.models.admission_network`: one of the requests that still fit, or the end of the batch, drawn
+from a softmax of the scores, that of the end being 0. A request counts 1 when it is admitted, since admission is a
+promise. A slot's end costs what DFTSP serves in a slot, so that returns are about 0 whatever the scenario.
+"""
+
+import time
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Final
+
+import numpy as np
+import torch
+from pydantic import Field
+from stable_baselines3.common.logger import configure
+from torch import nn
+
+from agents.learned import AdmissionPolicy
+from agents.learning.admission_rollouts import Played, Player
+from agents.learning.judging import Validation
+from agents.learning.runs import TENSORBOARD, Learner, Progress, Run
+from agents.learning.variations import variations
+from agents.models.admission_actor import Actor, Critic
+from agents.models.queue_network import one_torch_thread
+from agents.models.storage import WEIGHTS
+from agents.policy import PolicyError
+from edgellm_env._compile import compiled
+from edgellm_env.arrays import BoolArray, FloatArray, IntArray
+from edgellm_env.scenario import Scenario
+
+_REWARD: Final = 0.1  # what DFTSP serves in a slot, as a reward: returns over some 50 slots are then about 1
+_JUDGED: Final = 12  # variations that a generalist is judged by
+_FALL: Final = 0.1  # what is left of the learning rate in the end
+
+
+class PpoAdmission(Learner):
+    """Trains an :class:`agents.models.admission_network.AdmissionNetwork` from scratch."""
+
+    kinds = ("continuous",)
+
+    steps: Annotated[int, Field(ge=1)]
+    hidden_units: Annotated[int, Field(ge=1)]
+    critic_units: Annotated[int, Field(ge=1)]
+    environments: Annotated[int, Field(ge=2)]
+    rollout_slots: Annotated[int, Field(ge=2)]
+    minibatches: Annotated[int, Field(ge=1)]
+    epochs: Annotated[int, Field(ge=1)]
+    learning_rate: Annotated[float, Field(gt=0)]
+    discount: Annotated[float, Field(ge=0, lt=1)]
+    gae_lambda: Annotated[float, Field(ge=0, le=1)]
+    clip_range: Annotated[float, Field(gt=0)]
+    entropy_coefficient: Annotated[float, Field(ge=0)]
+    largest_gradient: Annotated[float, Field(gt=0)]
+    variations: Annotated[int, Field(ge=0)]
+    """Random variations of the scenario that it trains on, and as a generalist is judged on; 0: the scenario itself."""
+    validation_episodes: Annotated[int, Field(ge=2)]
+    validate_every: Annotated[int, Field(ge=1)]
+
+    def default_steps(self, scenario: Scenario) -> int:
+        """Return how many environment steps it trains for unless told."""
+        return self.steps
+
+    @one_torch_thread()
+    def train(self, run: Run) -> Path:
+        """Train, and save the network that did best on validation episodes; see :meth:`Learner.train`.
+
+        Raises:
+            PolicyError: asked to resume; the runs are short.
+        """
+        if run.resume:
+            raise PolicyError("resume: ppo-admit takes minutes and keeps no checkpoints; expected a new run")
+        torch.manual_seed(run.seed)
+        rng = np.random.default_rng([run.seed, 2**32])
+        actor, critic = Actor(self.hidden_units), Critic(self.critic_units)
+        parameters = [*actor.parameters(), *critic.parameters()]
+        optimiser = torch.optim.Adam(parameters, lr=self.learning_rate)
+        scenarios, judges = self._varied(run) if self.variations else ([run.scenario], [run.scenario])
+        validations = [Validation(one, run.seed, self.validation_episodes) for one in judges]
+        log = configure(str(run.folder / TENSORBOARD), ["tensorboard"])
+        player = Player(scenarios, run.seed, self.environments, rng)
+        per_rollout, best = player.environments * self.rollout_slots, -np.inf
+        rollouts = -(-run.steps // per_rollout)
+        for index in range(rollouts):
+            began_s = time.monotonic()
+            played = player.play(actor.network(), self.rollout_slots)
+            optimiser.param_groups[0]["lr"] = self.learning_rate * (1.0 - (1.0 - _FALL) * index / rollouts)
+            explained, entropy = self._update(actor, critic, optimiser, played, rng)
+            log.record("train/explained_variance", explained)
+            log.record("train/entropy", entropy)
+            log.record("time/slots_per_second", per_rollout / (time.monotonic() - began_s))
+            if (index + 1) % self.validate_every == 0 or index + 1 == rollouts:
+                policy = AdmissionPolicy(actor.network())
+                mark = float(np.mean([one.judge(policy, log) / one.par_rps for one in validations]))
+                log.record("validation/of_dftsp", mark)
+                if mark > best:
+                    best = mark
+                    policy.network.save(run.folder / WEIGHTS)
+                run.on_progress(Progress((index + 1) * per_rollout, best * validations[0].par_rps))
+            log.dump((index + 1) * per_rollout)
+        log.close()
+        return run.folder / WEIGHTS
+
+    def _varied(self, run: Run) -> tuple[list[Scenario], list[Scenario]]:
+        """Return the variations to train on, and others to judge by."""
+        drawn = variations(run.scenario, np.random.default_rng([run.seed, 2**33]))
+        return list(islice(drawn, self.variations)), list(islice(drawn, _JUDGED))
+
+    def _update(
+        self,
+        actor: Actor,
+        critic: Critic,
+        optimiser: torch.optim.Optimizer,
+        played: Played,
+        rng: np.random.Generator,
+    ) -> tuple[float, float]:
+        """Take the gradient steps of a rollout; return what the critic explained, and the choices' mean entropy."""
+        counted = played.counted
+        with torch.no_grad():
+            values = torch.cat([critic(part) for part in played.parts(64, played.size)]).double().numpy()
+            before = torch.cat([actor(part)[0] for part in played.parts(64, counted)])
+        advantages = np.zeros(counted)
+        rewards = _REWARD / played.par[:counted] * (played.taken[:counted] >= 0)
+        rewards[played.last[:-1]] -= _REWARD
+        _estimate(played.first, played.last, played.ended, values, rewards, self.discount, self.gae_lambda, advantages)
+        returns = advantages + values[:counted]
+        explained = 1.0 - advantages.var() / max(1e-12, returns.var())
+        scaled = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+        advantage, target = torch.from_numpy(scaled).float(), torch.from_numpy(returns).float()
+        total, parts = 0.0, 0
+        for _ in range(self.epochs):
+            for part in played.parts(self.minibatches, counted, rng):
+                chosen, entropy = actor(part)
+                ratio = (chosen - before[part.where]).exp()
+                own = advantage[part.where]
+                clipped = ratio.clamp(1.0 - self.clip_range, 1.0 + self.clip_range)
+                policy_loss = -torch.minimum(ratio * own, clipped * own).mean()
+                value_loss = (critic(part) - target[part.where]).square().mean()
+                loss = policy_loss + value_loss - self.entropy_coefficient * entropy.mean()
+                optimiser.zero_grad()
+                loss.backward()
+                nn.utils.clip_grad_norm_(optimiser.param_groups[0]["params"], self.largest_gradient)
+                optimiser.step()
+                total, parts = total + float(entropy.detach().mean()), parts + 1
+        return float(explained), total / parts
+
+
+@compiled
+def _estimate(
+    first: IntArray,
+    last: IntArray,
+    ended: BoolArray,
+    values: FloatArray,
+    rewards: FloatArray,
+    discount: float,
+    gae_lambda: float,
+    advantages: FloatArray,
+) -> None:
+    """Fill ``advantages`` (C,): discount and trace decay once a slot, at its end, and not between its choices.
+
+    An episode is cut at its last slot, not over: what follows it counts as what preceded it.
+    """
+    slots, environments = ended.shape
+    for environment in range(environments):
+        after, advantage = values[first[slots, environment]], 0.0
+        for slot in range(slots - 1, -1, -1):
+            begin, end = first[slot, environment], last[slot, environment]
+            if ended[slot, environment]:
+                after, advantage = values[end], 0.0
+            for choice in range(end, begin - 1, -1):
+                factor = discount if choice == end else 1.0
+                decay = discount * gae_lambda if choice == end else 1.0
+                error = rewards[choice] + factor * after - values[choice]
+                advantage = error + decay * advantage
+                advantages[choice], after = advantage, values[choice]

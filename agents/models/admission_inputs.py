@@ -1,0 +1,190 @@
+"""What an admission network sees of a continuous node and of a request that may join, batch so far included.
+
+Times are in units of ``step_s``, an iteration's reading of the weights, so that numbers mean the same on any GPU.
+"""
+
+from typing import Any, Final, NamedTuple, Self
+
+import numpy as np
+
+from edgellm_env._compile import compiled_leaf
+from edgellm_env.arrays import FloatArray
+from edgellm_env.costs.iterations import decode_seconds, prompt_seconds
+from edgellm_env.env.slots import Slots
+from edgellm_env.node.records import scheme_records
+from edgellm_env.scenario import Scenario
+from edgellm_env.slot.timeline import added_seconds
+from edgellm_env.slot.usage import DOWNLINK_SHARE, KV_BYTES, UPLINK_SHARE, Account
+
+NODE_INPUTS: Final = (
+    "running",  # logarithm of the requests that run, those admitted in this slot included; so everywhere here
+    "places_left",  # share of the places that are free
+    "iteration",  # length of a decoding iteration, above 1
+    "tightest_margin",  # least time to spare of a running request, per token that it still makes
+    "mean_margin",  # mean over the running
+    "to_go",  # logarithm of the mean tokens that the running still make
+    "ending_soon",  # logarithm of the running requests with at most 50 tokens to go,
+    "ending_later",  # 51 to 150,
+    "ending_last",  # and more
+    "kv_used",  # share of the KV cache that is reserved
+    "link_left",  # share of the tighter link that this slot's admissions leave
+    "waiting",  # logarithm of the waiting requests
+    "waiting_work",  # logarithm of the time that they would add to iterations
+    "arrivals",  # logarithm of recent arrivals per 30 iterations, an exponential mean over slots
+    "overrun",  # how far the iteration under way reaches into the slot
+)
+"""What all requests of a slot share."""
+
+REQUEST_INPUTS: Final = (
+    "stretch",  # logarithm of the time left over the time that it takes alone
+    "time_per_token",  # time left per token
+    "time_above_iteration",  # the same less a decoding iteration's present length
+    "spare_per_token",  # time that it would have to spare, per token, if it joined now
+    "laxity",  # time left beyond what it takes alone
+    "urgency",  # exponential of the negative laxity
+    "last_chance",  # 1 if it can't be served any more after this slot
+    "prompt",  # logarithm of its prompt's cost
+    "output",  # logarithm of its output tokens
+    "own_time",  # logarithm of what it adds to iterations in all
+    "prompt_by_running",  # logarithm of its prompt's cost times the running
+    "total_delay",  # logarithm of the sum of the running requests' delays if it joins
+    "largest_delay",  # largest share of a running request's time to spare that it would take
+    "link",  # share of the tighter link
+    "kv",  # share of the KV cache, in tenths
+    "kv_of_free",  # share of what is free of it
+)
+"""What differs between the requests of a slot."""
+
+NODE: Final = len(NODE_INPUTS)
+REQUEST: Final = len(REQUEST_INPUTS)
+INPUTS: Final = NODE + REQUEST
+
+_MOST: Final = 4.0  # far beyond where a time matters
+_PER_COUNT: Final = 0.4  # makes logarithms of a few dozen about 1
+_LEAST_S: Final = 1e-9
+_MEMORY: Final = 0.9  # of arrivals, from slot to slot
+
+
+class About(NamedTuple):
+    """What a scenario says of its node."""
+
+    slot_s: float
+    kv_bytes: float  # that the KV cache holds
+
+    @classmethod
+    def of(cls, scenario: Scenario) -> Self:
+        """Return it."""
+        return cls(scenario.timing.slot_s, float(scheme_records(scenario)["memory_bytes"].max()))
+
+
+@compiled_leaf
+def write_node_inputs(
+    account: Account, timeline: Any, node: Any, about: About, arrivals: float, out: FloatArray
+) -> None:
+    """Write the inputs that all requests share.
+
+    Args:
+        account: of the batch so far.
+        timeline: the account's.
+        node: the node's record.
+        about: what the scenario says of the node.
+        arrivals: recent arrivals per slot.
+        out: (NODE,) filled.
+    """
+    costs, members, count, requests = timeline.costs[0], timeline.members, timeline.taken[0], account.requests
+    step_s = costs.step_s
+    iteration_s, tightest, margins, to_go = step_s, _MOST, 0.0, 0.0
+    soon, later = 0.0, 0.0
+    for one in range(count):
+        member = members[one]
+        iteration_s += costs.sequence_s + costs.context_token_s * member.context_tokens
+        margin = (member.slack_s - member.finish_s) / (member.to_go * step_s)
+        tightest = min(tightest, margin)
+        margins += min(_MOST, margin)
+        to_go += member.to_go
+        if member.to_go <= 50:
+            soon += 1.0
+        elif member.to_go <= 150:
+            later += 1.0
+    work_s = 0.0
+    for place in range(requests.size):
+        work_s += requests.compute_s[place] - step_s * timeline.lengths[timeline.place[place]].output_tokens
+    each = max(1.0, float(count))
+    out[0] = _PER_COUNT * np.log1p(float(count))
+    out[1] = 1.0 - count / members.size
+    out[2] = iteration_s / step_s - 1.0
+    out[3] = tightest
+    out[4] = margins / each if count > 0 else _MOST
+    out[5] = 0.2 * np.log1p(to_go / each)
+    out[6] = _PER_COUNT * np.log1p(soon)
+    out[7] = _PER_COUNT * np.log1p(later)
+    out[8] = _PER_COUNT * np.log1p(count - soon - later)
+    out[9] = 1.0 - (account.limits.memory_bytes - account.used[KV_BYTES]) / about.kv_bytes
+    out[10] = 1.0 - max(account.used[UPLINK_SHARE], account.used[DOWNLINK_SHARE])
+    out[11] = _PER_COUNT * np.log1p(float(requests.size))
+    out[12] = np.log1p(work_s / (60.0 * step_s))
+    out[13] = np.log1p(arrivals * 30.0 * step_s / about.slot_s)
+    out[14] = min(_MOST, node.backlog_s / step_s)
+
+
+@compiled_leaf
+def write_request_inputs(
+    account: Account, timeline: Any, place: int, about: About, iteration: float, out: FloatArray
+) -> None:
+    """Write the inputs of the waiting request at ``place``.
+
+    Args:
+        account: of the batch so far.
+        timeline: the account's.
+        place: in the queue.
+        about: what the scenario says of the node.
+        iteration: the node's input of this name.
+        out: (REQUEST,) filled.
+    """
+    costs, members, count = timeline.costs[0], timeline.members, timeline.taken[0]
+    one, tokens = account.requests[place], timeline.lengths[timeline.place[place]]
+    prompt, output, step_s = float(tokens.prompt_tokens), float(tokens.output_tokens), costs.step_s
+    prompt_s = prompt_seconds(costs, prompt)
+    finish_s, total_s, largest = one.compute_s, 0.0, 0.0
+    for index in range(count):
+        member = members[index]
+        shared = min(float(member.to_go), output)
+        finish_s += added_seconds(costs, member, shared)
+        delay_s = prompt_s + decode_seconds(costs, prompt + 1.0, shared - 1.0)
+        total_s += delay_s
+        largest = max(largest, delay_s / max(_LEAST_S, member.slack_s - member.finish_s))
+    per_token = (one.slack_s - prompt_s) / (output * step_s)
+    laxity = (one.slack_s - one.compute_s) / (60.0 * step_s)
+    out[0] = np.log(max(0.1, one.slack_s / one.compute_s))
+    out[1] = min(_MOST, per_token)
+    out[2] = min(_MOST, per_token - 1.0 - iteration)
+    out[3] = min(_MOST, (one.slack_s - finish_s) / (output * step_s))
+    out[4] = min(_MOST, 0.2 * laxity)
+    out[5] = np.exp(-max(0.0, laxity))
+    out[6] = 1.0 if one.last_chance else 0.0
+    out[7] = np.log1p(prompt_s / step_s)
+    out[8] = 0.2 * np.log(output)
+    out[9] = np.log1p((one.compute_s - step_s * output) / (60.0 * step_s))
+    out[10] = 0.3 * np.log1p(prompt_s * count / step_s)
+    out[11] = np.log1p(total_s / (60.0 * step_s))
+    out[12] = min(1.5, largest)
+    out[13] = max(one.uplink_share, one.downlink_share)
+    out[14] = 10.0 * one.kv_bytes / about.kv_bytes
+    out[15] = min(1.5, one.kv_bytes / max(1.0, account.limits.memory_bytes - account.used[KV_BYTES]))
+
+
+class RecentArrivals:
+    """An exponential mean of each episode's arrivals per slot, over about ten slots; the mean of all at first.
+
+    Args:
+        episodes: played side by side.
+    """
+
+    def __init__(self, episodes: int) -> None:
+        self._sum = np.zeros(episodes)
+
+    def now(self, slots: Slots) -> FloatArray:
+        """Return (R,) the means up to these slots, each of which is asked about once, in order."""
+        at = slots.episode
+        self._sum[at] = np.where(slots.slot == 0, 0.0, _MEMORY * self._sum[at]) + slots.nodes["slot_arrivals"]
+        return np.asarray(self._sum[at] * (1.0 - _MEMORY) / (1.0 - _MEMORY ** (slots.slot + 1.0)))

@@ -1,0 +1,220 @@
+"""Admission networks: a score for each waiting request of a continuous node; a score above 0 asks for admission.
+
+Requests are admitted one after the other, the highest score first, while it is above 0. After each admission all scores
+are computed anew, since a request more makes iterations longer and leaves the running requests less time to spare.
+With noise on the scores (Gumbel's distribution, on the 0 too) the same loop draws from a softmax over the requests that
+fit and the end of the batch: what :mod:`agents.learning.ppo_admission` trains.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agents.models.admission_inputs import (
+    INPUTS,
+    NODE,
+    NODE_INPUTS,
+    REQUEST_INPUTS,
+    About,
+    write_node_inputs,
+    write_request_inputs,
+)
+from agents.models.storage import OBSERVATIONS, reading, require_arrays, save_arrays
+from edgellm_env._compile import compiled, compiled_parallel
+from edgellm_env.arrays import BoolArray, FloatArray, IntArray
+from edgellm_env.env.slots import Slots
+from edgellm_env.slot import usage
+from edgellm_env.slot.usage import Account, Queues
+
+ABOUT: Final = {"inputs": [*NODE_INPUTS, *REQUEST_INPUTS], OBSERVATIONS: ["requests", "valid", "node", "running"]}
+
+
+class Weights(NamedTuple):
+    """P networks: a weighted sum of all inputs and of hidden units x / (1 + abs(x)) on them."""
+
+    linear: FloatArray  # (P, INPUTS + 1) the bias last
+    hidden: FloatArray  # (P, H, INPUTS + 1)
+    output: FloatArray  # (P, H)
+
+
+class Record(NamedTuple):
+    """What R slots' choices were made of, for training: R of at most C rows each, and of at most K choices."""
+
+    inputs: NDArray[np.float32]  # (R, C, INPUTS) a choice's rows: the end of the batch (no request's inputs), requests
+    choices: IntArray  # (R, K, 2) how many requests were open, and which of them was taken, -1 for the end
+    counts: IntArray  # (R, 2) choices and rows
+
+    @classmethod
+    def blank(cls, slots: int, rows: int, choices: int) -> "Record":
+        """Return room for ``slots`` slots; no rows: nothing is recorded."""
+        inputs = np.zeros((slots, rows, INPUTS), dtype=np.float32)
+        return cls(inputs, np.zeros((slots, choices, 2), dtype=np.int64), np.zeros((slots, 2), dtype=np.int64))
+
+
+_NOTHING_RECORDED: Final = Record.blank(0, 0, 0)
+_NO_NOISE: Final = np.zeros((0, 0))
+
+
+@dataclass(frozen=True, eq=False)
+class AdmissionNetwork:
+    """One network, or P of them side by side.
+
+    Raises:
+        ValueError: weights that do not belong together or are not finite.
+    """
+
+    weights: Weights
+
+    def __post_init__(self) -> None:
+        """Check shapes."""
+        networks, units = self.weights.output.shape
+        shapes = {
+            "linear": (networks, INPUTS + 1),
+            "hidden": (networks, units, INPUTS + 1),
+            "output": (networks, units),
+        }
+        require_arrays(self.weights._asdict(), shapes)
+
+    @classmethod
+    def load(cls, path: Path) -> "AdmissionNetwork":
+        """Read a network.
+
+        Raises:
+            PolicyError: no such file, no admission network, or made for other inputs.
+        """
+        with reading(path, "admission network", ABOUT) as (arrays, _):
+            units = arrays["output"].size
+            require_arrays(arrays, {"linear": (INPUTS + 1,), "hidden": (units, INPUTS + 1), "output": (units,)})
+            return cls(Weights(*(np.asarray(arrays[name][None], dtype=np.float64) for name in Weights._fields)))
+
+    def save(self, path: Path) -> None:
+        """Write the first of these networks, with the names of its inputs."""
+        save_arrays(path, {name: array[0] for name, array in self.weights._asdict().items()}, ABOUT)
+
+    def admit(
+        self,
+        slots: Slots,
+        about: About,
+        arrivals: FloatArray,
+        candidate: IntArray | None = None,
+        noise: FloatArray = _NO_NOISE,
+        record: Record = _NOTHING_RECORDED,
+    ) -> BoolArray:
+        """Return the batches (R, n) that the network admits.
+
+        Args:
+            slots: R slots of continuous nodes.
+            about: what their scenario says of the node.
+            arrivals: (R,) recent arrivals per slot.
+            candidate: (R,) which of the networks decides each slot; the first unless given.
+            noise: (R, any) added to scores and to the 0 that they must exceed, in turn; none unless given.
+            record: filled, where it has rows.
+        """
+        admitted = np.zeros(slots.waits.shape, dtype=np.bool_)
+        rows = np.zeros(slots.size, dtype=np.int64) if candidate is None else candidate
+        _admit_rows(slots.episode, rows, slots.live, about, arrivals, self.weights, noise, record, admitted)
+        return admitted
+
+
+@compiled
+def _begin_units(weights: Weights, own: int, inputs: FloatArray, begun: FloatArray) -> float:
+    """Write what the node's inputs contribute to each hidden unit; return what they contribute to every score."""
+    score = weights.linear[own, INPUTS]
+    for index in range(NODE):
+        score += weights.linear[own, index] * inputs[index]
+    for unit in range(begun.size):
+        total = weights.hidden[own, unit, INPUTS]
+        for index in range(NODE):
+            total += weights.hidden[own, unit, index] * inputs[index]
+        begun[unit] = total
+    return float(score)
+
+
+@compiled
+def _score(weights: Weights, own: int, inputs: FloatArray, begun: FloatArray, shared: float) -> float:
+    score = shared
+    for index in range(NODE, INPUTS):
+        score += weights.linear[own, index] * inputs[index]
+    for unit in range(begun.size):
+        total = begun[unit]
+        for index in range(NODE, INPUTS):
+            total += weights.hidden[own, unit, index] * inputs[index]
+        score += weights.output[own, unit] * total / (1.0 + abs(total))
+    return float(score)
+
+
+@compiled
+def _close(account: Account, open_places: BoolArray) -> None:
+    """Close the places of requests that no longer fit: feasible sets are downward closed, so they never will again."""
+    for place in range(open_places.size):
+        if open_places[place] and not usage.fits(account, place):
+            open_places[place] = False
+
+
+@compiled_parallel(work="admitted", least=2_000)
+def _admit_rows(
+    rows: IntArray,
+    candidate: IntArray,
+    queues: Queues,
+    about: About,
+    arrivals: FloatArray,
+    weights: Weights,
+    noise: FloatArray,
+    record: Record,
+    admitted: BoolArray,
+    first: int = 0,
+    last: int = 0,
+) -> None:
+    queues, about, weights, record = Queues(*queues), About(*about), Weights(*weights), Record(*record)
+    room, recorded = usage.room_for(queues.running), record.inputs.shape[1]
+    inputs, begun = np.empty(INPUTS), np.empty(weights.output.shape[1])
+    places, is_open = np.empty(admitted.shape[1], dtype=np.int64), np.empty(admitted.shape[1], dtype=np.bool_)
+    noises = noise.shape[1]
+    for index in range(first, last):
+        row, own = rows[index], candidate[index]
+        account = usage.account_of(room, queues, row)
+        timeline, waiting = account.timeline, account.requests.size
+        usage.start(account)
+        is_open[:waiting] = True
+        written, choices, drawn = 0, 0, 0
+        while recorded == 0 or (choices < record.choices.shape[1] and written + waiting < recorded):
+            # A choice: one of the requests that still fit, or the end of the batch.
+            write_node_inputs(account, timeline, queues.node[row], about, arrivals[index], inputs)
+            shared = _begin_units(weights, own, inputs, begun)
+            _close(account, is_open[:waiting])
+            highest, best, size = 0.0, -1, 0
+            if noises > 0:
+                highest = noise[index, drawn % noises]
+                drawn += 1
+            if recorded > 0:
+                record.inputs[index, written, :NODE] = inputs[:NODE]
+                record.inputs[index, written, NODE:] = 0.0
+                written += 1
+            for place in range(waiting):
+                if not is_open[place]:
+                    continue
+                write_request_inputs(account, timeline, place, about, inputs[2], inputs[NODE:])
+                score = _score(weights, own, inputs, begun, shared)
+                if noises > 0:
+                    score += noise[index, drawn % noises]
+                    drawn += 1
+                if recorded > 0:
+                    record.inputs[index, written] = inputs
+                    written += 1
+                if score > highest:
+                    highest, best = score, size
+                places[size] = place
+                size += 1
+            if recorded > 0:
+                record.choices[index, choices, 0], record.choices[index, choices, 1] = size, best
+            choices += 1
+            if best < 0:
+                break
+            usage.add(account, places[best])
+            admitted[index, places[best]] = True
+            is_open[places[best]] = False
+        if recorded > 0:
+            record.counts[index, 0], record.counts[index, 1] = choices, written

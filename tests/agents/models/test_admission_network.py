@@ -1,0 +1,159 @@
+"""Admission networks: the compiled loop is a plain one over feasible batches, and what it records is what it saw."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from agents.learned import AdmissionPolicy, load_admission_network
+from agents.learning.admission_rollouts import Player
+from agents.models.admission_actor import Actor, Critic
+from agents.models.admission_inputs import INPUTS, NODE, NODE_INPUTS, REQUEST_INPUTS, About, RecentArrivals
+from agents.models.admission_network import AdmissionNetwork, Record, Weights
+from agents.policy import PolicyError
+from agents.rollout import rollout
+from edgellm_env.arrays import BoolArray, FloatArray
+from edgellm_env.env.slots import Slots
+from edgellm_env.scenario import load_scenario
+from tests.agents.test_admission import busy
+
+SLOTS = 24
+
+
+def network_of(seed: int, count: int = 1, units: int = 5, bias: float = 0.5) -> AdmissionNetwork:
+    rng = np.random.default_rng(seed)
+    linear = 0.3 * rng.standard_normal((count, INPUTS + 1))
+    linear[:, -1] = bias
+    hidden = 0.5 * rng.standard_normal((count, units, INPUTS + 1))
+    return AdmissionNetwork(Weights(linear, hidden, rng.standard_normal((count, units))))
+
+
+def scores_of(network: AdmissionNetwork, inputs: FloatArray) -> FloatArray:
+    linear, hidden, output = (array[0] for array in network.weights)
+    units = inputs @ hidden[:, :INPUTS].T + hidden[:, INPUTS]
+    scores: FloatArray = inputs @ linear[:INPUTS] + linear[INPUTS] + (units / (1.0 + np.abs(units))) @ output
+    return scores
+
+
+def recorded(slots: Slots, network: AdmissionNetwork) -> tuple[BoolArray, Record]:
+    record = Record.blank(slots.size, 2048, 64)
+    arrivals = RecentArrivals(slots.size).now(slots)
+    return network.admit(slots, About.of(slots.scenario), arrivals, record=record), record
+
+
+@pytest.mark.parametrize("scenario", ["chat", "mixed", "reasoning"])
+def test_every_choice_is_the_best_of_what_still_fits(scenario: str) -> None:
+    slots = busy(scenario, SLOTS)
+    for seed in range(6):
+        network = network_of(seed)
+        batches, record = recorded(slots, network)
+        for row in range(slots.size):
+            problem, batch, begin = slots.problem(row), np.zeros(slots.problem(row).size, dtype=np.bool_), 0
+            for opened, taken in record.choices[row, : record.counts[row, 0]]:
+                still = [
+                    place
+                    for place in np.flatnonzero(~batch)
+                    if problem.is_feasible(batch | (np.arange(batch.size) == place))
+                ]
+                assert opened == len(still)
+                inputs = record.inputs[row, begin + 1 : begin + 1 + opened].astype(np.float64)
+                scores = scores_of(network, inputs)
+                best = int(scores.argmax()) if opened and scores.max() > 0.0 else -1
+                assert taken == best
+                begin += 1 + opened
+                if taken >= 0:
+                    batch[still[taken]] = True
+            assert begin == record.counts[row, 1]
+            np.testing.assert_array_equal(batches[row, : batch.size], batch)
+            assert problem.is_feasible(batch)
+
+
+def test_inputs_by_hand() -> None:
+    slots = busy("mixed", 6)
+    _, record = recorded(slots, network_of(0, bias=-9.0))
+    iterations, problems = slots.problems.iterations, slots.problems
+    assert iterations is not None
+    costs = iterations.costs[0]
+    step_s, running = float(costs["step_s"]), int(iterations.running[0])
+    members = iterations.members[0, :running]
+    node = dict(zip(NODE_INPUTS, record.inputs[0, 0, :NODE], strict=True))
+    longer_s = running * costs["sequence_s"] + costs["context_token_s"] * members["context_tokens"].sum()
+    spare = (members["slack_s"] - members["finish_s"]) / members["to_go"] / step_s
+    assert running > 0
+    assert node["iteration"] == pytest.approx(longer_s / step_s, rel=1e-5)
+    assert node["tightest_margin"] == pytest.approx(min(4.0, spare.min()), rel=1e-5)
+    assert node["places_left"] == pytest.approx(1.0 - running / 64, rel=1e-5)
+    reserved = members["context_tokens"].sum() + members["to_go"].sum()
+    assert node["kv_used"] == pytest.approx(reserved / slots.scenario.costs.kv_tokens, rel=0.02)  # type: ignore[attr-defined]
+
+    first = int(np.flatnonzero([problem_fits(slots, place) for place in range(int(slots.waiting[0]))])[0])
+    request = dict(zip(REQUEST_INPUTS, record.inputs[0, 1, NODE:], strict=True))
+    slack_s, alone_s = problems.slack_s[0, first], problems.compute_s[0, first]
+    assert request["stretch"] == pytest.approx(np.log(slack_s / alone_s), rel=1e-4)
+    with_it = slots.problem(0).timeline_with(np.arange(slots.problem(0).size) == first)
+    assert with_it is not None
+    own = with_it.members[running]
+    output = iterations.output_tokens[0, first]
+    spare_s = own["slack_s"] - own["finish_s"]
+    assert request["spare_per_token"] == pytest.approx(np.clip(spare_s / output / step_s, -1.0, 4.0), rel=1e-4)
+    later_s = with_it.members[:running]["finish_s"] - members["finish_s"]
+    assert request["total_delay"] == pytest.approx(np.log1p(later_s.sum() / (60 * step_s)), rel=1e-4)
+
+
+def problem_fits(slots: Slots, place: int) -> bool:
+    return slots.problem(0).is_feasible([place])
+
+
+def test_actor_and_network_agree_and_choices_follow_the_softmax() -> None:
+    torch.manual_seed(0)
+    actor, critic = Actor(6), Critic(8)
+    for parameter in actor.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    played = Player([load_scenario("chat"), load_scenario("code")], 0, 8, np.random.default_rng(0)).play(
+        actor.network(), SLOTS
+    )
+    assert played.first.shape == (SLOTS + 1, 8)
+    assert (played.taken < played.opened).all()
+    np.testing.assert_array_equal(played.taken[played.last.ravel()], -1)
+    (part,) = played.parts(1, played.size)
+    chosen, entropy = (one.detach() for one in actor(part))
+    assert critic(part).shape == chosen.shape == (played.size,)
+    scores = scores_of(actor.network(), part.inputs.double().numpy())
+    scores[part.end.numpy()] = 0.0
+    for choice in range(0, played.size, 37):
+        own = scores[part.choice.numpy() == choice]
+        logarithms = own - np.log(np.exp(own).sum())
+        assert float(chosen[choice]) == pytest.approx(logarithms[1 + played.taken[choice]], abs=1e-4)
+        assert float(entropy[choice]) == pytest.approx(-(np.exp(logarithms) * logarithms).sum(), abs=1e-4)
+    # A choice is as unlikely, in the mean, as its entropy says.
+    assert float(-chosen.mean()) == pytest.approx(float(entropy.mean()), abs=0.1)
+
+
+def test_candidates_side_by_side_decide_as_each_alone() -> None:
+    slots, both = busy("chat", SLOTS), network_of(3, count=2)
+    about, arrivals = About.of(slots.scenario), RecentArrivals(2).now(slots)
+    together = both.admit(slots, about, arrivals, candidate=np.array([1, 0]))
+    for row, candidate in enumerate((1, 0)):
+        own = AdmissionNetwork(Weights(*(array[candidate : candidate + 1] for array in both.weights)))
+        np.testing.assert_array_equal(together[row], own.admit(slots, about, arrivals)[row])
+
+
+def test_saved_and_loaded_it_plays_the_same_and_refuses_slot_batch_nodes(tmp_path: Path) -> None:
+    scenario, network = load_scenario("chat").with_values({"timing.episode_slots": SLOTS}), network_of(1)
+    network.save(tmp_path / "model.safetensors")
+    loaded = load_admission_network(tmp_path, "ppo-admit")
+    seeds = [3, 4]
+    served = rollout(AdmissionPolicy(network), scenario, seeds).served
+    np.testing.assert_array_equal(rollout(loaded, scenario, seeds).served, served)
+    for seed, alone in zip(seeds, served, strict=True):
+        assert rollout(loaded, scenario, [seed]).served.tolist() == [alone]
+    with pytest.raises(PolicyError, match="'slot-batch'; expected 'continuous'"):
+        loaded.begin(load_scenario("light"), 1)
+
+
+def test_weights_that_do_not_belong_together_are_refused() -> None:
+    weights = network_of(0).weights
+    for wrong in (weights._replace(output=np.ones((1, 4))), weights._replace(linear=np.full((1, INPUTS + 1), np.nan))):
+        with pytest.raises(ValueError, match=r"hidden|linear"):
+            AdmissionNetwork(wrong)
