@@ -187,10 +187,11 @@ class Shown(NamedTuple):
     running_valid: NDArray[np.int8] | None  # (E, R)
 
 
-def nothing_shown() -> Shown:
-    """Return what makes a pass over slots show nothing."""
-    requests = np.empty((0, 0, len(REQUEST_FEATURES)), dtype=np.float32)
-    return Shown(np.ones(8), requests, np.empty((0, 0), dtype=np.int8), np.empty((0, 0), dtype=np.float32), None, None)
+def nothing_shown(continuous: bool) -> Shown:
+    """Return what makes a pass over slots show nothing, those of continuous nodes or others."""
+    requests, valid = np.empty((0, 0, len(REQUEST_FEATURES)), dtype=np.float32), np.empty((0, 0), dtype=np.int8)
+    running = (np.empty((0, 0, len(FEATURES["running"])), dtype=np.float32), valid) if continuous else (None, None)
+    return Shown(np.ones(8), requests, valid, np.empty((0, 0), dtype=np.float32), *running)
 
 
 @compiled_leaf

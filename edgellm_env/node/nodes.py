@@ -93,6 +93,7 @@ class Dynamics:
             iteration=iteration_record(scenario) if continuous else None,
         )
         self.admitted = np.zeros((num_envs, self.capacity), dtype=np.bool_)
+        self._nothing_shown = nothing_shown(continuous)
 
     def begin(self, rows: IntArray, traces: TraceBatch) -> None:
         """Start an episode in each environment of ``rows`` on its row of ``traces``."""
@@ -143,7 +144,7 @@ class Dynamics:
         scheme = self.node["scheme"] if scheme is None else scheme
         if rule == "raise":
             self._require_feasible(asked, scheme)
-        step.play_selected(asked, scheme, rule != "trim", self.admitted, self.nodes, shown or nothing_shown())
+        step.play_selected(asked, scheme, rule != "trim", self.admitted, self.nodes, shown or self._nothing_shown)
         return self.admitted
 
     def _require_feasible(self, asked: NDArray[np.int8], scheme: IntArray) -> None:
@@ -160,7 +161,7 @@ class Dynamics:
 
         Requests whose score is not above ``above`` are left waiting.
         """
-        step.play_ranked(scores, above, self.admitted, self.nodes, shown or nothing_shown())
+        step.play_ranked(scores, above, self.admitted, self.nodes, shown or self._nothing_shown)
         return self.admitted
 
     def play_picked(self, picks: IntArray, partial: Partial, shown: Shown | None = None) -> BoolArray:
@@ -173,7 +174,7 @@ class Dynamics:
         """
         closed = np.empty(self.num_envs, dtype=np.bool_)
         serve_none = self.scenario.queue.infeasible == "reject"
-        step.play_picked(picks, closed, serve_none, partial, self.nodes, shown or nothing_shown())
+        step.play_picked(picks, closed, serve_none, partial, self.nodes, shown or self._nothing_shown)
         return closed
 
     def preview_ranked(self, scores: NDArray[np.floating[Any]], row: int, above: float = -np.inf) -> BoolArray:

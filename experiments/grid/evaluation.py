@@ -8,9 +8,12 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 
+from agents.admission import BidPrice, SloThreshold
 from agents.policy import BATCH, Policy
 from agents.rollout import EndRollout, Observer, PolicyFailureError, Step, make_engine, rollout
+from edgellm_env.arrays import IntArray
 from edgellm_env.env.engine import UTILISATIONS, Engine
+from edgellm_env.node.records import SERVED
 from edgellm_env.scenario import Scenario
 from edgellm_env.solvers.clairvoyant import clairvoyant_bound
 from edgellm_env.solvers.clairvoyant.model import check_supported
@@ -231,8 +234,21 @@ def bound_episodes(
 
 def _bound(scenario: Scenario, time_limit_s: float, episode_and_seed: tuple[int, int]) -> EpisodeBound:
     episode, seed = episode_and_seed
-    found = clairvoyant_bound(scenario, _trace(scenario, seed), time_limit_s=time_limit_s, threads=1)
+    start = _rule_schedule(scenario, seed) if scenario.serving.kind == "continuous" else None
+    found = clairvoyant_bound(scenario, _trace(scenario, seed), time_limit_s=time_limit_s, threads=1, start=start)
     return EpisodeBound(episode, seed, found.lower, found.upper, found.elapsed_s)
+
+
+def _rule_schedule(scenario: Scenario, seed: int) -> IntArray:
+    """Return the schedule (M,) of the rule of admission that serves the most of an episode of a continuous node."""
+    engine, schedules = make_engine(scenario, BATCH, 1), []
+    for rule in (SloThreshold(), BidPrice()):
+        rollout(rule, scenario, [seed], engine=engine)
+        log = engine.request_log(0)
+        schedule = np.full(engine.dynamics.nodes.request_count[0], -1, dtype=np.int64)
+        schedule[: log.size] = np.where(log["outcome"] == SERVED, log["slot"], -1)
+        schedules.append(schedule)
+    return max(schedules, key=lambda schedule: int(np.count_nonzero(schedule >= 0)))
 
 
 def _trace(scenario: Scenario, seed: int) -> RequestTrace:

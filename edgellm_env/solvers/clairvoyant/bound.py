@@ -1,4 +1,7 @@
-"""The clairvoyant bound: prices by subgradient steps, column generation, a dive, and windows solved anew, in turn."""
+"""The clairvoyant bound: prices by subgradient steps, column generation, a dive, and windows solved anew, in turn.
+
+On continuous nodes: a fluid linear programme, and local search.
+"""
 
 import math
 from dataclasses import dataclass
@@ -7,8 +10,10 @@ import numpy as np
 
 from edgellm_env.arrays import FloatArray, IntArray
 from edgellm_env.scenario import Scenario
+from edgellm_env.solvers.clairvoyant.fluid import fluid_bound
+from edgellm_env.solvers.clairvoyant.hindsight import search_schedule
 from edgellm_env.solvers.clairvoyant.master import Master, import_highs
-from edgellm_env.solvers.clairvoyant.model import EpisodeModel, build_model
+from edgellm_env.solvers.clairvoyant.model import EpisodeModel, build_model, check_supported
 from edgellm_env.solvers.clairvoyant.relaxation import Clock, generate_columns, relaxed_value, subgradient, whole
 from edgellm_env.solvers.clairvoyant.schedules import (
     dive,
@@ -22,8 +27,9 @@ from edgellm_env.solvers.clairvoyant.schedules import (
 from edgellm_env.solvers.exact import solve_exact_batch
 from edgellm_env.workload.trace import RequestTrace
 
-RELAXATION_PART, DIVE_PART = 0.5, 0.4
-"""Shares of the time then left that column generation and the dive may take; the rest improves the schedule."""
+RELAXATION_PART, DIVE_PART, FLUID_PART = 0.5, 0.4, 0.7
+"""Shares of the time then left that column generation and the dive may take, or on continuous nodes the linear
+programme; the rest improves the schedule."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +45,12 @@ class ClairvoyantBound:
 
 
 def clairvoyant_bound(
-    scenario: Scenario, trace: RequestTrace, *, time_limit_s: float = 300.0, threads: int = 2
+    scenario: Scenario,
+    trace: RequestTrace,
+    *,
+    time_limit_s: float = 300.0,
+    threads: int = 2,
+    start: IntArray | None = None,
 ) -> ClairvoyantBound:
     """Bound from both sides what any scheduler could serve in one episode, the future known.
 
@@ -49,14 +60,19 @@ def clairvoyant_bound(
     ``schedule``: what the queue blocks in the replay is not counted. With ``queue.carry_over`` false the slots are
     independent and the bound is exact at once, without the linear-programming solver.
 
+    On a continuous node the search for a schedule ends with the time limit or where the bounds meet, and ``upper`` is
+    a fluid relaxation's (:mod:`edgellm_env.solvers.clairvoyant.fluid`): tens of percent above ``lower`` where the load
+    is high.
+
     Args:
-        scenario: slot-batch, one scheme and ``timing.spill_s`` 0; background load is allowed.
+        scenario: one scheme and ``timing.spill_s`` 0; background load is allowed.
         trace: the episode's input, with ``timing.episode_slots`` slots.
         time_limit_s: real seconds, > 0; kept but for the step under way, which takes a second or two at worst.
         threads: threads for the slots' problems; they do not change the answer.
+        start: a schedule (M,) from which the search begins on a continuous node, such as a good policy's.
 
     Raises:
-        NotImplementedError: a continuous node, spill, or several schemes.
+        NotImplementedError: spill, or several schemes.
         ValueError: a trace of another length, a time limit that is not above 0, threads below 1.
         ImportError: ``highspy`` is missing (extra ``bounds``).
     """
@@ -65,6 +81,13 @@ def clairvoyant_bound(
     if threads < 1:
         raise ValueError(f"threads: {threads}; expected a number >= 1")
     clock = Clock(time_limit_s)
+    if scenario.serving.kind == "continuous":
+        check_supported(scenario, trace)
+        relaxation = fluid_bound(scenario, trace, clock.part(FLUID_PART).left_s, threads)
+        schedule = np.full(trace.size, -1, dtype=np.int64)
+        if whole(relaxation):
+            schedule = search_schedule(scenario, trace, start, clock, whole(relaxation))
+        return _proven(scenario, trace, schedule, relaxation, clock)
     model = build_model(scenario, trace)
     if not scenario.queue.carry_over or not model.problems.valid.any():
         schedule, relaxation = _independent_slots(model, threads)
@@ -74,6 +97,13 @@ def clairvoyant_bound(
         found, relaxation = _connected_slots(part, clock, threads)
         schedule = np.full(model.requests, -1, dtype=np.int64)
         schedule[origin] = found
+    return _proven(scenario, trace, schedule, relaxation, clock)
+
+
+def _proven(
+    scenario: Scenario, trace: RequestTrace, schedule: IntArray, relaxation: float, clock: Clock
+) -> ClairvoyantBound:
+    """Return what is served by the schedule in the real dynamics, beside the bound."""
     schedule = replay(scenario, trace, schedule)
     schedule.setflags(write=False)
     lower, upper = served(schedule), whole(relaxation)

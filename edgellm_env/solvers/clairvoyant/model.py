@@ -70,14 +70,9 @@ def check_supported(scenario: Scenario, trace: RequestTrace) -> None:
     """Refuse what the clairvoyant model does not cover.
 
     Raises:
-        NotImplementedError: naming the setting: a continuous node, batches that spill over, or several schemes.
+        NotImplementedError: naming the setting: batches that spill over, or several schemes.
         ValueError: a trace of another length than the scenario's episodes.
     """
-    if scenario.serving.kind == "continuous":
-        raise NotImplementedError(
-            "serving.kind: 'continuous' is not supported by the clairvoyant bound; expected 'slot-batch', where slots "
-            "meet only through the queue"
-        )
     if scenario.timing.spill_s > 0.0:
         raise NotImplementedError(
             f"timing.spill_s: {scenario.timing.spill_s} is not supported by the clairvoyant bound; expected 0, "
