@@ -3,7 +3,7 @@
 # make demo     train a PPO agent briefly, compare it with every other policy: one table, one plot
 # make test     the whole test suite, in TEST_PROCESSES processes
 # make lint     style and types
-# make pages    rewrite docs/scenarios.md and docs/results.md from the scenarios, the stored census and the stored results
+# make pages    rewrite docs/scenarios.md, docs/results.md and docs/suite.md from the scenarios, the stored census and the stored results
 # make docs     the documentation's site, in site/; any warning is an error
 # make release  sdist and wheel in dist/, checked and run in empty environments, and a tag with notes from CHANGELOG.md
 
@@ -60,6 +60,7 @@ lint: setup
 pages: setup
 	@$(BIN)/python -m experiments scenario-pages
 	@$(BIN)/python -m experiments results-page
+	@$(BIN)/python -m experiments suite
 
 docs: setup
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet

@@ -47,6 +47,7 @@ CONTENTS: Final = {
         "study behaviour": "commands.study:StudyBehaviour",
         "results-page": "commands.documentation:ResultsPage",
         "scenario-pages": "commands.documentation:ScenarioPages",
+        "suite": "commands.documentation:SuitePage",
     },
     "Measure speed": {
         "benchmark env": "benchmarks.environments:BenchmarkEnv",

@@ -1,4 +1,4 @@
-"""``census``, ``scenario-pages``, ``results-page``: the documentation's pages of numbers, none typed by hand."""
+"""``census``, ``scenario-pages``, ``results-page``, ``suite``: pages of numbers, none typed by hand."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -17,11 +17,13 @@ from experiments.pages.headroom import headroom_of
 from experiments.pages.rendering import render
 from experiments.pages.results_content import results_page, write_figures
 from experiments.pages.scores import Results, read_stored
+from experiments.pages.suite_content import suite_page
 from experiments.progress import progress_bar
 
 CENSUS_FILE = Path("docs/census.json")
 SCENARIOS_PAGE = Path("docs/scenarios.md")
 RESULTS_PAGE = Path("docs/results.md")
+SUITE_PAGE = Path("docs/suite.md")
 
 _BINDING = {
     "compute_limit_and_deadline": "time (compute limit and deadlines)", "memory": "KV memory", "uplink": "the uplink",
@@ -85,6 +87,21 @@ class ScenarioPages:
         scenarios = [load_scenario(name) for name in scenario_names()]
         with alone_in(self.out.parent, "writing this page", self.out.name):
             write_text(self.out, scenarios_page(scenarios, read_censuses(self.census), read_stored(self.store)))
+        console.print(f"Page: {self.out}")
+
+
+@dataclass(frozen=True)
+class SuitePage:
+    """Write the suite's page: which scenarios are in, and what each stored policy reaches in each tier."""
+
+    census: Path = CENSUS_FILE  # The census, as the census command stores it.
+    store: Path = STORE  # Where results are stored.
+    out: Path = SUITE_PAGE  # The page.
+
+    def run(self, console: Console) -> None:
+        """Write the page."""
+        require_place(self.out)
+        write_text(self.out, suite_page(read_stored(self.store), read_censuses(self.census)))
         console.print(f"Page: {self.out}")
 
 

@@ -27,6 +27,7 @@ from experiments.grid.study_store import (
     comparison_path,
     read_stored,
 )
+from experiments.grid.suite import suite_case, suite_cases
 from experiments.results.provenance import command_line, package_versions
 
 TEST_EPISODES: Final = 20
@@ -35,13 +36,17 @@ _FROM_CARD: Final = ("agent", "scenario", "seed", "steps", "training_s")
 
 
 def shipped_scenario(name: str) -> Scenario:
-    """Return a shipped scenario; results are stored by its name, which must mean the same everywhere.
+    """Return a shipped scenario, or a case of the suite; results are stored by its name, the same everywhere.
 
     Raises:
         ValueError: no such scenario.
     """
+    case = suite_case(name)
+    if case is not None:
+        return case.load()
     if name not in scenario_names():
-        raise ValueError(f"scenario: {name!r}; expected a shipped one: {', '.join(scenario_names())}")
+        known, cases = ", ".join(scenario_names()), ", ".join(one for tier in suite_cases().values() for one in tier)
+        raise ValueError(f"scenario: {name!r}; expected a shipped one: {known}; or a case of the suite: {cases}")
     return load_scenario(name)
 
 
@@ -50,9 +55,9 @@ def default_policies(scenario: str) -> list[str]:
 
     With one quantization scheme ``dftsp-joint`` is ``dftsp`` and left out.
     """
-    own = load_scenario(scenario)
+    own = shipped_scenario(scenario)
     plain = [name for name in playable(own) if len(own.schemes) > 1 or name != "dftsp-joint"]
-    return [*plain, *(spec for spec in shipped_agents() if spec.partition(":")[2] == scenario)]
+    return [*plain, *(spec for spec in shipped_agents() if spec.partition(":")[2] == own.name)]
 
 
 def play_test_episodes(scenario: Scenario, policies: Sequence[str], episodes: int) -> list[EpisodeResult]:
@@ -74,7 +79,7 @@ def stored_comparison(
     plain, trace = scenario.without_trace(), changes.trace
     empty = Comparison(
         case=name if rate_rps is None else f"{name}-{rate_rps:g}rps",
-        scenario=name,
+        scenario=plain.name,
         scenario_checksum=plain.checksum,
         arrival_rate_rps=rate_rps,
         trace=None if trace is None else {"name": trace.name, "sha256": file_sha256(trace)},
@@ -107,7 +112,8 @@ def with_policy(
         RuntimeError: the policy failed, or met other requests than those stored.
     """
     rows = play_test_episodes(scenario, [policy], episodes)
-    words = ["study", "compare", "--scenario", stored.scenario, "--policies", policy, *changes]
+    name = stored.case if suite_case(stored.case) else stored.scenario
+    words = ["study", "compare", "--scenario", name, "--policies", policy, *changes]
     if stored.arrival_rate_rps is not None:
         words += ["--rates", f"{stored.arrival_rate_rps:g}"]
     others = [row for row in stored.rows if row.policy != policy]
@@ -128,7 +134,7 @@ def shipped_training(policy: str) -> tuple[dict[str, Any] | None, str | None]:
 
 
 def with_bounds(store: Path, results: Path) -> Comparison:
-    """Return a stored comparison with the clairvoyant bounds of the same episodes that a ``results.json`` holds.
+    """Return a stored comparison with the clairvoyant bounds of its episodes, or some, that a ``results.json`` holds.
 
     Raises:
         OutputError: no bounds in the file, no stored comparison of its scenario, or bounds of other episodes.
@@ -146,15 +152,15 @@ def with_bounds(store: Path, results: Path) -> Comparison:
     if stored.trace is None and about.get("scenario_checksum") != stored.scenario_checksum:
         raise OutputError(f"scenario_checksum: {results} is of other settings than {path}")
     episodes = {row.episode: row for row in stored.rows}
-    if {bound["episode"] for bound in bounds} != set(episodes):
-        raise OutputError(f"episodes: {results} bounds {len(bounds)}; expected the {len(episodes)} that are stored")
-    by_episode = {}
+    if not {bound["episode"] for bound in bounds} <= set(episodes):
+        raise OutputError(f"episodes: {results} bounds {len(bounds)}; expected some of the {len(episodes)} stored ones")
+    upper, lower = {}, {}
     for bound in bounds:
         episode, seed, row = bound["episode"], bound["seed"], episodes[bound["episode"]]
         if seed != row.seed:
             raise OutputError(f"episode {episode}: {results} bounds seed {seed}; expected {row.seed}")
-        by_episode[episode] = bound["upper"] / row.covered_s
-    return replace(stored, bounds_rps=by_episode)
+        upper[episode], lower[episode] = (bound[side] / row.covered_s for side in ("upper", "lower"))
+    return replace(stored, bounds_rps=upper, hindsight_rps=lower)
 
 
 Score: TypeAlias = Callable[[Observation], FloatArray]

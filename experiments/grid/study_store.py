@@ -72,8 +72,8 @@ class Measured:
 class Comparison:
     """Policies on the same test episodes of one case."""
 
-    case: str  # a scenario's name, or with another arrival rate ``light-12rps``
-    scenario: str  # the scenario
+    case: str  # a scenario's name, with another arrival rate ``light-12rps``, or a case of the suite
+    scenario: str  # the scenario that it is made of
     scenario_checksum: str  # of its settings, the trace file's place left out
     arrival_rate_rps: float | None  # in place of the scenario's; None for its own
     trace: Mapping[str, str] | None  # name and hash of the trace file; None for a synthetic scenario
@@ -81,8 +81,10 @@ class Comparison:
     slots: int  # of an episode
     policies: Mapping[str, Measured]  # by name, in the order in which they were measured
     rows: Sequence[EpisodeResult]  # of all of them
-    # clairvoyant upper bound on each episode's throughput, by episode; empty where none is stored
+    # clairvoyant upper bound on an episode's throughput, by episode, of all or some; empty where none is stored
     bounds_rps: Mapping[int, float] = field(default_factory=dict)
+    # the throughput of the best schedule found with the future known, likewise
+    hindsight_rps: Mapping[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

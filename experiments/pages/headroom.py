@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from agents.registry import TUNED
+from edgellm_env.arrays import FloatArray
 from experiments.pages.scores import Results, Score, find, gain, in_percent
 from experiments.results.statistics import REFERENCE, Estimate, paired_difference
 
@@ -22,8 +23,11 @@ class Headroom:
     lowest_to_reference: Estimate  # from random order to the best that was not trained
     optimum_to_best: Estimate  # from DFTSP to the best known
     rule_to_best: Estimate | None  # from the best tuned rule to the best known
-    best_to_bound: Estimate | None  # from the best known to what is proven at most, where that is stored
-    bounded_episodes: int  # in how many episodes that is
+    # in the episodes with a stored bound: from the best tuned rule to the best schedule found with the future known,
+    rule_to_hindsight: Estimate | None
+    hindsight_to_bound: Estimate | None  # from there to the bound,
+    best_to_bound: Estimate | None  # and from the best known policy to it
+    bounded_episodes: int  # how many these are
 
 
 def headroom_of(results: Results, scenario: str) -> Headroom | None:
@@ -34,13 +38,10 @@ def headroom_of(results: Results, scenario: str) -> Headroom | None:
         return None
     best, reference = scores[0], next(one for one in scores if one.agent is None)
     rule = next((one for one in scores if one.policy in TUNED), None)
-    bounds = results.comparisons[scenario].bounds_rps
-    episodes = [place for place, row in enumerate(best.rows[0]) if row.episode in bounds]
-    to_bound = None
-    if episodes:
-        ours = best.by_episode[episodes]
-        top = [bounds[best.rows[0][place].episode] for place in episodes]
-        to_bound = in_percent(paired_difference(top, ours), float(ours.mean()))
+    comparison = results.comparisons[scenario]
+    places, top = best.among(comparison.bounds_rps)
+    found = best.among(comparison.hindsight_rps)[1]
+    hindsight = found if len(found) == len(places) > 0 else None
     return Headroom(
         scenario=scenario,
         best=best,
@@ -50,6 +51,15 @@ def headroom_of(results: Results, scenario: str) -> Headroom | None:
         lowest_to_reference=gain(reference, lowest),
         optimum_to_best=gain(best, optimum),
         rule_to_best=None if rule is None else gain(best, rule),
-        best_to_bound=to_bound,
-        bounded_episodes=len(episodes),
+        rule_to_hindsight=None if rule is None else _gain(hindsight, rule.by_episode[places]),
+        hindsight_to_bound=_gain(top, hindsight),
+        best_to_bound=_gain(top, best.by_episode[places]),
+        bounded_episodes=len(places),
     )
+
+
+def _gain(ours: FloatArray | None, theirs: FloatArray | None) -> Estimate | None:
+    """Return the difference in percent of the mean of ``theirs``, (M,) both; None where one is not known or empty."""
+    if ours is None or theirs is None or not len(ours):
+        return None
+    return in_percent(paired_difference(ours, theirs), float(theirs.mean()))

@@ -11,7 +11,7 @@ from matplotlib.colors import Normalize, TwoSlopeNorm
 
 from edgellm_env.arrays import FloatArray
 from edgellm_env.scenario import load_scenario
-from experiments.grid.study_store import Behaviour, TrainedRun
+from experiments.grid.study_store import Behaviour, Comparison, TrainedRun
 from experiments.grid.training import ABLATIONS
 from experiments.pages.rendering import render
 from experiments.pages.scores import (
@@ -25,6 +25,7 @@ from experiments.pages.scores import (
     gain,
     gain_percent,
     place_of,
+    top_of,
 )
 from experiments.results.figures import (
     COLOURS,
@@ -37,7 +38,7 @@ from experiments.results.figures import (
     plot_throughput,
     save_figure,
 )
-from experiments.results.statistics import REFERENCE, Estimate
+from experiments.results.statistics import REFERENCE, Estimate, paired_difference
 
 LOOKAHEAD: Final = "lookahead"
 OTHER_OPTIMUM: Final = "exact"
@@ -83,9 +84,7 @@ def results_page(results: Results, folder: str) -> str:
         failures=_failures(results),
         headroom=list(_headroom(results)),
         bounded=[name for name in COUPLED if _bound_percent(results, name) is not None],
-        compared=[
-            (one, [(score, score.share_of(one.bounds_rps)) for score in by_scenario[one.scenario]]) for one in compared
-        ],
+        compared=[_table(one, by_scenario[one.scenario]) for one in compared],
         best=best,
         unmeasured=[name for name in SCENARIO_ORDER if name not in {one.scenario for one in compared}],
         seeds=sorted(results.trained, key=lambda score: (score.policy, place_of(score.trained_on))),
@@ -101,6 +100,24 @@ def results_page(results: Results, folder: str) -> str:
         rates_figure=rates_figure,
         decisions=results.decisions,
     )
+
+
+def _table(comparison: Comparison, scores: Sequence[Score]) -> dict[str, Any]:
+    """Return what the table of a scenario's policies shows, best first."""
+    top, top_rps = top_of(comparison, scores)
+    reference = find(scores, REFERENCE)
+    gaps = [score.gap_closed(top_rps) for score in scores]
+    without = None
+    if reference is not None and not any(gaps):
+        places, best = reference.among(top_rps)
+        without = paired_difference(best, reference.by_episode[places])
+    return {
+        "of": comparison,
+        "top": top,
+        "without": without,
+        "rows": [(one, one.share_of(comparison.bounds_rps), gap) for one, gap in zip(scores, gaps, strict=True)],
+        "services": [(one, service) for one in scores if (service := one.service) is not None],
+    }
 
 
 def rates(results: Results) -> dict[str, dict[float, list[Score]]]:
@@ -163,7 +180,8 @@ def _bound_percent(results: Results, scenario: str) -> float | None:
     comparison, reference = results.comparisons.get(scenario), find(results.in_scenario(scenario), REFERENCE)
     if comparison is None or reference is None or not comparison.bounds_rps:
         return None
-    return 100.0 * (float(np.mean(list(comparison.bounds_rps.values()))) / reference.throughput_rps.mean - 1.0)
+    places, bounds = reference.among(comparison.bounds_rps)
+    return 100.0 * float(bounds.mean() / reference.by_episode[places].mean() - 1.0)
 
 
 def _seconds_to_best(run: TrainedRun) -> float:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -20,7 +20,8 @@ from experiments.grid.study_store import (
     read_runs,
     validated,
 )
-from experiments.results.statistics import REFERENCE, Estimate, bootstrap_mean, paired_difference
+from experiments.results.statistics import REFERENCE, Estimate, bootstrap_mean, gap_closed, paired_difference
+from experiments.results.summary import service_measures
 
 COUPLED: Final = ("light", "balanced", "memory", "patient")
 """Scenarios in which learned agents are studied with several training seeds."""
@@ -80,16 +81,33 @@ class Score:
         return float(np.median([row.decision_mean_s for rows in self.rows for row in rows]))
 
     @property
+    def service(self) -> Mapping[str, Any] | None:
+        """Its measures of service by name, over all runs and episodes; None where an episode was stored without."""
+        return service_measures([row for rows in self.rows for row in rows]) or None
+
+    @property
     def is_reference(self) -> bool:
         """Whether this is DFTSP itself."""
         return self.agent is None and self.policy == REFERENCE
 
     def share_of(self, bounds_rps: Mapping[int, float]) -> Estimate | None:
-        """Return the part of the clairvoyant bound that it serves; None where no bound is stored for its episodes."""
-        episodes = [row.episode for row in self.rows[0]]
-        if not bounds_rps or not set(episodes) <= set(bounds_rps):
-            return None
-        return self._estimate(self.by_run / np.array([bounds_rps[episode] for episode in episodes]))
+        """Return the part of the clairvoyant bound that it serves, in the episodes that have one; None if none has."""
+        places, bounds = self.among(bounds_rps)
+        return self._estimate(self.by_run[:, places] / bounds) if places else None
+
+    def among(self, by_episode: Mapping[int, float]) -> tuple[list[int], FloatArray]:
+        """Return which of its episodes have an entry, and the entries."""
+        places = [place for place, row in enumerate(self.rows[0]) if row.episode in by_episode]
+        return places, np.array([by_episode[self.rows[0][place].episode] for place in places])
+
+    def gap_closed(self, top_rps: Mapping[int, float]) -> Estimate | None:
+        """Return how far it gets from DFTSP (0) to ``top_rps`` (1), by episode; None where there may be no way to go.
+
+        The interval is over episodes.
+        """
+        places, top = self.among(top_rps)
+        reference = np.array([row.throughput_rps for row in self.reference])
+        return gap_closed(self.by_episode[places], reference[places], top) if places else None
 
     def _estimate(self, by_run: FloatArray) -> Estimate:
         return bootstrap_mean(by_run.mean(axis=1) if len(by_run) > 1 else by_run[0])
@@ -249,6 +267,21 @@ def gain(ours: Score, theirs: Score) -> Estimate:
         ValueError: as :func:`difference`.
     """
     return in_percent(difference(ours, theirs), theirs.throughput_rps.mean)
+
+
+BOUND: Final = "the bound"
+
+
+def top_of(comparison: Comparison | None, scores: Sequence[Score]) -> tuple[str, Mapping[int, float]]:
+    """Return where the gap from DFTSP ends, in words and by episode: the proven bound, or the best of ``scores``.
+
+    A bound of some episodes alone is none: scores over fewer episodes could rank policies otherwise than the others.
+    """
+    best = max(scores, key=lambda score: score.throughput_rps.mean)
+    episodes = [row.episode for row in best.rows[0]]
+    if comparison is not None and set(episodes) <= set(comparison.bounds_rps):
+        return BOUND, {episode: comparison.bounds_rps[episode] for episode in episodes}
+    return best.label, dict(zip(episodes, best.by_episode.tolist(), strict=True))
 
 
 def find(scores: Iterable[Score], policy: str) -> Score | None:

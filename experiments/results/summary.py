@@ -95,11 +95,12 @@ def _summarise(
         first_infeasible_episode=None if infeasible is None else infeasible.episode,
         first_infeasible_slot=None if infeasible is None else infeasible.first_infeasible_slot,
         empty_episodes=sum(row.arrived == 0 for row in rows),
-        **_service(rows),
+        **service_measures(rows),
     )
 
 
-def _service(rows: Sequence[EpisodeResult]) -> dict[str, Any]:
+def service_measures(rows: Sequence[EpisodeResult]) -> dict[str, Any]:
+    """Return the measures of service of a policy's episodes by name; none where an episode is without."""
     services = [row.service for row in rows if row.service is not None]
     if len(services) < len(rows):
         return {}

@@ -81,7 +81,8 @@ def test_a_scenario_lists_everybody_with_the_best_learned_in_bold() -> None:
     assert shipped[1] == "10.90 [10.80, 11.00]"
     assert shipped[2] == "+0.90 [+0.80, +1.00]"
     assert shipped[3] == "+9.0 [+8.0, +10.0]"
-    assert shipped[5:] == ["one", "70"]
+    assert shipped[4] == "0.82 [0.80, 0.83]"
+    assert shipped[6:] == ["one", "70"]
     assert cells_of(light, "| `sjf`")[3].startswith("\N{MINUS SIGN}8.0 [")
     assert cells_of(light, "| `dftsp`")[2:4] == ["", ""]
     assert "clairvoyant" not in light
@@ -97,7 +98,7 @@ def test_the_clairvoyant_share_where_bounds_are_stored() -> None:
     assert share == pytest.approx(0.8)
     page = results_page(dataclasses.replace(results, comparisons={"light": light}), "results")
     assert "of the clairvoyant bound" in page
-    assert cells_of(page.partition("### `light`")[2], "| `dftsp`")[4] == "0.800 [0.800, 0.800]"
+    assert cells_of(page.partition("### `light`")[2], "| `dftsp`")[5] == "0.800 [0.800, 0.800]"
 
 
 def test_the_page_begins_with_the_best_agents() -> None:

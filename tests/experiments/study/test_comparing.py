@@ -102,9 +102,13 @@ def test_bounds_of_a_comparison_are_kept(tmp_path: Path, capsys) -> None:
     found = bounds_file(tmp_path / "results.json", [1000, 1001])
     assert main(["study", "bounds", "--results", str(found), "--store", str(tmp_path)]) == 0
     assert read_stored(Comparison, comparison_path(tmp_path, "light")).bounds_rps == {0: 12.0, 1: 12.0}
+    found = bounds_file(tmp_path / "results.json", [1000])
+    assert main(["study", "bounds", "--results", str(found), "--store", str(tmp_path)]) == 0
+    part = read_stored(Comparison, comparison_path(tmp_path, "light"))
+    assert (part.bounds_rps, part.hindsight_rps) == ({0: 12.0}, {0: 0.01})
     for seeds, changes, message in (
         ([1000, 7], {}, "episode 1: .*expected 1001"),
-        ([1000], {}, "episodes: "),
+        ([1000, 1001, 1002], {}, "episodes: "),
         ([1000, 1001], {"bounds": []}, "holds no bounds"),
         ([1000, 1001], {"metadata": {"scenario": "memory"}}, "holds no comparison"),
         ([1000, 1001], {"metadata": {"scenario": "light", "scenario_checksum": "other"}}, "other settings"),
