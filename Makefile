@@ -63,7 +63,7 @@ pages: setup
 	@$(BIN)/python -m experiments suite
 
 docs: setup
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 release: setup
 	@PYTHON=$(BIN)/python .ci/release
