@@ -4,6 +4,7 @@ All but plain PPO play any scenario with slot-batch nodes, whatever the queue's 
 node, the one that it was trained on. PyTorch, which takes seconds to import, is loaded only for agents that need it.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -119,6 +120,42 @@ def load_admission_network(path: Path, name: str) -> Policy:
         PolicyError: there is none, or it is not readable; so the next loaders.
     """
     return AdmissionPolicy(AdmissionNetwork.load(weights_path(path, name)), name)
+
+
+class Generalist(Policy):
+    """One agent for every scenario: an admission network on continuous nodes, values for the exact solver on others.
+
+    Args:
+        halves: the trained weights by kind of node, each a folder or a safetensors file.
+    """
+
+    name, modes = "generalist", DETERMINISTIC
+
+    def __init__(self, halves: Mapping[str, Path]) -> None:
+        self._halves = halves
+        self._half: Policy | None = None
+
+    def begin(self, scenario: Scenario, episodes: int) -> None:
+        """Take the half that was trained for this kind of node.
+
+        Raises:
+            PolicyError: it can't be read.
+        """
+        self._half = load_generalist(self._halves[scenario.serving.kind], self.name)
+        self._half.begin(scenario, episodes)
+
+    def decide(self, slots: Slots, rngs: Generators) -> Decision:
+        """Return its batches."""
+        assert self._half is not None
+        return self._half.decide(slots, rngs)
+
+
+def load_generalist(path: Path, name: str) -> Policy:
+    """Load either half of a generalist."""
+    try:
+        return load_admission_network(path, name)
+    except PolicyError:  # then it is the other half, or none
+        return load_ranker(path, name)
 
 
 def load_ranker(path: Path, name: str) -> Policy:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias, get_args
 
 from agents import admission, heuristics, optimal, receding
+from agents.learned import Generalist
 from agents.learning.runs import SETTINGS_FOLDER, Learner, read_settings
 from agents.models.storage import foreign_model
 from agents.policy import CallablePolicy, Mode, Policy, PolicyError, TwoModePolicy, in_one_line
@@ -27,6 +28,12 @@ from edgellm_env.scenario import Scenario
 SHIPPED_FOLDER: Final = Path(__file__).parent / "shipped"
 CARD: Final = "card.json"
 _HINT: Final = "README.md lists all, and how to name your own"
+
+
+def _generalist() -> Policy:
+    """Return the generalist that comes with the project, a half for each kind of node."""
+    folder = SHIPPED_FOLDER / "generalist"
+    return Generalist({"continuous": folder / "chat", "slot-batch": folder / "balanced"})
 
 
 class Row(NamedTuple):
@@ -75,7 +82,7 @@ TABLE: Final[dict[str, Row]] = {
     "cem+ppo": _WEIGHING,
     "ppo-value": _WEIGHING,
     "ppo-admit": _ADMITTING,
-    "generalist": _ADMITTING,
+    "generalist": Row(_generalist, "agents.learned:load_generalist", "agents.learning.generalist:Generalist"),
     "bc": _CLONE,
     "dagger": _CLONE,
     "ppo-batch": Row(load="agents.learned:load_ranking_network", learn="agents.learning.ppo_queue:PpoQueue"),

@@ -78,7 +78,7 @@ class Imitation(Learner):
         torch.manual_seed(run.seed)
         network = RequestScorer(self.width, beams=self.beams)
         optimiser = torch.optim.Adam(network.parameters(), lr=self.learning_rate)
-        validation = Validation(run.scenario, run.seed, self.validation_episodes)
+        validation = Validation([run.scenario], run.seed, self.validation_episodes)
         log = configure(str(run.folder / TENSORBOARD), ["tensorboard"])
         per_round = self.slots_per_round(run.scenario)
         rounds, best_rps = -(-run.steps // per_round), -np.inf

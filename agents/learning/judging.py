@@ -1,5 +1,8 @@
 """How training is judged: the same validation episodes each time, next to DFTSP in them, written to TensorBoard."""
 
+from collections.abc import Sequence
+
+import numpy as np
 from stable_baselines3.common.logger import Logger
 
 from agents.optimal import Dftsp
@@ -14,37 +17,51 @@ class Validation:
     """Validation episodes of a training run, and what DFTSP makes of them.
 
     Args:
-        scenario: what is played.
+        scenarios: what is played, each in as many episodes.
         seed: the run's.
-        episodes: how many.
+        episodes: how many of each.
     """
 
-    def __init__(self, scenario: Scenario, seed: int, episodes: int) -> None:
+    def __init__(self, scenarios: Sequence[Scenario], seed: int, episodes: int) -> None:
         self._seeds = episode_seeds("validation", seed, episodes)
-        self._engine = make_engine(scenario, BATCH, episodes)
-        self.expert = self.play(Dftsp())
+        self._engines = [make_engine(scenario, BATCH, episodes) for scenario in scenarios]
+        self._experts = self._play(Dftsp())
 
     @property
-    def par_rps(self) -> float:
-        """Requests that DFTSP serves in a second, more than 0."""
-        return max(1e-9, float(self.expert.throughput_rps.mean()))
+    def expert(self) -> Tally:
+        """What DFTSP makes of the first scenario's episodes."""
+        return self._experts[0]
 
     @property
     def par_per_slot(self) -> float:
         """Requests that DFTSP serves in a slot, more than 0: what learners scale rewards by."""
-        return self.par_rps * self._engine.scenario.timing.slot_s
-
-    def play(self, policy: Policy) -> Tally:
-        """Return what the policy makes of the episodes."""
-        return rollout(policy, self._engine.scenario, self._seeds, engine=self._engine)
+        return _mean_rps(self.expert) * self._engines[0].scenario.timing.slot_s
 
     def mean_rps(self, policy: Policy) -> float:
-        """Return the policy's mean throughput."""
-        return float(self.play(policy).throughput_rps.mean())
+        """Return the policy's mean throughput; of several scenarios, see :meth:`judge`."""
+        return self._mark(self._play(policy))
 
     def judge(self, policy: Policy, log: Logger) -> float:
-        """Play, and write down how it went; return the mean throughput."""
-        return record_validation(log, self.play(policy), self.expert)
+        """Play, and write down how it went in the first scenario; return the mean throughput.
+
+        Each of several scenarios counts alike: the mean share of DFTSP's throughput, times that in the first.
+        """
+        played = self._play(policy)
+        record_validation(log, played[0], self.expert)
+        return self._mark(played)
+
+    def _play(self, policy: Policy) -> list[Tally]:
+        return [rollout(policy, engine.scenario, self._seeds, engine=engine) for engine in self._engines]
+
+    def _mark(self, played: Sequence[Tally]) -> float:
+        if len(played) == 1:
+            return float(played[0].throughput_rps.mean())
+        shares = [_mean_rps(ours) / _mean_rps(dftsp) for ours, dftsp in zip(played, self._experts, strict=True)]
+        return float(np.mean(shares)) * _mean_rps(self.expert)
+
+
+def _mean_rps(tally: Tally) -> float:
+    return max(1e-9, float(tally.throughput_rps.mean()))
 
 
 def record_validation(log: Logger, played: Tally, expert: Tally) -> float:

@@ -199,7 +199,7 @@ class PlainPpo(PpoLearner):
 
     def train(self, run: Run) -> Path:
         """Train, and save the model that did best on validation episodes; see :meth:`Learner.train`."""
-        validation = Validation(run.scenario, run.seed, self.validation_episodes)
+        validation = Validation([run.scenario], run.seed, self.validation_episodes)
         environments = SB3VecEnv(gym.make_vec(BATCH, num_envs=self.environments, scenario=run.scenario))
         return self.learn(run, validation, environments, first_episode=0)
 

@@ -7,7 +7,6 @@ promise. A slot's end costs what DFTSP serves in a slot, so that returns are abo
 """
 
 import time
-from itertools import islice
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -21,7 +20,7 @@ from agents.learned import AdmissionPolicy
 from agents.learning.admission_rollouts import Played, Player
 from agents.learning.judging import Validation
 from agents.learning.runs import TENSORBOARD, Learner, Progress, Run
-from agents.learning.variations import variations
+from agents.learning.variations import training_scenarios
 from agents.models.admission_actor import Actor, Critic
 from agents.models.queue_network import one_torch_thread
 from agents.models.storage import WEIGHTS
@@ -31,7 +30,6 @@ from edgellm_env.arrays import BoolArray, FloatArray, IntArray
 from edgellm_env.scenario import Scenario
 
 _REWARD: Final = 0.1  # what DFTSP serves in a slot, as a reward: returns over some 50 slots are then about 1
-_JUDGED: Final = 12  # variations that a generalist is judged by
 _FALL: Final = 0.1  # what is left of the learning rate in the end
 
 
@@ -76,11 +74,11 @@ class PpoAdmission(Learner):
         actor, critic = Actor(self.hidden_units), Critic(self.critic_units)
         parameters = [*actor.parameters(), *critic.parameters()]
         optimiser = torch.optim.Adam(parameters, lr=self.learning_rate)
-        scenarios, judges = self._varied(run) if self.variations else ([run.scenario], [run.scenario])
-        validations = [Validation(one, run.seed, self.validation_episodes) for one in judges]
+        scenarios, judged = training_scenarios(run.scenario, self.variations, run.seed)
+        validation = Validation(judged, run.seed, self.validation_episodes)
         log = configure(str(run.folder / TENSORBOARD), ["tensorboard"])
         player = Player(scenarios, run.seed, self.environments, rng)
-        per_rollout, best = player.environments * self.rollout_slots, -np.inf
+        per_rollout, best_rps = player.environments * self.rollout_slots, -np.inf
         rollouts = -(-run.steps // per_rollout)
         for index in range(rollouts):
             began_s = time.monotonic()
@@ -92,20 +90,14 @@ class PpoAdmission(Learner):
             log.record("time/slots_per_second", per_rollout / (time.monotonic() - began_s))
             if (index + 1) % self.validate_every == 0 or index + 1 == rollouts:
                 policy = AdmissionPolicy(actor.network())
-                mark = float(np.mean([one.judge(policy, log) / one.par_rps for one in validations]))
-                log.record("validation/of_dftsp", mark)
-                if mark > best:
-                    best = mark
+                mean_rps = validation.judge(policy, log)
+                if mean_rps > best_rps:
+                    best_rps = mean_rps
                     policy.network.save(run.folder / WEIGHTS)
-                run.on_progress(Progress((index + 1) * per_rollout, best * validations[0].par_rps))
+                run.on_progress(Progress((index + 1) * per_rollout, best_rps))
             log.dump((index + 1) * per_rollout)
         log.close()
         return run.folder / WEIGHTS
-
-    def _varied(self, run: Run) -> tuple[list[Scenario], list[Scenario]]:
-        """Return the variations to train on, and others to judge by."""
-        drawn = variations(run.scenario, np.random.default_rng([run.seed, 2**33]))
-        return list(islice(drawn, self.variations)), list(islice(drawn, _JUDGED))
 
     def _update(
         self,

@@ -63,7 +63,7 @@ class PpoQueue(PpoLearner):
             imitation: trains the clone to begin with, if one is asked for, with this learner's width; ``bc`` unless
                 given.
         """
-        validation = Validation(run.scenario, run.seed, self.validation_episodes)
+        validation = Validation([run.scenario], run.seed, self.validation_episodes)
         envs = gym.make_vec(f"EdgeLLM/{self.environment}-v0", num_envs=self.environments, scenario=run.scenario)
         environments = SB3VecEnv(AgainstPar(envs, validation.par_per_slot))
 

@@ -61,7 +61,7 @@ class PpoRank(PpoLearner):
             run: what to learn.
             linear: the search for a linear ranker to begin with, if one is asked for; ``cem-linear`` unless given.
         """
-        validation = Validation(run.scenario, run.seed, self.validation_episodes)
+        validation = Validation([run.scenario], run.seed, self.validation_episodes)
         envs = gym.make_vec(BATCH, num_envs=self.environments, scenario=run.scenario)
         environments = SB3VecEnv(WeighedRequests(envs, PACKINGS[self.packing], validation.par_per_slot))
 

@@ -18,6 +18,7 @@ from agents.learned import ScoringPolicy
 from agents.learning.evolution import CrossEntropy, EvolutionStrategy, antithetic_noise
 from agents.learning.judging import Validation
 from agents.learning.runs import CHECKPOINTS, TENSORBOARD, Learner, Progress, Run
+from agents.learning.variations import training_scenarios
 from agents.models.packing import PACKINGS, PackingName
 from agents.models.scorer import FEATURES, LINEAR, Scorers, parameter_count, parameter_mask
 from agents.models.storage import WEIGHTS, reading, require_arrays, save_arrays
@@ -48,6 +49,8 @@ class RankerSearch(Learner):
     noise: Annotated[float, Field(gt=0)]
     learning_rate: Annotated[float, Field(gt=0)]
     averaging: Annotated[float, Field(ge=0, lt=1)]
+    variations: Annotated[int, Field(ge=0)] = 0
+    """Random variations of the scenario that candidates play, and as a generalist are judged on; 0: itself alone."""
     validation_episodes: Annotated[int, Field(ge=2)]
     validate_every: Annotated[int, Field(ge=1)]
     dropped_features: Annotated[tuple[str, ...], Field(strict=False)] = ()
@@ -78,7 +81,7 @@ class RankerSearch(Learner):
 
     def slots_per_generation(self, scenario: Scenario) -> int:
         """Return how many slots a generation plays."""
-        return self.candidates * self.episodes * scenario.timing.episode_slots
+        return max(1, self.variations) * self.candidates * self.episodes * scenario.timing.episode_slots
 
     def default_steps(self, scenario: Scenario) -> int:
         """Return how many environment steps it trains for unless told."""
@@ -196,9 +199,10 @@ class _Search:
         self.log = log
         self._settings, self._seed = settings, seed
         self._mask = settings.parameter_mask
-        self._engine = make_engine(scenario, BATCH, settings.candidates * settings.episodes)
+        played, judged = training_scenarios(scenario, settings.variations, seed)
+        self._engines = [make_engine(one, BATCH, settings.candidates * settings.episodes) for one in played]
         self._per_generation = settings.slots_per_generation(scenario)
-        self._validation = Validation(scenario, seed, settings.validation_episodes)
+        self._validation = Validation(judged, seed, settings.validation_episodes)
 
     def advance(self, state: SearchState, last: bool) -> SearchState:
         """Play one generation."""
@@ -239,13 +243,20 @@ class _Search:
         return state, network.average, fitness
 
     def _play(self, parameters: FloatArray, generation: int) -> FloatArray:
-        """Return (P,) mean throughput of the candidates (P, D) on this generation's own training episodes."""
-        episodes = self._settings.episodes
+        """Return (P,) mean throughput of the candidates (P, D) on this generation's own training episodes.
+
+        Where there are several scenarios each counts alike: its throughputs are divided by their mean.
+        """
+        episodes, means = self._settings.episodes, []
         first = episode_seeds("train", self._seed, 1)[0] + generation * episodes
         seeds = list(range(first, first + episodes)) * self._settings.candidates
         policy = Population(self._settings.scorers(parameters), episodes)
-        tally = rollout(policy, self._engine.scenario, seeds, engine=self._engine)
-        return np.asarray(tally.throughput_rps.reshape(-1, episodes).mean(axis=1))
+        for engine in self._engines:
+            tally = rollout(policy, engine.scenario, seeds, engine=engine)
+            means.append(np.asarray(tally.throughput_rps.reshape(-1, episodes).mean(axis=1)))
+        if len(means) == 1:
+            return means[0]
+        return np.asarray(np.mean([mean / max(1e-9, float(mean.mean())) for mean in means], axis=0))
 
     def _with_units(self, linear: FloatArray) -> FloatArray:
         """Add hidden units that look at random directions and count for nothing yet: no score changes."""

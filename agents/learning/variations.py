@@ -1,6 +1,8 @@
-"""Random variations of a continuous node's scenario: what a generalist is trained on."""
+"""Random variations of a scenario: what a generalist is trained on."""
 
 from collections.abc import Iterator
+from functools import partial
+from itertools import islice
 from typing import Any, Final
 
 import numpy as np
@@ -9,33 +11,74 @@ from edgellm_env.costs.iterations import COEFFICIENTS
 from edgellm_env.costs.measured import MeasuredCosts
 from edgellm_env.scenario import Scenario, ScenarioError
 
+_JUDGED: Final = 12  # variations that a generalist is judged by
+_STREAM: Final = 2**33  # keeps variations apart from what else a run draws
 _TOGETHER: Final = 25.0  # requests that share an iteration, for a rough capacity
 
 
-def variations(scenario: Scenario, rng: np.random.Generator) -> Iterator[Scenario]:
-    """Yield variations without end: other costs of iterations, lengths, deadlines, loads and bursts.
+def training_scenarios(scenario: Scenario, count: int, seed: int) -> tuple[list[Scenario], list[Scenario]]:
+    """Return what to train on and what to judge by: ``count`` variations and others, or the scenario alone for 0."""
+    if not count:
+        return [scenario], [scenario]
+    drawn = variations(scenario, np.random.default_rng([seed, _STREAM]))
+    return list(islice(drawn, count)), list(islice(drawn, _JUDGED))
 
-    Deadlines and rates follow the costs, from half of what the node can serve to three times as much, so that what
-    differs between GPUs is mostly their scale.
+
+def variations(scenario: Scenario, rng: np.random.Generator) -> Iterator[Scenario]:
+    """Yield variations without end: other nodes, links, lengths, deadlines and loads, and bursts on continuous nodes.
 
     Args:
-        scenario: on a continuous node with measured costs.
+        scenario: whose settings are varied; on a continuous node with measured costs.
         rng: draws the variations.
     """
     while True:
-        values = _drawn(scenario, rng)
+        draw = _continuous if scenario.serving.kind == "continuous" else _slot_batch
         try:
-            yield scenario.with_values(values)
+            yield scenario.with_values(draw(scenario, rng))
         except ScenarioError:  # such as a prompt that no KV cache holds
             continue
 
 
-def _drawn(scenario: Scenario, rng: np.random.Generator) -> dict[str, Any]:
-    costs = scenario.costs
-    assert isinstance(costs, MeasuredCosts)
+def _between(rng: np.random.Generator, low: float, high: float) -> float:
+    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
-    def between(low: float, high: float) -> float:
-        return float(np.exp(rng.uniform(np.log(low), np.log(high))))
+
+def _slot_batch(scenario: Scenario, rng: np.random.Generator) -> dict[str, Any]:
+    """Draw settings around those of ``scenario``, each up to about twice as large or half as large."""
+
+    def scaled(value: float, low: float = 0.5, high: float = 2.0) -> float:
+        return value * _between(rng, low, high)
+
+    cell, node, demand = scenario.radio, scenario.node, scenario.workload
+    rate_rps = demand.arrival_rate_rps
+    assert rate_rps is not None
+    low_s, bits = _between(rng, 0.8, 2.0), _between(rng, 2e6, 2e7)
+    values: dict[str, Any] = {
+        "workload.arrival_rate_rps": scaled(rate_rps, 0.25, 1.5),
+        "radio.uplink_bandwidth_hz": scaled(cell.uplink_bandwidth_hz),
+        "radio.downlink_bandwidth_hz": scaled(cell.downlink_bandwidth_hz),
+        "node.device_flops": scaled(node.device_flops),
+        "node.device_memory_bytes": scaled(node.device_memory_bytes, 0.9, 1.5),
+        "workload.latency_requirement_s": {"kind": "uniform", "low": low_s, "high": low_s * _between(rng, 1.5, 6.0)},
+        "workload.attachment_bits": {"kind": "uniform", "low": 0.1 * bits, "high": bits},
+    }
+    if rng.random() < 0.25:
+        values["workload.attachment_bits"] = {"kind": "constant", "value": 0.0}
+    if rng.random() < 0.25:
+        values["radio.fading"] = "none"
+    for name in ("prompt", "output"):
+        high = int(_between(rng, 96, getattr(demand, f"{name}_limit_tokens")))
+        values[f"workload.{name}_tokens"] = {"kind": "uniform-integer", "low": min(32, high // 4), "high": high}
+    return values
+
+
+def _continuous(scenario: Scenario, rng: np.random.Generator) -> dict[str, Any]:
+    """Draw costs, lengths, deadlines and loads; deadlines and rates follow the costs.
+
+    So GPUs differ mostly in their scale; loads are half of what the node can serve to three times as much.
+    """
+    costs, between = scenario.costs, partial(_between, rng)
+    assert isinstance(costs, MeasuredCosts)
 
     slower = between(0.6, 3.0)
     values: dict[str, Any] = {

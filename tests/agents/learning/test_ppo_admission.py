@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agents.learned import load_admission_network
+from agents.learned import load_admission_network, load_generalist
+from agents.learning.generalist import Generalist
 from agents.learning.ppo_admission import PpoAdmission, _estimate
 from agents.learning.runs import Run
 from agents.learning.variations import variations
@@ -23,8 +24,8 @@ from tests.agents.learning.trap import probability_of_no_gain
 SMALL = {"environments": 32, "rollout_slots": 16, "validation_episodes": 4, "validate_every": 4, "hidden_units": 8}
 
 
-def learner_of(agent: str = "ppo-admit", **values: object) -> PpoAdmission:
-    learner = make_learner(agent)
+def learner_of(**values: object) -> PpoAdmission:
+    learner = make_learner("ppo-admit")
     assert isinstance(learner, PpoAdmission)
     return learner.model_copy(update=SMALL | values)
 
@@ -57,17 +58,31 @@ def test_it_learns_to_refuse_what_would_fit(tmp_path: Path) -> None:
     assert probability_of_no_gain(ours, dftsp) < 0.01
 
 
-def test_a_generalist_meets_other_nodes_lengths_and_loads(tmp_path: Path) -> None:
-    scenario = load_scenario("chat").with_values({"timing.episode_slots": 20})
-    drawn = list(islice(variations(scenario, np.random.default_rng(0)), 12))
-    steps = [one.costs.step_s for one in drawn if isinstance(one.costs, MeasuredCosts)]
-    assert len(set(steps)) == 12
-    assert {one.workload.arrivals for one in drawn} == {"poisson", "markov-modulated"}
-    assert [one.checksum for one in drawn] == [
-        one.checksum for one in islice(variations(scenario, np.random.default_rng(0)), 12)
-    ]
-    path = learner_of("generalist", variations=4).train(Run(scenario, 1024, 0, tmp_path))
-    assert rollout(load_admission_network(path, "generalist"), drawn[0], [0]).served.sum() > 0
+@pytest.mark.parametrize("name", ["chat", "balanced"])
+def test_variations_differ_and_are_the_same_for_a_seed(name: str) -> None:
+    scenario = load_scenario(name)
+    drawn, again = (list(islice(variations(scenario, np.random.default_rng(0)), 12)) for _ in range(2))
+    assert [one.checksum for one in drawn] == [one.checksum for one in again]
+    assert len({one.checksum for one in drawn}) == 12
+    if name == "chat":
+        assert {one.workload.arrivals for one in drawn} == {"poisson", "markov-modulated"}
+        assert len({one.costs.step_s for one in drawn if isinstance(one.costs, MeasuredCosts)}) == 12
+    assert min(rollout(Dftsp(), one.with_slots(20), [0]).served.sum() for one in drawn) > 0
+
+
+@pytest.mark.parametrize("name", ["chat", "balanced"])
+def test_a_generalist_trains_a_half_for_each_kind_of_node(name: str, tmp_path: Path) -> None:
+    generalist = make_learner("generalist")
+    assert isinstance(generalist, Generalist)
+    values = {"candidates": 4, "generations": 1, "linear_generations": 1, "variations": 2, "validation_episodes": 2}
+    small = Generalist(continuous=learner_of(variations=2), slot_batch=generalist.slot_batch.model_copy(update=values))
+    scenario = load_scenario(name).with_slots(20)
+    path = small.train(Run(scenario, 1, 0, tmp_path))
+    policy = load_generalist(path, "generalist")
+    assert rollout(policy, load_scenario(name), [0]).served.sum() > 0
+    other = load_scenario("balanced" if name == "chat" else "chat")
+    with pytest.raises(PolicyError, match=r"generalist: serving\.kind is"):
+        policy.begin(other, 1)
 
 
 def test_slot_batch_nodes_and_resumption_are_refused(tmp_path: Path) -> None:
