@@ -46,6 +46,7 @@ REQUEST_INPUTS: Final = (
     "prompt",  # logarithm of its prompt's cost
     "output",  # logarithm of its output tokens
     "own_time",  # logarithm of what it adds to iterations in all
+    "shorter_work",  # logarithm of what waiting requests that add less than it would add together
     "prompt_by_running",  # logarithm of its prompt's cost times the running
     "total_delay",  # logarithm of the sum of the running requests' delays if it joins
     "largest_delay",  # largest share of a running request's time to spare that it would take
@@ -75,6 +76,26 @@ class About(NamedTuple):
     def of(cls, scenario: Scenario) -> Self:
         """Return it."""
         return cls(scenario.timing.slot_s, float(scheme_records(scenario)["memory_bytes"].max()))
+
+
+@compiled_leaf
+def own_seconds(account: Account, timeline: Any, place: int) -> float:
+    """Return what the waiting request at ``place`` adds to iterations in all."""
+    shared_s = timeline.costs[0].step_s * timeline.lengths[timeline.place[place]].output_tokens
+    return float(account.requests[place].compute_s - shared_s)
+
+
+@compiled_leaf
+def write_shorter(account: Account, timeline: Any, out: FloatArray) -> None:
+    """Write for each waiting request the sum of :func:`own_seconds` over those that add less than it."""
+    waiting = account.requests.size
+    for place in range(waiting):
+        own_s, total_s = own_seconds(account, timeline, place), 0.0
+        for other in range(waiting):
+            other_s = own_seconds(account, timeline, other)
+            if other_s < own_s:
+                total_s += other_s
+        out[place] = total_s
 
 
 @compiled_leaf
@@ -108,7 +129,7 @@ def write_node_inputs(
             later += 1.0
     work_s = 0.0
     for place in range(requests.size):
-        work_s += requests.compute_s[place] - step_s * timeline.lengths[timeline.place[place]].output_tokens
+        work_s += own_seconds(account, timeline, place)
     each = max(1.0, float(count))
     out[0] = _PER_COUNT * np.log1p(float(count))
     out[1] = 1.0 - count / members.size
@@ -129,7 +150,7 @@ def write_node_inputs(
 
 @compiled_leaf
 def write_request_inputs(
-    account: Account, timeline: Any, place: int, about: About, iteration: float, out: FloatArray
+    account: Account, timeline: Any, place: int, about: About, iteration: float, shorter_s: float, out: FloatArray
 ) -> None:
     """Write the inputs of the waiting request at ``place``.
 
@@ -139,6 +160,7 @@ def write_request_inputs(
         place: in the queue.
         about: what the scenario says of the node.
         iteration: the node's input of this name.
+        shorter_s: see :func:`write_shorter`.
         out: (REQUEST,) filled.
     """
     costs, members, count = timeline.costs[0], timeline.members, timeline.taken[0]
@@ -164,13 +186,14 @@ def write_request_inputs(
     out[6] = 1.0 if one.last_chance else 0.0
     out[7] = np.log1p(prompt_s / step_s)
     out[8] = 0.2 * np.log(output)
-    out[9] = np.log1p((one.compute_s - step_s * output) / (60.0 * step_s))
-    out[10] = 0.3 * np.log1p(prompt_s * count / step_s)
-    out[11] = np.log1p(total_s / (60.0 * step_s))
-    out[12] = min(1.5, largest)
-    out[13] = max(one.uplink_share, one.downlink_share)
-    out[14] = 10.0 * one.kv_bytes / about.kv_bytes
-    out[15] = min(1.5, one.kv_bytes / max(1.0, account.limits.memory_bytes - account.used[KV_BYTES]))
+    out[9] = np.log1p(own_seconds(account, timeline, place) / (60.0 * step_s))
+    out[10] = np.log1p(shorter_s / (60.0 * step_s))
+    out[11] = 0.3 * np.log1p(prompt_s * count / step_s)
+    out[12] = np.log1p(total_s / (60.0 * step_s))
+    out[13] = min(1.5, largest)
+    out[14] = max(one.uplink_share, one.downlink_share)
+    out[15] = 10.0 * one.kv_bytes / about.kv_bytes
+    out[16] = min(1.5, one.kv_bytes / max(1.0, account.limits.memory_bytes - account.used[KV_BYTES]))
 
 
 class RecentArrivals:

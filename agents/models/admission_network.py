@@ -1,9 +1,10 @@
-"""Admission networks: a score for each waiting request of a continuous node; a score above 0 asks for admission.
+"""Admission networks: a score for each waiting request of a continuous node, that of ending the slot's batch being 0.
 
-Requests are admitted one after the other, the highest score first, while it is above 0. After each admission all scores
-are computed anew, since a request more makes iterations longer and leaves the running requests less time to spare.
-With noise on the scores (Gumbel's distribution, on the 0 too) the same loop draws from a softmax over the requests that
-fit and the end of the batch: what :mod:`agents.learning.ppo_admission` trains.
+Scores are logits: a softmax over the requests that fit and the end. The network admits the likeliest request as long as
+the end is less likely than all requests together, sum(exp(score)) > 1. After each admission all scores are computed
+anew, since a request more makes iterations longer and leaves the running requests less time to spare. With noise of
+Gumbel's distribution on scores and 0 the same loop draws from the softmax: what :mod:`agents.learning.ppo_admission`
+trains.
 """
 
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from agents.models.admission_inputs import (
     About,
     write_node_inputs,
     write_request_inputs,
+    write_shorter,
 )
 from agents.models.storage import OBSERVATIONS, reading, require_arrays, save_arrays
 from edgellm_env._compile import compiled, compiled_parallel
@@ -172,12 +174,13 @@ def _admit_rows(
     room, recorded = usage.room_for(queues.running), record.inputs.shape[1]
     inputs, begun = np.empty(INPUTS), np.empty(weights.output.shape[1])
     places, is_open = np.empty(admitted.shape[1], dtype=np.int64), np.empty(admitted.shape[1], dtype=np.bool_)
-    noises = noise.shape[1]
+    shorter_s, noises = np.empty(admitted.shape[1]), noise.shape[1]
     for index in range(first, last):
         row, own = rows[index], candidate[index]
         account = usage.account_of(room, queues, row)
         timeline, waiting = account.timeline, account.requests.size
         usage.start(account)
+        write_shorter(account, timeline, shorter_s)
         is_open[:waiting] = True
         written, choices, drawn = 0, 0, 0
         while recorded == 0 or (choices < record.choices.shape[1] and written + waiting < recorded):
@@ -185,7 +188,7 @@ def _admit_rows(
             write_node_inputs(account, timeline, queues.node[row], about, arrivals[index], inputs)
             shared = _begin_units(weights, own, inputs, begun)
             _close(account, is_open[:waiting])
-            highest, best, size = 0.0, -1, 0
+            highest, best, size, odds = -np.inf, -1, 0, 0.0
             if noises > 0:
                 highest = noise[index, drawn % noises]
                 drawn += 1
@@ -196,7 +199,7 @@ def _admit_rows(
             for place in range(waiting):
                 if not is_open[place]:
                     continue
-                write_request_inputs(account, timeline, place, about, inputs[2], inputs[NODE:])
+                write_request_inputs(account, timeline, place, about, inputs[2], shorter_s[place], inputs[NODE:])
                 score = _score(weights, own, inputs, begun, shared)
                 if noises > 0:
                     score += noise[index, drawn % noises]
@@ -204,10 +207,13 @@ def _admit_rows(
                 if recorded > 0:
                     record.inputs[index, written] = inputs
                     written += 1
+                odds += np.exp(score)
                 if score > highest:
                     highest, best = score, size
                 places[size] = place
                 size += 1
+            if noises == 0 and odds <= 1.0:
+                best = -1
             if recorded > 0:
                 record.choices[index, choices, 0], record.choices[index, choices, 1] = size, best
             choices += 1
