@@ -9,6 +9,7 @@ import numpy as np
 
 from edgellm_env.costs.iterations import COEFFICIENTS
 from edgellm_env.costs.measured import MeasuredCosts
+from edgellm_env.costs.transformer import kv_cache_bytes
 from edgellm_env.scenario import Scenario, ScenarioError
 
 _JUDGED: Final = 12  # variations that a generalist is judged by
@@ -49,16 +50,16 @@ def _slot_batch(scenario: Scenario, rng: np.random.Generator) -> dict[str, Any]:
     def scaled(value: float, low: float = 0.5, high: float = 2.0) -> float:
         return value * _between(rng, low, high)
 
-    cell, node, demand = scenario.radio, scenario.node, scenario.workload
+    cell, node, demand, model = scenario.radio, scenario.node, scenario.workload, scenario.model
     rate_rps = demand.arrival_rate_rps
     assert rate_rps is not None
-    low_s, bits = _between(rng, 0.8, 2.0), _between(rng, 2e6, 2e7)
+    low_s, bits = _between(rng, 0.5, 2.0), _between(rng, 1e5, 2e7)
     values: dict[str, Any] = {
-        "workload.arrival_rate_rps": scaled(rate_rps, 0.25, 1.5),
+        "workload.arrival_rate_rps": scaled(rate_rps, 0.25, 2.0),
         "radio.uplink_bandwidth_hz": scaled(cell.uplink_bandwidth_hz),
         "radio.downlink_bandwidth_hz": scaled(cell.downlink_bandwidth_hz),
-        "node.device_flops": scaled(node.device_flops),
-        "node.device_memory_bytes": scaled(node.device_memory_bytes, 0.9, 1.5),
+        "node.devices": 1,
+        "node.device_flops": scaled(node.devices * node.device_flops, 0.5, 4.0),
         "workload.latency_requirement_s": {"kind": "uniform", "low": low_s, "high": low_s * _between(rng, 1.5, 6.0)},
         "workload.attachment_bits": {"kind": "uniform", "low": 0.1 * bits, "high": bits},
     }
@@ -66,9 +67,18 @@ def _slot_batch(scenario: Scenario, rng: np.random.Generator) -> dict[str, Any]:
         values["workload.attachment_bits"] = {"kind": "constant", "value": 0.0}
     if rng.random() < 0.25:
         values["radio.fading"] = "none"
+    if rng.random() < 0.2:
+        values |= {"workload.prompt_padding": "fixed", "queue.carry_over": False}
+    tokens = {}
     for name in ("prompt", "output"):
         high = int(_between(rng, 96, getattr(demand, f"{name}_limit_tokens")))
-        values[f"workload.{name}_tokens"] = {"kind": "uniform-integer", "low": min(32, high // 4), "high": high}
+        low = min(32, high // 4)
+        values[f"workload.{name}_tokens"] = {"kind": "uniform-integer", "low": low, "high": high}
+        tokens[name] = 0.5 * (low + high)
+    # Room for so many requests of the mean size beside the weights.
+    each_bytes = kv_cache_bytes(model.layers, model.kv_hidden_size, tokens["prompt"], tokens["output"])
+    room_bytes = float(each_bytes) * _between(rng, 3, 60)
+    values["node.device_memory_bytes"] = float(scenario.weight_bytes(scenario.schemes[0])) + room_bytes
     return values
 
 
