@@ -42,31 +42,52 @@ def recorded(slots: Slots, network: AdmissionNetwork) -> tuple[BoolArray, Record
     return network.admit(slots, About.of(slots.scenario), arrivals, record=record), record
 
 
+SEEN = ("running", "stretch", "output", "link", "spare_per_token")
+
+
+def seen_of(slots: Slots, row: int, batch: BoolArray, place: int) -> list[float]:
+    """Return the inputs of :data:`SEEN` by the problem's own timeline of whole batches."""
+    problem, iterations = slots.problem(row), slots.problems.iterations
+    assert iterations is not None
+    together = problem.timeline_with(batch | (np.arange(batch.size) == place))
+    members, running = together.members[: together.taken[0]], iterations.running[row]
+    (own,) = members[running:][members["request"][running:] == place]
+    output = float(iterations.output_tokens[row, place])
+    spare = (own["slack_s"] - own["finish_s"]) / (output * iterations.costs["step_s"][0])
+    return [
+        0.4 * np.log1p(members.size - 1),
+        np.log(problem.slack_s[place] / problem.compute_s[place]),
+        0.2 * np.log(output),
+        max(problem.uplink_share[place], problem.downlink_share[place]),
+        min(4.0, spare),
+    ]
+
+
 @pytest.mark.parametrize("scenario", ["chat", "mixed", "reasoning"])
-def test_every_choice_is_the_best_of_what_still_fits(scenario: str) -> None:
-    slots = busy(scenario, SLOTS)
+def test_the_likeliest_is_admitted_while_admitting_is_likelier_than_ending(scenario: str) -> None:
+    admissions = 0
     for seed in range(6):
-        network = network_of(seed)
+        slots, names = busy(scenario, 3 + seed), [*NODE_INPUTS, *REQUEST_INPUTS]
+        weights, linear = np.random.default_rng(seed).standard_normal(len(SEEN)), np.zeros((1, INPUTS + 1))
+        linear[0, [names.index(name) for name in SEEN]] = weights
+        network = AdmissionNetwork(Weights(linear, np.zeros((1, 1, INPUTS + 1)), np.zeros((1, 1))))
         batches, record = recorded(slots, network)
         for row in range(slots.size):
-            problem, batch, begin = slots.problem(row), np.zeros(slots.problem(row).size, dtype=np.bool_), 0
-            for opened, taken in record.choices[row, : record.counts[row, 0]]:
-                still = [
-                    place
-                    for place in np.flatnonzero(~batch)
-                    if problem.is_feasible(batch | (np.arange(batch.size) == place))
-                ]
-                assert opened == len(still)
-                inputs = record.inputs[row, begin + 1 : begin + 1 + opened].astype(np.float64)
-                scores = scores_of(network, inputs)
+            choices: list[tuple[int, int]] = []
+            problem = slots.problem(row)
+            batch = np.zeros(problem.size, dtype=np.bool_)
+            while not choices or choices[-1][1] >= 0:
+                places = np.flatnonzero(~batch)
+                fitting = [one for one in places if problem.is_feasible(batch | (np.arange(batch.size) == one))]
+                scores = np.array([weights @ seen_of(slots, row, batch, int(place)) for place in fitting])
                 best = int(scores.argmax()) if np.exp(scores).sum() > 1.0 else -1
-                assert taken == best
-                begin += 1 + opened
-                if taken >= 0:
-                    batch[still[taken]] = True
-            assert begin == record.counts[row, 1]
+                choices.append((len(fitting), best))
+                if best >= 0:
+                    batch[fitting[best]] = True
+            assert record.choices[row, : record.counts[row, 0]].tolist() == [list(one) for one in choices]
             np.testing.assert_array_equal(batches[row, : batch.size], batch)
-            assert problem.is_feasible(batch)
+            admissions += int(batch.sum())
+    assert admissions > 0
 
 
 def test_inputs_by_hand() -> None:
