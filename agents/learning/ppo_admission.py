@@ -15,6 +15,7 @@ import torch
 from pydantic import Field
 from stable_baselines3.common.logger import configure
 from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from agents.learned import AdmissionPolicy
 from agents.learning.admission_rollouts import Played, Player
@@ -51,6 +52,7 @@ class PpoAdmission(Learner):
     clip_range: Annotated[float, Field(gt=0)]
     entropy_coefficient: Annotated[float, Field(ge=0)]
     largest_gradient: Annotated[float, Field(gt=0)]
+    averaging: Annotated[float, Field(ge=0, lt=1)]
     variations: Annotated[int, Field(ge=0)]
     """Random variations of the scenario that it trains on, and as a generalist is judged on; 0: the scenario itself."""
     validation_episodes: Annotated[int, Field(ge=2)]
@@ -73,6 +75,7 @@ class PpoAdmission(Learner):
         rng = np.random.default_rng([run.seed, 2**32])
         actor, critic = Actor(self.hidden_units), Critic(self.critic_units)
         parameters = [*actor.parameters(), *critic.parameters()]
+        average = AveragedModel(actor, multi_avg_fn=get_ema_multi_avg_fn(self.averaging))
         optimiser = torch.optim.Adam(parameters, lr=self.learning_rate)
         scenarios, judged = training_scenarios(run.scenario, self.variations, run.seed)
         validation = Validation(judged, run.seed, self.validation_episodes)
@@ -85,11 +88,14 @@ class PpoAdmission(Learner):
             played = player.play(actor.network(), self.rollout_slots)
             optimiser.param_groups[0]["lr"] = self.learning_rate * (1.0 - (1.0 - _FALL) * index / rollouts)
             explained, entropy = self._update(actor, critic, optimiser, played, rng)
+            average.update_parameters(actor)
             log.record("train/explained_variance", explained)
             log.record("train/entropy", entropy)
             log.record("time/slots_per_second", per_rollout / (time.monotonic() - began_s))
             if (index + 1) % self.validate_every == 0 or index + 1 == rollouts:
-                policy = AdmissionPolicy(actor.network())
+                averaged = average.module
+                assert isinstance(averaged, Actor)
+                policy = AdmissionPolicy(averaged.network())
                 mean_rps = validation.judge(policy, log)
                 if mean_rps > best_rps:
                     best_rps = mean_rps
