@@ -75,7 +75,8 @@ class PpoAdmission(Learner):
         rng = np.random.default_rng([run.seed, 2**32])
         actor, critic = Actor(self.hidden_units), Critic(self.critic_units)
         parameters = [*actor.parameters(), *critic.parameters()]
-        average = AveragedModel(actor, multi_avg_fn=get_ema_multi_avg_fn(self.averaging))
+        mean = get_ema_multi_avg_fn(self.averaging)  # type: ignore[no-untyped-call] # of the library
+        average = AveragedModel(actor, multi_avg_fn=mean)
         optimiser = torch.optim.Adam(parameters, lr=self.learning_rate)
         scenarios, judged = training_scenarios(run.scenario, self.variations, run.seed)
         validation = Validation(judged, run.seed, self.validation_episodes)
