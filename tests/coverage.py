@@ -2,7 +2,7 @@
 
 ``python -m tests.coverage`` runs the package's tests with its kernels as plain Python (``NUMBA_DISABLE_JIT=1``), which
 are slow then: each file of tests gets ``--seconds``, and what it has run by then counts. What only compilation runs
-(``_compile.py``) is measured with it. It prints files below the targets, and writes ``--out``. Exit status 1 if the
+(``_compile.py``) is measured with it. It prints files below the targets. Exit status 1 if the
 package as a whole is below 95 % of lines or 90 % of branches, or if a test fails.
 """
 
@@ -17,6 +17,8 @@ import time
 from pathlib import Path
 
 import pytest
+
+from tests.reliability import add_option, record
 
 ROOT = Path(__file__).parents[1]
 LINES, BRANCHES = 95.0, 90.0
@@ -93,7 +95,7 @@ def shares(summary):
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.coverage", description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=30.0, help="for each file of tests (default: %(default)s)")
-    parser.add_argument("--out", type=Path, help="JSON file for the figures")
+    add_option(parser)
     parser.add_argument("--only", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.only:
@@ -109,8 +111,8 @@ def main() -> int:
     print(
         f"edgellm_env: {lines:.1f} % of lines, {branches:.1f} % of branches; tests {'passed' if passed else 'FAILED'}"
     )
-    if arguments.out:
-        arguments.out.write_text(json.dumps({"lines_percent": lines, "branches_percent": branches}) + "\n")
+    if arguments.record:
+        record("coverage", {"lines_percent": lines, "branches_percent": branches, "failed": 0 if passed else "some"})
     return int(not passed or lines < LINES or branches < BRANCHES)
 
 
