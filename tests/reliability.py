@@ -108,8 +108,8 @@ ROWS = {
 }
 MEANINGS = [
     "A fault counts as wrong if finished work is gone, a file stays half-written, more than one line is said, the same",
-    "command does not go on to its end, or its result is not the undisturbed one where that is promised (all but resumed",
-    "training).",
+    "command does not go on to its end, or its result is not the undisturbed one where that is promised (all but",
+    "resumed training).",
 ]
 
 
