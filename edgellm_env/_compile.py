@@ -24,6 +24,8 @@ from numba import types
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.extending import overload, register_jitable
 
+from edgellm_env._compile_parts import PART, Whole
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _WORTH_A_THREAD = 100_000
@@ -46,8 +48,8 @@ def compiled_leaf(function: Function) -> Function:
     """As :func:`compiled`, for small functions that allocate no array and return none, in the innermost loops.
 
     They count no references to the arrays that they are given: each count is an atomic operation, and an account of a
-    dozen arrays costs more of them than arithmetic. A leaf must call no function that returns an array, or a tuple with
-    one: it would never give the reference back.
+    dozen arrays costs more of them than arithmetic. A leaf that returns an array, or a tuple with one, is for leaves
+    alone, and calls no other kind of function that does: who counts and who does not would not agree on references.
     """
     return _compiled(function, counts=False)
 
@@ -56,8 +58,7 @@ def _compiled(function: Function, counts: bool) -> Function:
     if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
         return _interpreted(function)
     # Said of both: numba has a function that says nothing count as the function does that happens to call it first.
-    options: dict[str, Any] = {"nogil": True, "_nrt": counts}
-    dispatcher: Any = numba.njit(**options)(function)
+    dispatcher: Any = Whole(function, {}, {"nogil": True, "_nrt": counts})
     with contextlib.suppress(RuntimeError, OSError):  # no place that can be written to
         dispatcher._cache = _PackageCache(function)
     return cast(Function, dispatcher)
@@ -132,7 +133,7 @@ def _digest_of(package: str) -> str:
     for folder in getattr(sys.modules.get(package), "__path__", ()):
         for path in sorted(Path(folder).rglob("*.py")):
             source = path.read_bytes()
-            if b"_compile import" in source or path.name == Path(__file__).name:
+            if b"_compile import" in source or path.name.startswith(Path(__file__).stem):
                 state.update(f"{path.relative_to(folder)} {len(source)}\n".encode() + source)
     return state.hexdigest()
 
@@ -142,32 +143,35 @@ def compilable(function: Function) -> Function:
 
     One formula then serves both: analysis on arrays, and loops that write a million requests a second.
     """
-    return register_jitable(function)
+    return register_jitable(**PART)(function)
 
 
 def by_none(when_none: Function, otherwise: Function) -> Function:
     """Return a function that calls ``when_none`` where its first argument is None, else ``otherwise``.
 
-    Compiled code chooses by type, when it is compiled, so that the two may return what no variable could hold both of.
+    Compiled code chooses by type, when it is compiled: the two may return what no variable could hold both of, and only
+    the chosen one is compiled.
     """
 
     def choose(first: Any, *others: Any) -> Any:
         return when_none(first, *others) if first is None else otherwise(first, *others)
 
-    @overload(choose)
+    options: Any = PART | getattr(otherwise, "targetoptions", {})
+
+    @overload(choose, strict=False, jit_options=options)
     def _choose(first, *others):  # type: ignore[no-untyped-def] # numba compares it with what it returns
-        chosen = when_none if isinstance(first, types.NoneType) else otherwise
-
-        def call(first, *others):  # type: ignore[no-untyped-def]
-            return chosen(first, *others)
-
-        return call
+        return (when_none if isinstance(first, types.NoneType) else otherwise).py_func  # type: ignore[attr-defined]
 
     return cast(Function, choose)
 
 
-def compiled_parallel(work: str, least: int = _WORTH_A_THREAD) -> Callable[[Function], Function]:
-    """As :func:`compiled`, with the rows of the first argument spread over threads.
+def compiled_parallel(
+    work: str,
+    least: int = _WORTH_A_THREAD,
+    allocates: bool = False,
+    room: Callable[..., tuple[Any, ...]] | None = None,
+) -> Callable[[Function], Function]:
+    """As :func:`compiled_leaf`, with the rows of the first argument spread over threads.
 
     The first argument is an array, or a named tuple whose first field is one; its leading axis is the rows'. The
     function ends in the parameters ``first: int = 0, last: int = 0`` and works on rows ``first`` to ``last`` - 1;
@@ -182,16 +186,21 @@ def compiled_parallel(work: str, least: int = _WORTH_A_THREAD) -> Callable[[Func
         work: the array whose number of elements says how much there is to do: a parameter's name, or
             ``parameter.field`` for an array in a named tuple.
         least: below this many elements the calling thread does it alone: waking another takes some 50 microseconds.
+        allocates: whether it, or what it calls, allocates arrays: then it counts references, as :func:`compiled` does.
+        room: returns what each thread works in, a tuple, given the arguments of the same names; the parameter before
+            ``first``, which callers leave out too. A function that allocates it by itself is thrice as long to compile.
     """
 
     def compile_(function: Function) -> Function:
-        kernel = compiled(function)
+        kernel = _compiled(function, counts=allocates)
         parameters = inspect.signature(function).parameters
         named = [place for place, one in enumerate(parameters.values()) if _is_named_tuple(one.annotation)]
         parameter, _, field = work.partition(".")
         worked_on = list(parameters).index(parameter)
         array_of = operator.attrgetter(field) if field else _itself
         rows_of = operator.itemgetter(0) if 0 in named else _itself
+        places = map(list(parameters).index, inspect.signature(room).parameters) if room else ()
+        room_of = operator.itemgetter(*places) if room else _itself
 
         @functools.wraps(function)
         def over_rows(*arguments: Any) -> None:
@@ -199,10 +208,15 @@ def compiled_parallel(work: str, least: int = _WORTH_A_THREAD) -> Callable[[Func
             for place in named:
                 plain[place] = tuple(plain[place])
             rows = rows_of(plain[0]).shape[0]
+
+            def work_on(first: int, last: int) -> None:
+                own = () if room is None else (tuple(room(*room_of(arguments))),)
+                kernel(*plain, *own, first, last)
+
             if array_of(arguments[worked_on]).size < least:
-                kernel(*plain, 0, rows)
+                work_on(0, rows)
             else:
-                _share(rows, lambda first, last: kernel(*plain, first, last), _thread_count())
+                _share(rows, work_on, _thread_count())
 
         return cast(Function, over_rows)
 

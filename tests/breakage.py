@@ -4,7 +4,7 @@
 moment, and lets the same command continue (``train`` as it says). What must hold: an error or an interrupt is one line
 and leaves no half-written file; what was finished is still there; the same command goes on to the end; its result is
 the undisturbed one where that is promised. A full disk is a small tmpfs where mounting is allowed, else a limit on the
-size of files. ``--out`` names a file for the figures. Exit status 1 if anything is broken.
+size of files. Exit status 1 if anything is broken.
 """
 
 import argparse
@@ -26,6 +26,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.experiments.test_commands import SMALL_CONFIG
+from tests.reliability import add_option, record
 
 ROOT = Path(__file__).parents[1]
 TIMEOUT_S = 600.0
@@ -242,7 +243,7 @@ def main() -> int:
         "--tries", type=int, default=2, help="of each fault with a random moment (default: %(default)s)"
     )
     parser.add_argument("--seed", type=int, default=0, help="of the moments (default: %(default)s)")
-    parser.add_argument("--out", type=Path, help="JSON file for the figures")
+    add_option(parser)
     arguments = parser.parse_args()
     rng, counts, wrong = np.random.default_rng(arguments.seed), {fault: [0, 0] for fault in arguments.faults}, 0
     with tempfile.TemporaryDirectory(prefix="edgellm-breakage-", ignore_cleanup_errors=True) as folder:
@@ -274,10 +275,9 @@ def main() -> int:
     wrong = sum(bad for _, bad in counts.values())
     total = sum(tried for tried, _ in counts.values())
     print(f"{total} faults, {wrong} broken")
-    if arguments.out:
-        arguments.out.write_text(
-            json.dumps({fault: dict(zip(("tried", "broken"), two, strict=True)) for fault, two in counts.items()})
-        )
+    if arguments.record:
+        faults = {fault: {"tried": tried, "broken": bad} for fault, (tried, bad) in counts.items()}
+        record("breakage", {"commands": len(arguments.commands), "faults": faults})
     return int(wrong > 0)
 
 

@@ -1,9 +1,9 @@
 """How much of the package do its tests run, compiled parts included?
 
 ``python -m tests.coverage`` runs the package's tests with its kernels as plain Python (``NUMBA_DISABLE_JIT=1``), which
-are slow then: each file of tests gets ``--seconds``, and what it has run by then counts. What only compilation runs
-(``_compile.py``) is measured with it. It prints files below the targets, and writes ``--out``. Exit status 1 if the
-package as a whole is below 95 % of lines or 90 % of branches, or if a test fails.
+are slow then: each file of tests gets ``--seconds`` of processor time, and what it has run by then counts. What only
+compilation runs (``_compile.py``) is measured with it. It prints files below the targets. Exit status 1 if the package
+as a whole is below 95 % of lines or 90 % of branches, or if a test fails.
 """
 
 import argparse
@@ -18,6 +18,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.reliability import add_option, record
+
 ROOT = Path(__file__).parents[1]
 LINES, BRANCHES = 95.0, 90.0
 PLACES = ("contract", "costs", "dynamics", "env", "golden", "physics", "properties", "solvers", "workload")
@@ -30,23 +32,16 @@ class Limits:
     def __init__(self, seconds):
         self.seconds, self.spent = seconds, {}
 
-    def _within(self, item):
-        spent_s, began = self.spent.get(item.path, 0.0), time.monotonic()
-        signal.signal(signal.SIGALRM, self._cut)
-        signal.setitimer(signal.ITIMER_REAL, max(0.01, min(self.seconds / 5, self.seconds - spent_s)))
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_runtest_call(self, item):
+        spent_s, began_s = self.spent.get(item.path, 0.0), time.process_time()
+        signal.signal(signal.SIGPROF, self._cut)
+        signal.setitimer(signal.ITIMER_PROF, max(0.01, min(self.seconds / 5, self.seconds - spent_s)))
         try:
             yield
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0.0)
-            self.spent[item.path] = spent_s + time.monotonic() - began
-
-    @pytest.hookimpl(hookwrapper=True)
-    def pytest_runtest_setup(self, item):
-        yield from self._within(item)
-
-    @pytest.hookimpl(hookwrapper=True)
-    def pytest_runtest_call(self, item):
-        yield from self._within(item)
+            signal.setitimer(signal.ITIMER_PROF, 0.0)
+            self.spent[item.path] = spent_s + time.process_time() - began_s
 
     @staticmethod
     def _cut(*_):
@@ -93,7 +88,7 @@ def shares(summary):
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.coverage", description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=30.0, help="for each file of tests (default: %(default)s)")
-    parser.add_argument("--out", type=Path, help="JSON file for the figures")
+    add_option(parser)
     parser.add_argument("--only", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.only:
@@ -109,8 +104,8 @@ def main() -> int:
     print(
         f"edgellm_env: {lines:.1f} % of lines, {branches:.1f} % of branches; tests {'passed' if passed else 'FAILED'}"
     )
-    if arguments.out:
-        arguments.out.write_text(json.dumps({"lines_percent": lines, "branches_percent": branches}) + "\n")
+    if arguments.record:
+        record("coverage", {"lines_percent": lines, "branches_percent": branches, "failed": 0 if passed else "some"})
     return int(not passed or lines < LINES or branches < BRANCHES)
 
 

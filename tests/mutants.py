@@ -19,6 +19,8 @@ from typing import NamedTuple
 
 import yaml
 
+from tests.reliability import record
+
 ROOT = Path(__file__).parents[1]
 COPIED = ("edgellm_env", "tests")
 TIMEOUT_S = 600.0
@@ -91,7 +93,7 @@ def failing_test(edits: dict[str, str], tests: str) -> str | None:
     return failed[1] if failed else None
 
 
-def main(words: Iterable[str]) -> int:
+def main(words: Iterable[str], stored: bool = False) -> int:
     """Run what matches ``words``; return the exit status."""
     chosen = [fault for fault in faults() if all(word in fault.name for word in words)]
     survived = 0
@@ -105,8 +107,10 @@ def main(words: Iterable[str]) -> int:
             survived += test is None
             print(f"{'survived' if test is None else 'caught'}  {fault.name}{f': {test}' if test else ''}", flush=True)
     print(f"{len(chosen) - survived} of {len(chosen)} caught")
+    if stored and len(chosen) == len(faults()):
+        record("mutants", {"faults": len(chosen), "survived": survived})
     return int(survived > 0 or not chosen)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main([word for word in sys.argv[1:] if word != "--record"], "--record" in sys.argv))

@@ -18,6 +18,7 @@ from edgellm_env import ENVIRONMENT_IDS, load_scenario
 from tests.contract.test_random_scenarios import random_scenario
 from tests.dynamics.continuous import SlowEngine, continuous_scenario
 from tests.dynamics.reference import SlowNode
+from tests.reliability import add_option, record
 
 COUNTERS = ("arrived", "served", "expired", "rejected", "blocked")
 ROW, ROWS = 1, 3  # the place of the single environment's twin, among others that play on their own
@@ -281,8 +282,9 @@ def play(environment_id, continuous, slots, first=0):
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.twins", description=__doc__.splitlines()[0])
     parser.add_argument("--slots", type=int, default=100_000, help="slots to play in all (default: %(default)s)")
+    add_option(parser)
     parser.add_argument("--first", type=int, default=0, help="number of the first scenario (default: %(default)s)")
-    arguments = parser.parse_args()
+    arguments, sums = parser.parse_args(), np.zeros(3, dtype=np.int64)
     for environment_id, continuous in every_kind():
         began = time.perf_counter()
         try:
@@ -292,9 +294,12 @@ def main() -> int:
         except AssertionError as error:
             print(f"differs: {error}")
             return 1
+        sums += scenarios, slots, served
         kind = "continuous" if continuous else "slot-batch"
         print(f"{environment_id:<18} {kind:<11} {scenarios:>6} scenarios {slots:>8} slots {steps:>8} steps "
               f"{served:>8} served {slots / (time.perf_counter() - began):>7.0f} slots/s", flush=True)  # fmt: skip
+    if arguments.record:
+        record("twins", dict(zip(("scenarios", "slots", "served"), sums.tolist(), strict=True)) | {"differ": 0})
     return 0
 
 

@@ -9,7 +9,7 @@ trains.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,7 @@ from agents.models.admission_inputs import (
     write_shorter,
 )
 from agents.models.storage import OBSERVATIONS, reading, require_arrays, save_arrays
-from edgellm_env._compile import compiled, compiled_parallel
+from edgellm_env._compile import compiled_leaf, compiled_parallel
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
 from edgellm_env.env.slots import Slots
 from edgellm_env.slot import usage
@@ -121,7 +121,7 @@ class AdmissionNetwork:
         return admitted
 
 
-@compiled
+@compiled_leaf
 def _begin_units(weights: Weights, own: int, inputs: FloatArray, begun: FloatArray) -> float:
     """Write what the node's inputs contribute to each hidden unit; return what they contribute to every score."""
     score = weights.linear[own, INPUTS]
@@ -135,7 +135,7 @@ def _begin_units(weights: Weights, own: int, inputs: FloatArray, begun: FloatArr
     return float(score)
 
 
-@compiled
+@compiled_leaf
 def _score(weights: Weights, own: int, inputs: FloatArray, begun: FloatArray, shared: float) -> float:
     score = shared
     for index in range(NODE, INPUTS):
@@ -148,7 +148,7 @@ def _score(weights: Weights, own: int, inputs: FloatArray, begun: FloatArray, sh
     return float(score)
 
 
-@compiled
+@compiled_leaf
 def _close(account: Account, open_places: BoolArray) -> None:
     """Close the places of requests that no longer fit: feasible sets are downward closed, so they never will again."""
     for place in range(open_places.size):
@@ -156,7 +156,21 @@ def _close(account: Account, open_places: BoolArray) -> None:
             open_places[place] = False
 
 
-@compiled_parallel(work="admitted", least=2_000)
+@compiled_leaf
+def _write_down(inputs: FloatArray, known: int, written: NDArray[np.floating[Any]]) -> None:
+    """Copy the first ``known`` inputs, zeros behind them."""
+    for index in range(INPUTS):
+        written[index] = inputs[index] if index < known else 0.0
+
+
+def _room_for(queues: Queues, weights: Weights, admitted: BoolArray) -> tuple[Any, ...]:
+    capacity = admitted.shape[1]
+    places, is_open = np.empty(capacity, dtype=np.int64), np.empty(capacity, dtype=np.bool_)
+    of_unit, of_place = np.empty(weights.output.shape[1]), np.empty(capacity)
+    return tuple(usage.room_for(queues, admitted)), np.empty(INPUTS), of_unit, of_place, places, is_open
+
+
+@compiled_parallel(work="admitted", least=2_000, room=_room_for)
 def _admit_rows(
     rows: IntArray,
     candidate: IntArray,
@@ -167,17 +181,16 @@ def _admit_rows(
     noise: FloatArray,
     record: Record,
     admitted: BoolArray,
+    room: Any = None,
     first: int = 0,
     last: int = 0,
 ) -> None:
     queues, about, weights, record = Queues(*queues), About(*about), Weights(*weights), Record(*record)
-    room, recorded = usage.room_for(queues.running), record.inputs.shape[1]
-    inputs, begun = np.empty(INPUTS), np.empty(weights.output.shape[1])
-    places, is_open = np.empty(admitted.shape[1], dtype=np.int64), np.empty(admitted.shape[1], dtype=np.bool_)
-    shorter_s, noises = np.empty(admitted.shape[1]), noise.shape[1]
+    accounts, inputs, begun, shorter_s, places, is_open = room
+    recorded, noises = record.inputs.shape[1], noise.shape[1]
     for index in range(first, last):
         row, own = rows[index], candidate[index]
-        account = usage.account_of(room, queues, row)
+        account = usage.account_of(usage.Room(*accounts), queues, row)
         timeline, waiting = account.timeline, account.requests.size
         usage.start(account)
         write_shorter(account, timeline, shorter_s)
@@ -193,8 +206,7 @@ def _admit_rows(
                 highest = noise[index, drawn % noises]
                 drawn += 1
             if recorded > 0:
-                record.inputs[index, written, :NODE] = inputs[:NODE]
-                record.inputs[index, written, NODE:] = 0.0
+                _write_down(inputs, NODE, record.inputs[index, written])
                 written += 1
             for place in range(waiting):
                 if not is_open[place]:
@@ -205,7 +217,7 @@ def _admit_rows(
                     score += noise[index, drawn % noises]
                     drawn += 1
                 if recorded > 0:
-                    record.inputs[index, written] = inputs
+                    _write_down(inputs, INPUTS, record.inputs[index, written])
                     written += 1
                 odds += np.exp(score)
                 if score > highest:

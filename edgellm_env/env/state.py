@@ -133,6 +133,7 @@ class StatefulEnv(EngineEnv):
             _require("slot", node["slot"], slots - 1 + mine["over"])
             _require("next_request", arrived, mine["requests"])
             _require("scheme", node["scheme"], schemes - 1)
+            _require("generator", _NARROW.unpack(mine["generator"].tobytes()[32:])[0], 1)
             _require("waiting", waiting, capacity)
             _require("running", running, room)
             _require_arrived("waiting", found["waiting"][row, :waiting], arrived)

@@ -26,7 +26,7 @@ from edgellm_env.node.records import (
     write_request_records,
 )
 from edgellm_env.scenario.scenario import Scenario
-from edgellm_env.slot import packing
+from edgellm_env.slot import packing, usage
 from edgellm_env.slot.checks import SelectionLike
 from edgellm_env.slot.picking import Partial
 from edgellm_env.slot.problem import Problems, SlotProblem
@@ -148,7 +148,8 @@ class Dynamics:
         return self.admitted
 
     def _require_feasible(self, asked: NDArray[np.int8], scheme: IntArray) -> None:
-        row = step.find_infeasible(asked, scheme, self.admitted, self.nodes)
+        room = usage.room_for(self.nodes, self.admitted)
+        row = step.find_infeasible(asked, scheme, self.admitted, self.nodes, room)
         if row >= 0:
             problem = self.slot_problem(row, int(scheme[row]))
             broken = problem.violations(asked[row, : problem.size].astype(np.bool_))

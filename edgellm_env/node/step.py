@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgellm_env._compile import compiled, compiled_leaf, compiled_parallel
+from edgellm_env._compile import compiled_leaf, compiled_parallel
 from edgellm_env.arrays import BoolArray, IntArray
 from edgellm_env.node.features import Shown, encode_row
 from edgellm_env.node.records import Nodes
@@ -22,29 +22,21 @@ from edgellm_env.slot.picking import Partial, account_in, pick, refresh
 _WORTH_A_THREAD = 8_192  # elements of actions: some hundred slots
 
 
-@compiled
-def find_infeasible(asked: NDArray[np.int8], scheme: IntArray, admitted: BoolArray, nodes: Nodes) -> int:
+@compiled_leaf
+def find_infeasible(
+    asked: NDArray[np.int8], scheme: IntArray, admitted: BoolArray, nodes: Nodes, room: usage.Room
+) -> int:
     """Return the first environment that :func:`play_selected` would find asking for an infeasible batch, or -1."""
-    order, room = np.empty(admitted.shape[1], dtype=np.int64), usage.room_for(nodes.running)
     for row in range(asked.shape[0]):
         view_under_scheme(nodes, row, scheme[row])
-        skipped = admit_marked(usage.account_of(room, nodes, row), asked[row], order, admitted[row])
+        skipped = admit_marked(usage.account_of(room, nodes, row), asked[row], room.order, admitted[row])
         view_under_scheme(nodes, row, nodes.node[row].scheme)
         if skipped > 0:
             return row
     return -1
 
 
-@compiled_leaf
-def _play(nodes: Nodes, row: int, scheme: int, batch: BoolArray, account: usage.Account, shown: Shown) -> None:
-    """Execute the admitted ``batch`` (N,), open the next slot and show it."""
-    close_slot(nodes, row, scheme, batch, account)
-    open_slot(nodes, row)
-    if shown.node.shape[0] > 0:
-        encode_row(nodes, row, shown)
-
-
-@compiled_parallel(work="asked", least=_WORTH_A_THREAD)
+@compiled_parallel(work="asked", least=_WORTH_A_THREAD, room=usage.room_for)
 def play_selected(
     asked: NDArray[np.int8],
     scheme: IntArray,
@@ -52,6 +44,7 @@ def play_selected(
     admitted: BoolArray,
     nodes: Nodes,
     shown: Shown,
+    room: Any = None,
     first: int = 0,
     last: int = 0,
 ) -> None:
@@ -59,39 +52,44 @@ def play_selected(
 
     With ``serve_none`` an infeasible batch is not served at all.
     """
-    nodes, shown = Nodes(*nodes), Shown(*shown)
-    order, room = np.empty(admitted.shape[1], dtype=np.int64), usage.room_for(nodes.running)
+    nodes, shown, room = Nodes(*nodes), Shown(*shown), usage.Room(*room)
     for row in range(first, last):
         node = nodes.node[row]
         if scheme[row] != node.scheme:
             view_under_scheme(nodes, row, scheme[row])
         account = usage.account_of(room, nodes, row)
-        skipped = admit_marked(account, asked[row], order, admitted[row])
+        skipped = admit_marked(account, asked[row], room.order, admitted[row])
         node.infeasible = skipped > 0
         if node.infeasible and serve_none:
             admitted[row] = False
-        _play(nodes, row, scheme[row], admitted[row], account, shown)
+        close_slot(nodes.running, nodes, row, scheme[row], admitted[row], account)
+        open_slot(nodes, row)
+        if shown.node.shape[0] > 0:
+            encode_row(nodes, row, shown)
 
 
-@compiled_parallel(work="scores", least=_WORTH_A_THREAD)
+@compiled_parallel(work="scores", least=_WORTH_A_THREAD, room=usage.room_for)
 def play_ranked(
     scores: NDArray[np.floating[Any]],
     above: float,
     admitted: BoolArray,
     nodes: Nodes,
     shown: Shown,
+    room: Any = None,
     first: int = 0,
     last: int = 0,
 ) -> None:
     """Play the slot packed by ``scores`` (E, N) that are above ``above``, as ``admit_by_score`` does."""
-    nodes, shown, capacity = Nodes(*nodes), Shown(*shown), admitted.shape[1]
-    order, room = np.empty(admitted.shape[1], dtype=np.int64), usage.room_for(nodes.running)
+    nodes, shown, room, capacity = Nodes(*nodes), Shown(*shown), usage.Room(*room), admitted.shape[1]
     for row in range(first, last):
         node = nodes.node[row]
         account = usage.account_of(room, nodes, row)
-        admit_by_score(account, scores[row], above, capacity, order, admitted[row])
+        admit_by_score(account, scores[row], above, capacity, room.order, admitted[row])
         node.infeasible = False
-        _play(nodes, row, node.scheme, admitted[row], account, shown)
+        close_slot(nodes.running, nodes, row, node.scheme, admitted[row], account)
+        open_slot(nodes, row)
+        if shown.node.shape[0] > 0:
+            encode_row(nodes, row, shown)
 
 
 @compiled_parallel(work="partial.batch", least=_WORTH_A_THREAD)
@@ -110,7 +108,8 @@ def play_picked(
     for row in range(first, last):
         closed[row] = pick(row, picked[row], serve_none, nodes, partial)
         if closed[row]:
-            close_slot(nodes, row, nodes.node[row].scheme, partial.batch[row], account_in(partial, row, nodes))
+            account = account_in(partial, row, nodes)
+            close_slot(nodes.running, nodes, row, nodes.node[row].scheme, partial.batch[row], account)
             open_slot(nodes, row)
         refresh(row, closed[row], nodes, partial)
         if shown.node.shape[0] > 0:

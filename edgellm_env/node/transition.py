@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from edgellm_env._compile import compiled_leaf, compiled_parallel
-from edgellm_env.arrays import BoolArray, FloatArray, IntArray
+from edgellm_env._compile import by_none, compiled_leaf, compiled_parallel
+from edgellm_env.arrays import BoolArray, IntArray
 from edgellm_env.node import running
 from edgellm_env.node.records import BLOCKED, EXPIRED, REJECTED, SERVED, Nodes
 from edgellm_env.slot import usage
@@ -193,27 +193,10 @@ def _use(node: Any, capacity_bytes: float, busy_share: float, used: Any) -> None
 
 
 @compiled_leaf
-def close_slot(nodes: Nodes, row: int, scheme: int, admitted: BoolArray, account: usage.Account) -> None:
-    """Execute the admitted batch under ``scheme`` and move to the next slot's start.
-
-    ``account`` is one of the slot, whatever is in it: the batch is added up anew, in queue order.
-    """
+def _run_batch(running: None, nodes: Nodes, row: int, scheme: int, admitted: BoolArray, account: usage.Account) -> None:
+    """Run a slot-batch node's batch to its end."""
     usage.add_up(account, admitted)
-    _execute(nodes.running, nodes, row, scheme, admitted, account)
-    nodes.node[row].slot += 1
-
-
-@compiled_leaf
-def _execute(running: Any, nodes: Nodes, row: int, scheme: int, admitted: BoolArray, account: usage.Account) -> None:
-    if running is None:
-        _run_batch(nodes, row, scheme, admitted, account.used)
-    else:
-        _run_iterations(nodes, row, admitted, account)
-
-
-@compiled_leaf
-def _run_batch(nodes: Nodes, row: int, scheme: int, admitted: BoolArray, used: FloatArray) -> None:
-    """Run a slot-batch node's batch to its end, whose use of the node is ``used``."""
+    used = account.used
     node, held, rules = nodes.node[row], nodes.held[row], nodes.rules[0]
     load_s = 0.0 if scheme == node.scheme else nodes.schemes[scheme].load_s
     now_s = node.slot * rules.slot_s
@@ -236,16 +219,20 @@ def _run_batch(nodes: Nodes, row: int, scheme: int, admitted: BoolArray, used: F
         if node.slot_served > 0 and node.backlog_s > 0.0:
             held[free, 0] = node.backlog_s
             held[free, 1] = used[usage.KV_BYTES]
+    node.slot += 1
 
 
 @compiled_leaf
-def _run_iterations(nodes: Nodes, row: int, admitted: BoolArray, account: usage.Account) -> None:
+def _run_iterations(
+    members: Any, nodes: Nodes, row: int, scheme: int, admitted: BoolArray, account: usage.Account
+) -> None:
     """Run a continuous node's iterations that begin in this slot, the admitted requests beside the running ones.
 
     What still runs when an episode ends is noted as it will finish.
     """
     node, rules, timeline = nodes.node[row], nodes.rules[0], account.timeline
     assert timeline is not None
+    usage.add_up(account, admitted)
     capacity_bytes, latency_s = nodes.schemes[node.scheme].memory_bytes, node.latency_s
     _serve(nodes, row, admitted, np.nan)
     free_s = node.slot * rules.slot_s + node.backlog_s + rules.radio_s
@@ -255,10 +242,18 @@ def _run_iterations(nodes: Nodes, row: int, admitted: BoolArray, account: usage.
     node.backlog_s = 0.0 if within(end_s, rules.slot_s) else end_s - rules.slot_s
     node.running = timeline.taken[0]
     for one in range(node.running):
-        nodes.running[row, one] = timeline.members[one]
+        members[row, one] = timeline.members[one]
     if node.slot + 1 == nodes.availability.shape[1]:
         running.run(nodes, row, timeline, free_s + taken_s, np.inf)
     node.slot_latency_s = node.latency_s - latency_s
+    node.slot += 1
+
+
+close_slot = by_none(_run_batch, _run_iterations)
+"""Execute the admitted batch under a scheme and move to the next slot's start, given the running requests first.
+
+The account is one of the slot, whatever is in it: the batch is added up anew, in queue order.
+"""
 
 
 @compiled_parallel(work="nodes.waiting")

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from edgellm_env._compile import compiled, compiled_leaf, compiled_parallel
+from edgellm_env._compile import compiled_leaf, compiled_parallel
 from edgellm_env.arrays import BoolArray, IntArray
 from edgellm_env.slot import usage
 from edgellm_env.slot.problem import SlotProblem
 from edgellm_env.slot.usage import Account, Queues
 
-_LONG_QUEUE = 48  # up to here insertion, which needs no memory of its own, sorts faster than merging
+_RUN = 16  # up to here insertion sorts faster than merging
 
 
 @compiled_leaf
@@ -40,55 +40,72 @@ def admit_in_order(account: Account, order: IntArray, most: int, admitted: BoolA
 def admit_marked(account: Account, asked: NDArray[np.int8], order: IntArray, admitted: BoolArray) -> int:
     """Admit what ``asked`` (N,) marks, in queue order, skipping what no longer fits; count the skipped.
 
-    Marks beyond the waiting requests mean nothing. ``order`` (N,) is room to work in.
+    Marks beyond the waiting requests mean nothing. ``order`` (2, N) is room to work in.
     """
     admitted[:] = False
     marked = 0
     for place in range(account.requests.size):
-        order[marked] = place
+        order[0, marked] = place
         marked += asked[place]
-    return admit_in_order(account, order[:marked], marked, admitted)
+    return admit_in_order(account, order[0, :marked], marked, admitted)
 
 
-@compiled
+@compiled_leaf
 def admit_by_score(
     account: Account, scores: NDArray[np.floating[Any]], above: float, most: int, order: IntArray, admitted: BoolArray
 ) -> None:
     """Admit greedily by descending ``scores`` (N,), ties in queue order, skipping what no longer fits, up to ``most``.
 
-    Requests whose score is not above ``above`` are left waiting. ``order`` (N,) is room to work in.
+    Requests whose score is not above ``above`` are left waiting. ``order`` (2, N) is room to work in.
     """
     admitted[:] = False
-    waiting = account.requests.size
-    _rank(scores[:waiting], order)
-    wanted = waiting
-    while wanted > 0 and not scores[order[wanted - 1]] > above:
+    wanted = account.requests.size
+    ranked = order[0]
+    _rank(scores, wanted, ranked, order[1])
+    while wanted > 0 and not scores[ranked[wanted - 1]] > above:
         wanted -= 1
-    admit_in_order(account, order[:wanted], most, admitted)
+    admit_in_order(account, ranked[:wanted], most, admitted)
 
 
-@compiled
-def _rank(scores: NDArray[np.floating[Any]], order: IntArray) -> None:
-    """Write into ``order`` the places of ``scores`` (n,), highest first, ties by place."""
-    if scores.size > _LONG_QUEUE:
-        order[: scores.size] = np.argsort(-scores, kind="mergesort")
-        return
-    for place in range(scores.size):
-        rank = place
-        while rank > 0 and scores[order[rank - 1]] < scores[place]:
-            order[rank] = order[rank - 1]
-            rank -= 1
-        order[rank] = place
+@compiled_leaf
+def _rank(scores: NDArray[np.floating[Any]], size: int, ranked: IntArray, before: IntArray) -> None:
+    """Write into ``ranked`` the places of the first ``size`` scores, highest first, ties by place.
+
+    Runs are sorted by insertion, then merged. ``before`` is room to work in. (numba's sort takes seconds to compile.)
+    """
+    for first in range(0, size, _RUN):
+        for place in range(first, min(first + _RUN, size)):
+            rank = place
+            while rank > first and scores[ranked[rank - 1]] < scores[place]:
+                ranked[rank] = ranked[rank - 1]
+                rank -= 1
+            ranked[rank] = place
+    width = _RUN
+    while width < size:
+        for rank in range(size):
+            before[rank] = ranked[rank]
+        for left in range(0, size, 2 * width):
+            middle, end = min(left + width, size), min(left + 2 * width, size)
+            one, other = left, middle
+            for rank in range(left, end):
+                if one == middle or (other < end and scores[before[one]] < scores[before[other]]):
+                    ranked[rank] = before[other]
+                    other += 1
+                else:
+                    ranked[rank] = before[one]
+                    one += 1
+        width *= 2
 
 
-@compiled_parallel(work="scores")
+@compiled_parallel(work="scores", room=usage.room_for)
 def pack_by_score(
     rows: IntArray,
     scores: NDArray[np.floating[Any]],
     above: float,
     most: IntArray,
     admitted: BoolArray,
-    queues: Queues,
+    nodes: Queues,
+    room: Any = None,
     first: int = 0,
     last: int = 0,
 ) -> None:
@@ -100,15 +117,15 @@ def pack_by_score(
         above: scores that are not above it leave their requests waiting.
         most: (R,) after how many to stop, >= 0.
         admitted: filled.
-        queues: of all environments.
+        nodes: the queues of all environments.
+        room: left out, as the following.
         first: left out.
         last: left out.
     """
-    queues = Queues(*queues)
-    order, room = np.empty(admitted.shape[1], dtype=np.int64), usage.room_for(queues.running)
+    nodes, room = Queues(*nodes), usage.Room(*room)
     for index in range(first, last):
-        account = usage.account_of(room, queues, rows[index])
-        admit_by_score(account, scores[index], above, most[index], order, admitted[index])
+        account = usage.account_of(room, nodes, rows[index])
+        admit_by_score(account, scores[index], above, most[index], room.order, admitted[index])
 
 
 def pack_in_order(problem: SlotProblem, order: ArrayLike, most: int | None = None) -> BoolArray:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from edgellm_env._compile import by_none, compiled, compiled_parallel
+from edgellm_env._compile import by_none, compiled_leaf, compiled_parallel
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
 from edgellm_env.slot import usage
 from edgellm_env.slot.usage import Queues
@@ -47,32 +47,32 @@ def start_partial(size: int, capacity: int, running: Any) -> Partial:
     )
 
 
-@compiled
+@compiled_leaf
 def _additive_room(members: None, row: int, partial: Partial) -> usage.Room:
-    return usage.Room(partial.used[row], None, None)
+    return usage.Room(partial.used[row], None, None, None)
 
 
-@compiled
+@compiled_leaf
 def _shared_room(members: Any, row: int, partial: Partial) -> usage.Room:
-    return usage.Room(partial.used[row], members[row], partial.taken[row])
+    return usage.Room(partial.used[row], members[row], partial.taken[row], None)
 
 
 _room = by_none(_additive_room, _shared_room)
 
 
-@compiled
+@compiled_leaf
 def account_in(partial: Partial, row: int, nodes: Any) -> usage.Account:
     """Return the account of the partial batch of environment ``row``."""
     return usage.account_of(_room(partial.members, row, partial), nodes, row)
 
 
-@compiled
+@compiled_leaf
 def _start(row: int, nodes: Any, partial: Partial) -> None:
     partial.batch[row] = False
     usage.start(account_in(partial, row, nodes))
 
 
-@compiled
+@compiled_leaf
 def _mark_legal(row: int, nodes: Any, partial: Partial) -> None:
     """Mark each request that keeps the batch feasible if added; committing (the last entry) is always legal."""
     account = account_in(partial, row, nodes)
@@ -83,7 +83,7 @@ def _mark_legal(row: int, nodes: Any, partial: Partial) -> None:
         legal[place] = not batch[place] and usage.fits(account, place)
 
 
-@compiled
+@compiled_leaf
 def pick(row: int, place: int, serve_none: bool, nodes: Any, partial: Partial) -> bool:
     """Add the request at ``place`` to the batch of environment ``row``, or commit; return whether its slot ends.
 
@@ -105,7 +105,7 @@ def pick(row: int, place: int, serve_none: bool, nodes: Any, partial: Partial) -
     return bool(place == commit or partial.picks[row] == partial.legal.shape[1])
 
 
-@compiled
+@compiled_leaf
 def refresh(row: int, closed: bool, nodes: Any, partial: Partial) -> None:
     """Start anew in environment ``row`` if its slot has closed, and mark what is legal."""
     if closed:

@@ -64,6 +64,7 @@ class Room(NamedTuple):
     used: FloatArray  # (WIDTH,)
     members: Any  # (R,) MEMBER of a continuous node, else None
     taken: Any  # (2,) of a timeline
+    order: Any  # (2, N) for packing, else None
 
 
 class Account(NamedTuple):
@@ -75,26 +76,23 @@ class Account(NamedTuple):
     timeline: Timeline | None  # a continuous node's
 
 
-@compiled
-def _additive_room(running: None) -> Room:
-    return Room(np.empty(WIDTH), None, None)
+def room_for(nodes: Any, admitted: BoolArray) -> Room:
+    """Return room for the accounts of ``nodes``, one at a time, and for packing their queues, as wide as ``admitted``.
+
+    ``nodes`` are :class:`Queues`, or anything with their fields.
+    """
+    members, taken = None, None
+    if nodes.running is not None:
+        members, taken = np.empty_like(nodes.running[0]), np.empty(2, dtype=np.int64)
+    return Room(np.empty(WIDTH), members, taken, np.empty((2, admitted.shape[1]), dtype=np.int64))
 
 
-@compiled
-def _shared_room(running: Any) -> Room:
-    return Room(np.empty(WIDTH), np.empty_like(running[0]), np.zeros(2, dtype=np.int64))
-
-
-room_for = by_none(_additive_room, _shared_room)
-"""Room for an account, given the running requests (E, R) of continuous nodes, else None."""
-
-
-@compiled
+@compiled_leaf
 def _no_timeline(running: None, room: Room, nodes: Any, row: int) -> None:
     return None
 
 
-@compiled
+@compiled_leaf
 def _timeline(running: Any, room: Room, nodes: Any, row: int) -> Timeline:
     own = running[row, : nodes.node[row].running]
     return Timeline(nodes.iteration, own, room.members, room.taken, nodes.requests[row], nodes.waiting[row].request)
@@ -103,7 +101,7 @@ def _timeline(running: Any, room: Room, nodes: Any, row: int) -> Timeline:
 _timeline_of = by_none(_no_timeline, _timeline)
 
 
-@compiled
+@compiled_leaf
 def account_of(room: Room, nodes: Any, row: int) -> Account:
     """Return the account of a node's current slot, kept in ``room``; ``start`` it before its first use.
 

@@ -109,7 +109,7 @@ def _draw_channels(
         gain[row, count[row] :] = 1.0
 
 
-@compiled_parallel(work="out")
+@compiled_parallel(work="out", allocates=True)
 def _draw_background(
     seeds: NDArray[np.uint64],
     slots: int,

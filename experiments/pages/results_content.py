@@ -75,10 +75,10 @@ def results_page(results: Results, folder: str) -> str:
         baselines=BASELINES,
         folder=folder,
         above_reference=[(f"{one.label} in `{name}`", one.difference_percent) for name, one in best.items()],
-        above_lookahead=[
-            (f"{one.label} in `{name}`", difference(one, other))
+        above_untrained=[
+            (f"{one.label} above {other.label} in `{name}`", gain(one, other))
             for name, one in best.items()
-            if name in COUPLED and (other := find(by_scenario[name], LOOKAHEAD)) is not None
+            if (other := next((score for score in by_scenario[name] if score.agent is None), None)) is not None
         ],
         slowest_s=max((s for own in results.compared.values() for one in own for s in one.training_s), default=None),
         failures=_failures(results),

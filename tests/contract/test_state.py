@@ -202,9 +202,10 @@ def crafted(env, offset, value, width=8, drop=0):
 
 
 @pytest.mark.parametrize(
-    "name", ["slot", "next_request", "waiting", "scheme", "running", "requests", "first waiting", "first running"]
+    "name",
+    ["slot", "next_request", "waiting", "scheme", "running", "requests", "generator", "first waiting", "first running"],
 )
-@pytest.mark.parametrize("value", [-1, 10**6, -(2**62)])
+@pytest.mark.parametrize("value", [-1, 10**6, -(2**62) - 7])
 def test_indices_beyond_their_arrays_are_refused(name, value):
     env = chat()
     node = env.engine.dynamics.node
@@ -214,6 +215,7 @@ def test_indices_beyond_their_arrays_are_refused(name, value):
     nodes = env.engine.dynamics.nodes
     offset = {
         "requests": OWN.fields["requests"][1],
+        "generator": OWN.fields["generator"][1] + 32,
         "first waiting": waiting,
         "first running": waiting + nodes.waiting.nbytes + nodes.held.nbytes,
     }

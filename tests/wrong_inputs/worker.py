@@ -1,6 +1,6 @@
 """Gives wrong inputs to the project, in a process with little memory; prints, as JSON, what went wrong in that.
 
-python -m tests.wrong_inputs.worker SEED COUNT FOLDER
+python -m tests.wrong_inputs.worker SEED COUNT [FOLDER] [--record]
 """
 
 import contextlib
@@ -10,11 +10,13 @@ import os
 import resource
 import signal
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import gymnasium as gym
 
+from tests.reliability import ROOT, record
 from tests.wrong_inputs.generator import KINDS, Case, cases
 
 REFUSALS = (ValueError, TypeError, RuntimeError, gym.error.Error)
@@ -86,5 +88,10 @@ def run(seed: int, count: int, root: Path) -> list[str]:
 if __name__ == "__main__":
     resource.setrlimit(resource.RLIMIT_DATA, (MOST_BYTES, MOST_BYTES))
     signal.signal(signal.SIGALRM, hang)
-    found = run(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
+    seed, count, *more = (word for word in sys.argv[1:] if word != "--record")
+    with tempfile.TemporaryDirectory() as own:
+        found = run(int(seed), int(count), Path(more[0] if more else own))
+        os.chdir(ROOT)
     print(json.dumps({"wrong": found, "bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}))
+    if "--record" in sys.argv:
+        record("wrong inputs", {"count": int(count), "wrong": len(found)})

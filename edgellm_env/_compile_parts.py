@@ -1,0 +1,80 @@
+"""How kernels become machine code: a function that Python calls is compiled whole, with all that it calls.
+
+numba optimizes each function, makes machine code of it and wraps it for Python and for C before it is inlined anywhere.
+Most kernels are called by other kernels alone. These are parts: numba infers their types and writes their code, which
+is optimized once, in the whole that it belongs to. That takes half of the time.
+"""
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from numba import types
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import Compiler
+from numba.core.environment import lookup_environment
+from numba.core.registry import CPUDispatcher
+
+
+class _WholeLibrary(JITCodeLibrary):
+    def _finalize_specific(self) -> None:
+        super()._finalize_specific()  # type: ignore[no-untyped-call]
+        for variable in self._final_module.global_variables:
+            environment = lookup_environment(variable.name)  # type: ignore[no-untyped-call]
+            if environment is not None:  # a part's
+                self._codegen.set_env(variable.name, environment)  # type: ignore[attr-defined]
+
+
+class _PartLibrary(JITCodeLibrary):
+    @property
+    def codegen(self) -> Any:
+        """What sets environments: nothing, here. They are set in the whole."""
+        return self
+
+    def set_env(self, name: str, environment: Any) -> None:
+        """Do nothing."""
+
+    def _ensure_finalized(self) -> None:
+        """Link what it calls, without optimizing it or making machine code."""
+        for library in dict.fromkeys(self._linking_libraries):
+            self._reload_init.update(library._reload_init)
+            self._final_module.link_in(library._get_module_for_linking(), preserve=True)
+        self._linking_libraries.clear()
+
+
+class _WholeCompiler(Compiler):
+    library: ClassVar[type[JITCodeLibrary]] = _WholeLibrary
+
+    def compile_extra(self, func: Any) -> Any:
+        """As numba's, into a library of this kind."""
+        self.state.library = self.library(self.state.targetctx.codegen(), func.__qualname__)
+        self.state.library.enable_object_caching()
+        return super().compile_extra(func)  # type: ignore[no-untyped-call]
+
+
+class _PartCompiler(_WholeCompiler):
+    library = _PartLibrary
+
+
+PART: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "pipeline_class": _PartCompiler}
+"""Options of a function that compiled code alone calls, as numba's decorators take them."""
+
+
+class Part(CPUDispatcher):
+    """A function that compiled code calls: one for all constants, which numba tells apart by their types."""
+
+    def get_call_template(self, args: Any, kws: Any) -> Any:
+        """Return numba's."""
+        return super().get_call_template(tuple(map(types.unliteral, args)), kws)
+
+
+class Whole(CPUDispatcher):
+    """A function that Python calls; compiled code calls its part. The arguments are numba's."""
+
+    def __init__(self, py_func: Callable[..., Any], locals: Any, targetoptions: Any) -> None:  # noqa: A002
+        own = targetoptions | {"nopython": True, "no_cfunc_wrapper": True}
+        super().__init__(py_func, locals, own, _WholeCompiler)
+        self.part = Part(py_func, locals, own | {"no_cpython_wrapper": True}, _PartCompiler)
+
+    @property
+    def _numba_type_(self) -> Any:
+        return types.Dispatcher(self.part)
