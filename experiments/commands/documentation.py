@@ -13,6 +13,7 @@ from experiments.changes import Changes
 from experiments.grid.binding import Census, census_checksum, read_censuses, take_census
 from experiments.grid.evaluation import require_playable
 from experiments.grid.study_store import STORE
+from experiments.pages.headlines import with_headlines
 from experiments.pages.headroom import headroom_of
 from experiments.pages.rendering import render
 from experiments.pages.results_content import results_page, write_figures
@@ -24,6 +25,7 @@ CENSUS_FILE = Path("docs/census.json")
 SCENARIOS_PAGE = Path("docs/scenarios.md")
 RESULTS_PAGE = Path("docs/results.md")
 SUITE_PAGE = Path("docs/suite.md")
+README = Path("README.md")
 
 _BINDING = {
     "compute_limit_and_deadline": "time (compute limit and deadlines)", "memory": "KV memory", "uplink": "the uplink",
@@ -107,10 +109,11 @@ class SuitePage:
 
 @dataclass(frozen=True)
 class ResultsPage:
-    """Write the results page and its plots from what the study's commands have stored."""
+    """Write the results page, its plots and the README's table from what the study's commands have stored."""
 
     store: Path = STORE  # Where results are stored.
     out: Path = RESULTS_PAGE  # The page; its plots go into a folder of its name beside it.
+    readme: Path | None = None  # A page that has a place for the table; the README where the page is the project's own.
 
     def run(self, console: Console) -> None:
         """Read, write the page, draw the plots."""
@@ -120,6 +123,9 @@ class ResultsPage:
         with alone_in(folder, "writing this page"):
             write_figures(results, folder)
             write_text(self.out, page)
+            readme = README if self.readme is None and self.out == RESULTS_PAGE else self.readme
+            if readme is not None:
+                write_text(readme, with_headlines(readme.read_text(encoding="utf-8"), results))
         console.print(f"Page: {self.out}   Plots: {folder}")
 
 

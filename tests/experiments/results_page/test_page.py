@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from agents.files import OutputError
 from experiments.__main__ import main, parse
-from experiments.commands.documentation import RESULTS_PAGE
+from experiments.commands.documentation import README, RESULTS_PAGE
 from experiments.grid.study_store import STORE, Curve, write_document, write_stored
+from experiments.pages.headlines import headlines, with_headlines
 from experiments.pages.results_content import results_page
 from experiments.pages.scores import Results, compared_scores, find, read_stored, trained_scores
 from tests.experiments.study.stored import comparison, rows, run
@@ -186,6 +188,16 @@ def test_the_command_writes_page_and_plots(tmp_path: Path, capsys) -> None:
     assert "a processor, 2 cores, load 0.2" in prose
     assert main(["results-page", "--store", str(tmp_path / "none"), "--out", str(out)]) == 2
     assert "holds no results" in capsys.readouterr().err
+
+
+def test_the_readmes_table_is_what_the_stored_results_give() -> None:
+    readme, results = (ROOT / README).read_text(encoding="utf-8"), read_stored(ROOT / STORE)
+    assert readme == with_headlines(readme, results), "run: python -m experiments results-page"
+    table = headlines(made_up())
+    assert "| `light` | 10.00 | `lookahead` 10.40 | `cem-linear` 11.10 | +11.0 [+1.0, +21.0] | +6." in table
+    assert table.rstrip().endswith("| 3 |")
+    with pytest.raises(OutputError, match="no place for headlines"):
+        with_headlines("", results)
 
 
 def test_the_page_is_what_the_stored_results_give() -> None:
