@@ -1,6 +1,10 @@
 """The files by which hosts, registries and readers know the project agree with it."""
 
+import os
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -37,3 +41,31 @@ def test_help_lists_every_target() -> None:
     makefile = (ROOT / "Makefile").read_text()
     (targets,) = re.findall(r"^\.PHONY: (.+)$", makefile, re.MULTILINE)
     assert set(targets.split()) == set(re.findall(r"^# make (\w+) ", makefile, re.MULTILINE))
+
+
+def test_a_release_is_refused_or_tagged_with_its_notes(tmp_path: Path) -> None:
+    """The artefacts have a script of their own, which a stub takes the place of."""
+    git = ["git", "-c", "user.name=tests", "-c", "user.email=tests@localhost"]
+    for name in ("pyproject.toml", "CHANGELOG.md", "CITATION.cff", "edgellm_env/__init__.py", ".ci/release"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / ".ci" / "artefacts").write_text('#!/bin/sh\nmkdir -p "$KEEP"\n')
+    (tmp_path / ".ci" / "artefacts").chmod(0o755)
+
+    def release() -> subprocess.CompletedProcess[str]:
+        command, environment = [tmp_path / ".ci" / "release"], {**os.environ, "PYTHON": sys.executable}
+        environment |= {f"GIT_{who}_{what}": "tests" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    subprocess.run([*git, "init", "-q"], cwd=tmp_path, check=True)
+    assert "CHANGELOG.md: no part '## [" in release().stderr
+    changelog = (tmp_path / "CHANGELOG.md").read_text().replace("## [Unreleased]", f"## [{PROJECT['version']}]")
+    (tmp_path / "CHANGELOG.md").write_text(changelog)
+    assert "the working tree has changes" in release().stderr
+    subprocess.run([*git, "add", "-A"], cwd=tmp_path, check=True)
+    subprocess.run([*git, "commit", "-qm", "all"], cwd=tmp_path, check=True)
+    assert release().returncode == 0
+    tag = subprocess.run(["git", "tag", "-n9"], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert tag.startswith(f"v{PROJECT['version']} ")
+    assert "### Added" in tag
+    assert "exists" in release().stderr
