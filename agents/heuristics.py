@@ -16,7 +16,7 @@ from edgellm_env.env.view import SlotView
 from edgellm_env.node import features as columns
 from edgellm_env.scenario import Scenario
 from edgellm_env.slot.packing import pack_in_order
-from edgellm_env.slot.tolerance import RELATIVE_TOLERANCE
+from edgellm_env.slot.tolerance import RELATIVE_TOLERANCE, within
 
 
 class Greedy(Policy):
@@ -46,6 +46,40 @@ class RandomOrder(Policy):
             order = rngs[row].permutation(int(waiting))
             keys[row, order] = np.arange(order.size)
         return Decision(slots.pack(keys))
+
+
+class ThresholdSort(Policy):
+    """Shortest first among the requests with at least a certain slack, the threshold with the largest batch.
+
+    A batch ends before the tightest of its deadlines, so that with time as the only limit some threshold's batch is a
+    largest one: sorting solves such slots (``paper``). The thresholds are the requests' own slacks; they are compared
+    by time alone, and the best one's order is then packed under all limits.
+    """
+
+    name = "threshold-sort"
+    modes = DETERMINISTIC
+
+    def begin(self, scenario: Scenario, episodes: int) -> None:
+        """Check the kind of node.
+
+        Raises:
+            PolicyError: a continuous node, where compute times do not add up.
+        """
+        require_slot_batch(self.name, scenario)
+
+    def decide(self, slots: Slots, rngs: Generators) -> Decision:
+        """Return the packed batches."""
+        problems, valid = slots.problems, slots.problems.valid
+        seconds = np.where(valid, problems.compute_s, np.inf)
+        order = np.argsort(seconds, axis=1, kind="stable")
+        seconds = np.take_along_axis(seconds, order, axis=1)
+        slack_s = np.take_along_axis(np.where(valid, problems.slack_s, -1.0), order, axis=1)  # fits nothing
+        eligible = slack_s[:, None, :] >= slack_s[:, :, None]  # by slot, threshold and request
+        taken_s = np.cumsum(np.where(eligible, seconds[:, None, :], 0.0), axis=2)
+        limit_s = np.minimum(problems.compute_limit_s[:, None], slack_s)
+        sizes = (eligible & within(taken_s, limit_s[:, :, None])).sum(axis=2)
+        threshold_s = np.take_along_axis(slack_s, sizes.argmax(axis=1)[:, None], axis=1)
+        return Decision(slots.pack(np.where(valid & (problems.slack_s >= threshold_s), problems.compute_s, np.inf)))
 
 
 def arrival_order(slots: Slots) -> FloatArray:

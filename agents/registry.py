@@ -63,6 +63,7 @@ TABLE: Final[dict[str, Row]] = {
     "slo-threshold": Row(admission.SloThreshold),
     "bid-price": Row(admission.BidPrice),
     "receding-horizon": Row(receding.RecedingHorizon),
+    "threshold-sort": Row(heuristics.ThresholdSort),
     "static-batching": Row(heuristics.StaticBatching),
     "no-batching": Row(heuristics.NoBatching),
     "fcfs": Row(partial(heuristics.Greedy, "fcfs", heuristics.arrival_order)),

@@ -5,6 +5,10 @@ Most kernels are called by other kernels alone. These are parts: numba infers th
 is optimized once, in the whole that it belongs to. That takes half of the time.
 """
 
+import gc
+import logging
+import sys
+import time
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -13,6 +17,8 @@ from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
 from numba.core.environment import lookup_environment
 from numba.core.registry import CPUDispatcher
+
+_LONG_S = 2.0
 
 
 class _WholeLibrary(JITCodeLibrary):
@@ -70,10 +76,31 @@ class Part(CPUDispatcher):
 class Whole(CPUDispatcher):
     """A function that Python calls; compiled code calls its part. The arguments are numba's."""
 
+    seconds: ClassVar[float] = 0.0  # that the process has spent on compiling
+    _cache_misses: Any
+
     def __init__(self, py_func: Callable[..., Any], locals: Any, targetoptions: Any) -> None:  # noqa: A002
         own = targetoptions | {"nopython": True, "no_cfunc_wrapper": True}
         super().__init__(py_func, locals, own, _WholeCompiler)
         self.part = Part(py_func, locals, own | {"no_cpython_wrapper": True}, _PartCompiler)
+
+    def compile(self, sig: Any) -> Any:
+        """As numba's; says once at a terminal why the process has been busy for more than two seconds.
+
+        Python looks for no garbage meanwhile: there is little, and looking takes a tenth of the time.
+        """
+        missed, start_s, collects = len(self._cache_misses), time.perf_counter(), gc.isenabled()
+        gc.disable()
+        try:
+            return super().compile(sig)
+        finally:
+            if collects:
+                gc.enable()
+            if len(self._cache_misses) > missed:
+                told = Whole.seconds > _LONG_S
+                Whole.seconds += time.perf_counter() - start_s
+                if not told and Whole.seconds > _LONG_S and sys.stderr.isatty():
+                    logging.getLogger("edgellm_env").warning("edgellm_env: compiling; later starts here do without")
 
     @property
     def _numba_type_(self) -> Any:

@@ -14,6 +14,7 @@ from edgellm_env.node.features import (
     FEATURES,
     NODE_FEATURES,
     REQUEST_FEATURES,
+    SCALES,
     SCHEME,
     Feature,
     Shown,
@@ -41,18 +42,17 @@ class ObservationEncoder:
         self.running = scenario.serving.max_running or 0
         more = len(FEATURES["continuous"]) if self.running else self.schemes if self.schemes > 1 else 0
         self.node_size = len(NODE_FEATURES) + more
-        self._scales = np.array(
-            [
-                1.0 / scenario.timing.slot_s,
-                1.0 / self.memory_bytes,
-                1.0 / scenario.workload.prompt_limit_tokens,
-                1.0 / scenario.workload.output_limit_tokens,
-                1.0 / scenario.timing.episode_slots,
-                1.0 / self.capacity,
-                scenario.timing.slot_s,
-                1.0 / getattr(scenario.costs, "kv_tokens", math.inf),
-            ]
+        scales = (
+            1.0 / scenario.timing.slot_s,
+            1.0 / self.memory_bytes,
+            1.0 / scenario.workload.prompt_limit_tokens,
+            1.0 / scenario.workload.output_limit_tokens,
+            1.0 / scenario.timing.episode_slots,
+            1.0 / self.capacity,
+            scenario.timing.slot_s,
+            1.0 / getattr(scenario.costs, "kv_tokens", math.inf),
         )
+        self._scales = np.array([scales], dtype=SCALES)
 
     def space(self) -> spaces.Dict:
         """Return the observation space of one environment."""

@@ -12,8 +12,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from edgellm_env._compile import compiled_leaf, compiled_parallel
-from edgellm_env.arrays import FloatArray
+from edgellm_env._compile import by_none, compiled_leaf, compiled_parallel
 from edgellm_env.costs import ITERATIONS
 from edgellm_env.costs.iterations import decode_seconds, prompt_seconds
 from edgellm_env.node.records import Nodes, scheme_records
@@ -176,10 +175,29 @@ def fingerprint(continuous: bool = False) -> str:
     return hashlib.sha256(json.dumps(columns).encode()).hexdigest()[:16]
 
 
+SCALES = np.dtype(
+    [
+        (name, np.float64)
+        for name in (
+            "per_slot_s",
+            "per_memory",
+            "per_prompt",
+            "per_output",
+            "per_episode",
+            "per_queue",
+            "slot_s",
+            "per_kv_token",
+        )
+    ],
+    align=True,
+)
+"""What turns state into columns: factors, and a slot's length."""
+
+
 class Shown(NamedTuple):
     """Where a pass over slots shows what it has come to, and in what units; no environments: it shows nothing."""
 
-    scales: FloatArray  # (8,)
+    scales: NDArray[np.void]  # (1,) SCALES
     requests: NDArray[np.float32]  # (E, N, F)
     valid: NDArray[np.int8]  # (E, N)
     node: NDArray[np.float32]  # (E, G)
@@ -191,54 +209,23 @@ def nothing_shown(continuous: bool) -> Shown:
     """Return what makes a pass over slots show nothing, those of continuous nodes or others."""
     requests, valid = np.empty((0, 0, len(REQUEST_FEATURES)), dtype=np.float32), np.empty((0, 0), dtype=np.int8)
     running = (np.empty((0, 0, len(FEATURES["running"])), dtype=np.float32), valid) if continuous else (None, None)
-    return Shown(np.ones(8), requests, valid, np.empty((0, 0), dtype=np.float32), *running)
+    return Shown(np.ones(1, dtype=SCALES), requests, valid, np.empty((0, 0), dtype=np.float32), *running)
 
 
 @compiled_leaf
-def encode_row(nodes: Nodes, row: int, shown: Shown) -> None:
-    """Write what an agent sees of environment ``row``."""
-    state, waiting, records = nodes.node[row], nodes.waiting[row], nodes.requests[row]
-    requests_out, valid_out, out = shown.requests[row], shown.valid[row], shown.node[row]
-    per_slot_s, per_memory, per_prompt, per_output, per_episode, per_queue, slot_s, _ = shown.scales
-    now_s = state.slot * slot_s
-    for place in range(state.waiting):
-        one = waiting[place]
-        record = records[one.request]
-        request = requests_out[place]
-        request[COMPUTE] = one.compute_s * per_slot_s
-        request[KV] = one.kv_bytes * per_memory
-        request[UPLINK_SHARE] = one.uplink_share
-        request[DOWNLINK_SHARE] = one.downlink_share
-        request[SLACK] = max(0.0, one.slack_s) * per_slot_s
-        request[WAITED] = (now_s - record.arrival_s) * per_slot_s
-        request[PROMPT] = record.prompt_tokens * per_prompt
-        request[OUTPUT] = record.output_tokens * per_output
-        request[ACCURACY_REQUIREMENT] = record.accuracy_requirement
-        request[LAST_CHANCE] = one.last_chance
-        valid_out[place] = 1
-    requests_out[state.waiting :] = 0.0
-    valid_out[state.waiting :] = 0
-    out[PHASE] = state.slot * per_episode
-    out[WAITING] = state.waiting * per_queue
-    out[ARRIVALS] = state.slot_arrivals * per_queue
-    out[BACKLOG] = state.backlog_s * per_slot_s
-    out[COMPUTE_LIMIT] = state.compute_limit_s * per_slot_s
-    out[MEMORY] = state.memory_bytes * per_memory
-    out[COMPUTE_AVAILABILITY] = state.compute_availability
-    out[UPLINK_AVAILABILITY] = state.uplink_availability
-    out[DOWNLINK_AVAILABILITY] = state.downlink_availability
-    _encode_rest(nodes.running, nodes, row, shown)
+def _clear(rows: NDArray[np.float32], valid: NDArray[np.int8], first: int) -> None:
+    """Write zeros where nothing is shown, from row ``first`` on."""
+    for place in range(first, valid.size):
+        valid[place] = 0
+        for column in range(rows.shape[1]):
+            rows[place, column] = 0.0
 
 
 @compiled_leaf
-def _encode_rest(running: Any, nodes: Nodes, row: int, shown: Shown) -> None:
-    """Write the last columns of ``node``, and what runs on a continuous node."""
+def _encode_schemes(running: None, nodes: Nodes, row: int, shown: Shown) -> None:
     state, out = nodes.node[row], shown.node[row]
-    if running is None:
-        for scheme in range(SCHEMES, out.size):
-            out[scheme] = 1.0 if state.scheme == scheme - SCHEMES else 0.0
-    else:
-        _encode_running(running, nodes, row, shown)
+    for scheme in range(SCHEMES, out.size):
+        out[scheme] = 1.0 if state.scheme == scheme - SCHEMES else 0.0
 
 
 @compiled_leaf
@@ -246,7 +233,8 @@ def _encode_running(running: Any, nodes: Nodes, row: int, shown: Shown) -> None:
     assert shown.running is not None
     assert shown.running_valid is not None
     state, costs, out = nodes.node[row], nodes.iteration[0], shown.node[row]
-    per_slot_s, _, _, per_output, _, _, slot_s, per_kv_token = shown.scales
+    scales = shown.scales[0]
+    per_slot_s = scales.per_slot_s
     rows, valid = shown.running[row], shown.running_valid[row]
     length_s = costs.step_s if state.running > 0 else 0.0
     for place in range(state.running):
@@ -255,17 +243,55 @@ def _encode_running(running: Any, nodes: Nodes, row: int, shown: Shown) -> None:
             length_s += member.prompt_s
         else:
             length_s += decode_seconds(costs, member.context_tokens, 1.0)
-        rows[place, TO_GO] = member.to_go * per_output
-        rows[place, CONTEXT] = member.context_tokens * per_kv_token
+        rows[place, TO_GO] = member.to_go * scales.per_output
+        rows[place, CONTEXT] = member.context_tokens * scales.per_kv_token
         rows[place, FINISH] = member.finish_s * per_slot_s
         rows[place, MARGIN] = (member.slack_s - member.finish_s) * per_slot_s
         rows[place, PROMPT_WAITS] = member.prompt_waits
         valid[place] = 1
-    rows[state.running :] = 0.0
-    valid[state.running :] = 0
-    out[COMPUTE_LIMIT] = max(0.0, slot_s - state.backlog_s) * per_slot_s
+    _clear(rows, valid, state.running)
+    out[COMPUTE_LIMIT] = max(0.0, scales.slot_s - state.backlog_s) * per_slot_s
     out[RUNNING] = state.running / valid.size
     out[ITERATION] = length_s * per_slot_s
+
+
+_encode_rest = by_none(_encode_schemes, _encode_running)
+"""Write the last columns of ``node``, and what runs on a continuous node."""
+
+
+@compiled_leaf
+def encode_row(nodes: Nodes, row: int, shown: Shown) -> None:
+    """Write what an agent sees of environment ``row``."""
+    state, waiting, records = nodes.node[row], nodes.waiting[row], nodes.requests[row]
+    requests_out, valid_out, out = shown.requests[row], shown.valid[row], shown.node[row]
+    scales = shown.scales[0]
+    per_slot_s, now_s = scales.per_slot_s, state.slot * scales.slot_s
+    for place in range(state.waiting):
+        one = waiting[place]
+        record = records[one.request]
+        request = requests_out[place]
+        request[COMPUTE] = one.compute_s * per_slot_s
+        request[KV] = one.kv_bytes * scales.per_memory
+        request[UPLINK_SHARE] = one.uplink_share
+        request[DOWNLINK_SHARE] = one.downlink_share
+        request[SLACK] = max(0.0, one.slack_s) * per_slot_s
+        request[WAITED] = (now_s - record.arrival_s) * per_slot_s
+        request[PROMPT] = record.prompt_tokens * scales.per_prompt
+        request[OUTPUT] = record.output_tokens * scales.per_output
+        request[ACCURACY_REQUIREMENT] = record.accuracy_requirement
+        request[LAST_CHANCE] = one.last_chance
+        valid_out[place] = 1
+    _clear(requests_out, valid_out, state.waiting)
+    out[PHASE] = state.slot * scales.per_episode
+    out[WAITING] = state.waiting * scales.per_queue
+    out[ARRIVALS] = state.slot_arrivals * scales.per_queue
+    out[BACKLOG] = state.backlog_s * per_slot_s
+    out[COMPUTE_LIMIT] = state.compute_limit_s * per_slot_s
+    out[MEMORY] = state.memory_bytes * scales.per_memory
+    out[COMPUTE_AVAILABILITY] = state.compute_availability
+    out[UPLINK_AVAILABILITY] = state.uplink_availability
+    out[DOWNLINK_AVAILABILITY] = state.downlink_availability
+    _encode_rest(nodes.running, nodes, row, shown)
 
 
 @compiled_parallel(work="shown.requests")

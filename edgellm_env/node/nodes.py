@@ -241,13 +241,14 @@ class Dynamics:
             until_s: counted from when the node is free for the first iteration.
             row: of the environment.
         """
-        only, nodes, played, clock_s = slice(row, row + 1), self.nodes, list[Iteration](), 0.0
-        scratch = nodes._replace(node=self.node[only].copy(), log=nodes.log[only].copy(), requests=nodes.requests[only])
+        nodes, played, clock_s = self.nodes, list[Iteration](), 0.0
+        node, log = self.node[row : row + 1].copy()[0], nodes.log[row].copy()
         timeline = problem.timeline_with(batch)
         while timeline.taken[0] and not within(until_s, clock_s):
             members = timeline.members[: timeline.taken[0]]
             size, prompts = members.size, int(members["prompt_waits"].sum())
-            played.append(Iteration(running.run(scratch, 0, timeline, 0.0, _AT_ONCE_S), size, prompts))
+            length_s = running.run(node, log, nodes.requests[row], timeline, 0.0, _AT_ONCE_S)
+            played.append(Iteration(length_s, size, prompts))
             clock_s += played[-1].length_s
         return played
 

@@ -47,15 +47,14 @@ def _begun(length_s: float, growth_s: float, clock_s: float, until_s: float, mos
 
 
 @compiled_leaf
-def _note_first_token(nodes: Any, row: int, request: int, delivered_s: float) -> None:
-    nodes.log[row, request].first_token_s = delivered_s
-    nodes.node[row].first_tokens += 1
-    nodes.node[row].ttft_s += delivered_s - nodes.requests[row, request].arrival_s
+def _note_first_token(node: Any, fate: Any, record: Any, delivered_s: float) -> None:
+    fate.first_token_s = delivered_s
+    node.first_tokens += 1
+    node.ttft_s += delivered_s - record.arrival_s
 
 
 @compiled_leaf
-def _note_last_token(nodes: Any, row: int, request: int, delivered_s: float) -> None:
-    node, fate, record = nodes.node[row], nodes.log[row, request], nodes.requests[row, request]
+def _note_last_token(node: Any, fate: Any, record: Any, delivered_s: float) -> None:
     fate.delivered_s = delivered_s
     node.finished += 1
     node.latency_s += delivered_s - record.arrival_s
@@ -65,12 +64,13 @@ def _note_last_token(nodes: Any, row: int, request: int, delivered_s: float) -> 
 
 
 @compiled_leaf
-def run(nodes: Any, row: int, timeline: Timeline, start_s: float, until_s: float) -> float:
+def run(node: Any, log: Any, requests: Any, timeline: Timeline, start_s: float, until_s: float) -> float:
     """Run the batch's iterations that begin before ``until_s``; note first and last tokens, drop what has finished.
 
     Args:
-        nodes: whose log and totals are written.
-        row: of the environment.
+        node: whose totals are written.
+        log: (M,) of its requests, written too.
+        requests: (M,) its requests.
         timeline: its batch, which moves on; members' times then count from the end of what has been run.
         start_s: when the node is free for the first of them, since the episode's start, plus the radio's time.
         until_s: counted from then.
@@ -104,9 +104,9 @@ def run(nodes: Any, row: int, timeline: Timeline, start_s: float, until_s: float
             if member.prompt_waits:
                 member.prompt_waits = False
                 member.prompt_s = 0.0
-                _note_first_token(nodes, row, member.request, start_s + clock_s)
+                _note_first_token(node, log[member.request], requests[member.request], start_s + clock_s)
             if member.to_go == 0:
-                _note_last_token(nodes, row, member.request, start_s + clock_s)
+                _note_last_token(node, log[member.request], requests[member.request], start_s + clock_s)
             else:
                 if kept != one:
                     members[kept] = members[one]

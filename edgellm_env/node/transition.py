@@ -17,12 +17,12 @@ from edgellm_env.slot.usage import Limits, totals_fit
 
 
 @compiled_leaf
-def _running_bytes(running: Any, nodes: Nodes, row: int, kv_factor: float) -> float:
+def _running_bytes(running: Any, row: int, count: int, requests: Any, kv_factor: float) -> float:
     """Return the KV memory of a continuous node's running requests: their whole length is reserved."""
     held_bytes = 0.0
     if running is not None:
-        for one in range(nodes.node[row].running):
-            held_bytes += nodes.requests[row, running[row, one].request].kv_bytes * kv_factor
+        for one in range(count):
+            held_bytes += requests[running[row, one].request].kv_bytes * kv_factor
     return held_bytes
 
 
@@ -36,7 +36,7 @@ def view_under_scheme(nodes: Nodes, row: int, scheme: int) -> None:
     rules, chosen = nodes.rules[0], nodes.schemes[scheme]
     load_s = 0.0 if scheme == node.scheme else chosen.load_s
     start_s = node.backlog_s + load_s
-    held_bytes = _running_bytes(nodes.running, nodes, row, chosen.kv_factor)
+    held_bytes = _running_bytes(nodes.running, row, node.running, requests, chosen.kv_factor)
     for batch in range(held.shape[0]):
         held_bytes += held[batch, 1]
     # A continuous node has no limit for a batch's sum: each member has a finishing time of its own.
@@ -236,7 +236,8 @@ def _run_iterations(
     capacity_bytes, latency_s = nodes.schemes[node.scheme].memory_bytes, node.latency_s
     _serve(nodes, row, admitted, np.nan)
     free_s = node.slot * rules.slot_s + node.backlog_s + rules.radio_s
-    taken_s = running.run(nodes, row, timeline, free_s, rules.slot_s - node.backlog_s)
+    log, requests = nodes.log[row], nodes.requests[row]
+    taken_s = running.run(node, log, requests, timeline, free_s, rules.slot_s - node.backlog_s)
     end_s = node.backlog_s + taken_s
     _use(node, capacity_bytes, end_s / rules.slot_s, account.used)
     node.backlog_s = 0.0 if within(end_s, rules.slot_s) else end_s - rules.slot_s
@@ -244,7 +245,7 @@ def _run_iterations(
     for one in range(node.running):
         members[row, one] = timeline.members[one]
     if node.slot + 1 == nodes.availability.shape[1]:
-        running.run(nodes, row, timeline, free_s + taken_s, np.inf)
+        running.run(node, log, requests, timeline, free_s + taken_s, np.inf)
     node.slot_latency_s = node.latency_s - latency_s
     node.slot += 1
 

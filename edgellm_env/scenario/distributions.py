@@ -177,8 +177,7 @@ class Mixture(_Base):
 
     def encode(self) -> FloatArray:
         """Return the numbers that :func:`quantile` works on: of each part, how many it has and they."""
-        codes = [part.encode() for part in self.parts]
-        return np.concatenate([[MIXTURE, len(codes)], *(number for code in codes for number in ([code.size], code))])
+        return np.concatenate([[MIXTURE, len(self.parts)], side_by_side([part.encode() for part in self.parts])])
 
 
 Distribution: TypeAlias = Annotated[
@@ -199,6 +198,11 @@ class PerOutputToken(BaseModel):
     def minimum(self) -> float:
         """Least value that is drawn: an answer of one token."""
         return self.base.minimum + self.seconds_per_token.minimum
+
+
+def side_by_side(codes: list[FloatArray]) -> FloatArray:
+    """Return encoded distributions in one array: of each, how many numbers it has and they."""
+    return np.concatenate([number for code in codes for number in ([code.size], code)])
 
 
 @compiled

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from edgellm_env._compile import compiled, compiled_parallel
 from edgellm_env.arrays import FloatArray, IntArray
 from edgellm_env.costs import radio
-from edgellm_env.scenario.distributions import Constant, Distribution, PerOutputToken, quantile
+from edgellm_env.scenario.distributions import Constant, Distribution, PerOutputToken, quantile, side_by_side
 from edgellm_env.scenario.scenario import Scenario
 from edgellm_env.workload.philox import uniforms
 
@@ -75,18 +75,22 @@ def _draw_columns(
     seeds: NDArray[np.uint64],
     count: IntArray,
     stream: int,
-    codes: tuple[FloatArray, ...],
+    codes: FloatArray,
     out: FloatArray,
     first: int = 0,
     last: int = 0,
 ) -> None:
-    """Fill ``out`` (C, E, M), column c from the distribution ``codes[c]``, with ones behind a row's last request."""
+    """Fill ``out`` (C, E, M) up to each row's last request, columns from the distributions that ``codes`` is made of.
+
+    Of each of them ``codes`` has how many numbers it is, and they.
+    """
     for row in range(first, last):
         for index in range(count[row]):
-            drawn = uniforms(seeds[row], stream, index)
-            for column in range(len(codes)):
-                out[column, row, index] = quantile(codes[column], drawn[column])
-        out[:, row, count[row] :] = 1.0
+            drawn, begin = uniforms(seeds[row], stream, index), 0
+            for column in range(out.shape[0]):
+                end = begin + 1 + int(codes[begin])
+                out[column, row, index] = quantile(codes[begin + 1 : end], drawn[column])
+                begin = end
 
 
 @compiled_parallel(work="gain")
@@ -98,7 +102,10 @@ def _draw_channels(
     first: int = 0,
     last: int = 0,
 ) -> None:
-    """Fill ``gain`` (E, M): path gain at a place uniform over the ring's area, times fading (mean 1)."""
+    """Fill ``gain`` (E, M) up to each row's last request.
+
+    It is the path gain at a place uniform over the ring's area, times fading (mean 1).
+    """
     inner_m, outer_m, intercept_db, slope_db, fading = cell
     for row in range(first, last):
         for index in range(count[row]):
@@ -106,7 +113,6 @@ def _draw_channels(
             distance_m = math.sqrt(inner_m**2 + (outer_m**2 - inner_m**2) * place)
             fading_gain = -math.log(fade) if fading else 1.0
             gain[row, index] = radio.path_gain(distance_m, intercept_db, slope_db) * fading_gain
-        gain[row, count[row] :] = 1.0
 
 
 @compiled_parallel(work="out", allocates=True)
@@ -168,10 +174,10 @@ def draw_arrivals(scenario: Scenario, seeds: NDArray[np.uint64]) -> tuple[IntArr
 def _draw(
     seeds: NDArray[np.uint64], count: IntArray, room: int, stream: int, *distributions: Distribution | None
 ) -> FloatArray:
-    """Draw (C, E, M) from C distributions; 1 where there is none."""
-    codes = tuple((distribution or Constant(value=1.0)).encode() for distribution in distributions)
-    columns = np.empty((len(codes), seeds.size, room))
-    _draw_columns(seeds, count, stream, codes, columns)
+    """Draw (C, E, M) from C distributions; 1 where there is none, and behind a row's last request."""
+    codes = [(distribution or Constant(value=1.0)).encode() for distribution in distributions]
+    columns = np.ones((len(codes), seeds.size, room))
+    _draw_columns(seeds, count, stream, side_by_side(codes), columns)
     return columns
 
 
@@ -198,7 +204,7 @@ def draw_requirements(
 
 def draw_channel_gain(scenario: Scenario, seeds: NDArray[np.uint64], count: IntArray, room: int) -> FloatArray:
     """Draw (E, M) linear channel gains: path gain at a random place in the ring, times fading."""
-    cell, gain = scenario.radio, np.empty((seeds.size, room))
+    cell, gain = scenario.radio, np.ones((seeds.size, room))
     ring_m, loss_db = (cell.ring_inner_m, cell.ring_outer_m), (cell.path_loss_intercept_db, cell.path_loss_slope_db)
     _draw_channels(seeds, count, (*ring_m, *loss_db, cell.fading == "rayleigh"), gain)
     return gain

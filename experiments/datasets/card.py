@@ -21,8 +21,10 @@ from experiments.datasets.recorder import CENSUS_EVERY, UnitTotals
 from experiments.datasets.references import References
 from experiments.datasets.storage import CARD, PLOT
 from experiments.extras import require
+from experiments.grid.service import Service
 from experiments.pages.rendering import render
 from experiments.results.figures import plot_returns
+from experiments.results.summary import service_measures
 
 
 def merge_units(
@@ -125,6 +127,8 @@ def _write_card(
         returns=np.array(totals.returns),
         median=float(np.median(totals.returns)),
         references=references,
+        service=service_measures([Service(**one) for one in totals.services]) if totals.services else None,
+        empty_episodes=sum(not any(one["arrived_by_fifth"]) for one in totals.services),
         served=int(np.dot(np.arange(len(totals.served)), totals.served)),
         slots=max(1, totals.slots),
         share=lambda part, whole: f"{part / whole:.1%}" if whole else "no slot",

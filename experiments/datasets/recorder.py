@@ -44,6 +44,7 @@ class UnitTotals:
     left_behind: int = 0  # of these, slots in which some waiting request could not be served
     # of these, slots in which each constraint binds
     binding: dict[str, int] = field(default_factory=dict)
+    services: list[dict[str, Any]] = field(default_factory=list)  # fields of each episode's Service, in no order
 
     def add(self, **more: Any) -> None:
         """Add what the episodes or slots that come next amount to, by the names of fields."""

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from agents.files import read_document, written_whole
-from agents.rollout import rollout
+from agents.rollout import make_engine, rollout
 from experiments.datasets import references
 from experiments.datasets.plan import Plan
 from experiments.datasets.recorder import CENSUS_EVERY, Recorder, UnitTotals
 from experiments.datasets.storage import CollectionError, Episode, is_intact, write_shard
 from experiments.grid.binding import SlotCensus, constraints_of
 from experiments.grid.parallel import ParallelError, stream_units
+from experiments.grid.service import service_of
 
 _AGAIN: Final = "what is complete is kept: run the same command again to continue"
 
@@ -43,7 +44,10 @@ class Unit:
                 recorder = Recorder(totals)
                 census = SlotCensus(lambda slots: slots.slot % CENSUS_EVERY == looked_at)
                 observers = [recorder, census]
-                rollout(policy, scenario, [seeds[place] for place in own], observers, plan.environment_id)
+                engine = make_engine(scenario, plan.environment_id, len(own))
+                rollout(policy, scenario, [seeds[place] for place in own], observers, engine=engine)
+                if plan.environment != "Select":  # where episodes go on until the last one's end
+                    totals.add(services=[asdict(service_of(engine, row)) for row in range(len(own))])
                 counts = census.counts
                 binding = {name: counts[name] for name in constraints_of(scenario.serving.kind == "continuous")}
                 totals.add(census_slots=census.slots, left_behind=counts["left_behind"], binding=binding)

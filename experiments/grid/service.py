@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
+from edgellm_env.arrays import BoolArray
 from edgellm_env.env.engine import Engine
 from edgellm_env.node.records import SERVED
 
@@ -22,15 +24,19 @@ class Service:
     mean_ttft_s: float | None = None  # arrival to the first token's delivery, over the served; None if none was
     mean_tpot_s: float | None = None  # time per token after the first, over the served of two tokens or more
     decoded: int | None = None  # how many those are
+    # requests by fifth of the time that they allow per output token, the tightest first, and those of them that were
+    # served; None where an earlier version played
+    arrived_by_deadline: tuple[int, ...] | None = None
+    served_by_deadline: tuple[int, ...] | None = None
 
 
-def service_of(engine: Engine) -> Service:
-    """Return how the requests of an engine of one were served in the episode that has ended."""
-    log, node = engine.request_log(0), engine.dynamics.node[0]
-    requests, served = engine.dynamics.requests[0, : log.size], log["outcome"] == SERVED
-    size = requests["prompt_tokens"] + requests["output_tokens"]
-    fifth = np.empty(log.size, dtype=np.int64)
-    fifth[np.argsort(size, kind="stable")] = np.arange(log.size) * FIFTHS // max(1, log.size)
+def service_of(engine: Engine, row: int = 0) -> Service:
+    """Return how the requests of environment ``row`` were served in the episode that has ended."""
+    log, node = engine.request_log(row), engine.dynamics.node[row]
+    requests, served = engine.dynamics.requests[row, : log.size], log["outcome"] == SERVED
+    arrived_by_fifth, served_by_fifth = _by_fifth(requests["prompt_tokens"] + requests["output_tokens"], served)
+    allowed_s = (requests["deadline_s"] - requests["arrival_s"]) / requests["output_tokens"]
+    arrived_by_deadline, served_by_deadline = _by_fifth(allowed_s, served)
     ttft_s = tpot_s = decoded = None
     if engine.dynamics.nodes.running is not None:
         decoded = int(node["decoded"])
@@ -38,19 +44,34 @@ def service_of(engine: Engine) -> Service:
         tpot_s = float(node["tpot_s"] / decoded) if decoded else None
     return Service(
         goodput_tokens_per_s=float(requests["output_tokens"][served].sum() / engine.scenario.timing.episode_s),
-        arrived_by_fifth=tuple(np.bincount(fifth, minlength=FIFTHS).tolist()),
-        served_by_fifth=tuple(np.bincount(fifth[served], minlength=FIFTHS).tolist()),
+        arrived_by_fifth=arrived_by_fifth,
+        served_by_fifth=served_by_fifth,
         mean_ttft_s=ttft_s,
         mean_tpot_s=tpot_s,
         decoded=decoded,
+        arrived_by_deadline=arrived_by_deadline,
+        served_by_deadline=served_by_deadline,
     )
 
 
-def shares_by_fifth(services: Sequence[Service]) -> tuple[float | None, ...]:
-    """Return the share of requests served by fifth of size, over all episodes; None where none arrived."""
-    arrived, served = (
-        np.sum([getattr(one, name) for one in services], axis=0) for name in ("arrived_by_fifth", "served_by_fifth")
-    )
+def _by_fifth(keys: NDArray[Any], served: BoolArray) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return how many of the requests fall into each fifth by ascending ``keys`` (n,), and how many of the served."""
+    fifth = np.empty(keys.size, dtype=np.int64)
+    fifth[np.argsort(keys, kind="stable")] = np.arange(keys.size) * FIFTHS // max(1, keys.size)
+    counts = (np.bincount(fifth[own], minlength=FIFTHS).tolist() for own in (slice(None), served))
+    arrived, kept = map(tuple, counts)
+    return arrived, kept
+
+
+def shares_by(which: str, services: Sequence[Service]) -> tuple[float | None, ...] | None:
+    """Return the share of requests served by ``fifth`` (of size) or ``deadline``, over all episodes.
+
+    An entry is None where none arrived, everything where an episode does not say.
+    """
+    known = [[getattr(one, f"{name}_by_{which}") for one in services] for name in ("arrived", "served")]
+    if None in known[0] or None in known[1]:
+        return None
+    arrived, served = (np.sum(counts, axis=0) for counts in known)
     return tuple(float(part / whole) if whole else None for part, whole in zip(served, arrived, strict=True))
 
 

@@ -83,7 +83,8 @@ class Score:
     @property
     def service(self) -> Mapping[str, Any] | None:
         """Its measures of service by name, over all runs and episodes; None where an episode was stored without."""
-        return service_measures([row for rows in self.rows for row in rows]) or None
+        services = [row.service for rows in self.rows for row in rows]
+        return service_measures([one for one in services if one is not None]) if all(services) else None
 
     @property
     def is_reference(self) -> bool:

@@ -91,7 +91,7 @@ def make_document(
     """Return the page's content.
 
     Args:
-        about: metadata of the results.
+        about: metadata of the results, with the episodes' bounds, if there are any.
         rows: of the results.
         recordings: of their first episodes, if any were kept.
         notes: what to tell the reader beside.
@@ -102,7 +102,7 @@ def make_document(
     if not rows:
         raise ReportError("results: no episodes; expected a folder that compare has written")
     scenario = load_scenario(about["settings"])
-    summaries = sorted(summarise(rows), key=lambda one: -one.throughput_rps.mean)
+    summaries = sorted(summarise(rows, about.get("bounds", ())), key=lambda one: -one.throughput_rps.mean)
     names = [summary.policy for summary in summaries]
     reference = REFERENCE if REFERENCE in names else None
     recorded = [] if recordings is None else _checked(recordings, about, rows)

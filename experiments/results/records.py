@@ -61,6 +61,8 @@ class _Stored:
 def read_results(path: Path) -> tuple[dict[str, Any], list[EpisodeResult], list[str]]:
     """Read back metadata and episodes of a ``results.json``, and what it says of failures and bounds, in words.
 
+    Bounds themselves are the metadata's ``bounds``.
+
     Raises:
         OutputError: not there, or not what :func:`write_results` writes.
     """
@@ -78,7 +80,7 @@ def read_results(path: Path) -> tuple[dict[str, Any], list[EpisodeResult], list[
             f"Had all requests been known in advance, no schedule could have served more than {upper_rps:.2f} "
             f"requests/s in these {len(bounds)} episodes; one was found that serves {lower_rps:.2f}."
         )
-    return dict(stored.metadata), rows, remarks
+    return dict(stored.metadata) | {"bounds": bounds}, rows, remarks
 
 
 def write_records(path: Path, kind: type, records: Iterable[Any], *properties: str) -> None:

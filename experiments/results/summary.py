@@ -9,7 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from experiments.grid.evaluation import EpisodeBound, EpisodeResult
-from experiments.grid.service import jain_index, shares_by_fifth, weighted_mean
+from experiments.grid.service import Service, jain_index, shares_by, weighted_mean
 from experiments.results.statistics import (
     REFERENCE,
     Estimate,
@@ -48,6 +48,8 @@ class PolicySummary:
     goodput_tokens_per_s: float | None = None  # output tokens of the requests served, per second; mean over episodes
     served_by_fifth: tuple[float | None, ...] | None = None  # share served by fifth of request size, smallest first
     jain_index: float | None = None  # of these shares: 1 is even
+    # share served by fifth of the time allowed per output token, tightest first
+    served_by_deadline: tuple[float | None, ...] | None = None
     mean_ttft_s: float | None = None  # time to the first token, over all served requests of continuous nodes
     mean_tpot_s: float | None = None  # time per further token, over those of two tokens or more
 
@@ -95,21 +97,24 @@ def _summarise(
         first_infeasible_episode=None if infeasible is None else infeasible.episode,
         first_infeasible_slot=None if infeasible is None else infeasible.first_infeasible_slot,
         empty_episodes=sum(row.arrived == 0 for row in rows),
-        **service_measures(rows),
+        **_service(rows),
     )
 
 
-def service_measures(rows: Sequence[EpisodeResult]) -> dict[str, Any]:
-    """Return the measures of service of a policy's episodes by name; none where an episode is without."""
+def _service(rows: Sequence[EpisodeResult]) -> dict[str, Any]:
     services = [row.service for row in rows if row.service is not None]
-    if len(services) < len(rows):
-        return {}
-    by_fifth = shares_by_fifth(services)
-    served, decoded = [row.served for row in rows], [one.decoded for one in services]
+    return {} if len(services) < len(rows) else service_measures(services)
+
+
+def service_measures(services: Sequence[Service]) -> dict[str, Any]:
+    """Return the measures of service of a policy's episodes by name."""
+    by_fifth = shares_by("fifth", services)
+    served, decoded = [sum(one.served_by_fifth) for one in services], [one.decoded for one in services]
     return {
         "goodput_tokens_per_s": float(np.mean([one.goodput_tokens_per_s for one in services])),
         "served_by_fifth": by_fifth,
-        "jain_index": jain_index(by_fifth),
+        "served_by_deadline": shares_by("deadline", services),
+        "jain_index": jain_index(by_fifth or ()),
         "mean_ttft_s": weighted_mean([one.mean_ttft_s for one in services], served),
         "mean_tpot_s": weighted_mean([one.mean_tpot_s for one in services], decoded),
     }
@@ -159,6 +164,7 @@ def service_table(summaries: Sequence[PolicySummary]) -> Table:
     """Return tokens, fairness and times, in the same order; columns that no policy has are left out."""
     measures: dict[str, tuple[str, str, float]] = {
         "output tokens/s": ("goodput_tokens_per_s", ".0f", 1.0), "served by fifth, %": ("served_by_fifth", "", 1.0),
+        "by deadline, %": ("served_by_deadline", "", 1.0),
         "Jain": ("jain_index", ".3f", 1.0), "TTFT s": ("mean_ttft_s", ".3f", 1.0),
         "TPOT ms": ("mean_tpot_s", ".1f", 1e3), "latency s": ("mean_latency_s", ".2f", 1.0),
     }  # fmt: skip
@@ -167,7 +173,7 @@ def service_table(summaries: Sequence[PolicySummary]) -> Table:
         [one.policy, *(_measure(getattr(one, name), form, scale) for name, form, scale in known.values())]
         for one in _best_first(summaries)
     ]
-    note = "Fifths of request size (tokens), smallest first. Definitions: docs/protocol.md"
+    note = "Fifths of request size, smallest first; of the time allowed per token, tightest first: docs/protocol.md"
     return plain_table(None, note, {"policy": ""} | dict.fromkeys(known, ">"), [rows])
 
 

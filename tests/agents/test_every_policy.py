@@ -55,7 +55,7 @@ def test_no_batch_is_larger_than_dftsps(slot_batch_name: str) -> None:
     assert watching.slots == SLOTS
 
 
-@pytest.mark.parametrize("name", ["static-batching", "no-batching", "dftsp-urgent", "lookahead"])
+@pytest.mark.parametrize("name", ["static-batching", "no-batching", "threshold-sort", "dftsp-urgent", "lookahead"])
 def test_policies_with_formulas_of_slot_batch_nodes_refuse_continuous_ones(name: str) -> None:
     scenario = scenario_of("chat")
     with pytest.raises(PolicyError, match=f"^{name}: serving.kind is 'continuous'; expected 'slot-batch', which"):

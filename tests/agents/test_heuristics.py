@@ -11,10 +11,12 @@ from agents.heuristics import (
 )
 from agents.policy import Policy, PolicyError
 from agents.registry import build_policies
+from agents.rollout import rollout
 from edgellm_env import Scenario, load_scenario
 from edgellm_env.env.slots import Slots
 from edgellm_env.slot.packing import pack_in_order
 from edgellm_env.slot.problem import Problems, SlotProblem
+from edgellm_env.solvers import solve_exact
 from tests.agents.slots_by_hand import problem_of, slots_of
 
 # Four requests, oldest first. Node: 1 s, 100 bytes.
@@ -45,6 +47,7 @@ def batch_of(name: str, problem: SlotProblem = SLOT) -> list[int]:
         ("fcfs", [0, 2]),  # 0.6, then 0.5 is too much, 0.3 fits (0.9), 0.4 does not
         ("edf", [1, 2]),  # 1 first: 0.9 s of slack for all; 0 is too much; 0.3 fits (0.8); 3 does not
         ("sjf", [2, 3]),  # 0.3, 0.4; 0.5 and 0.6 do not fit any more
+        ("threshold-sort", [2, 3]),
         ("least-footprint", [1, 3]),  # 3 (0.4), 1 (0.5): 0.9 s in all, which is 1's slack
         ("dftsp", [2, 3]),  # two is the most: the three smallest take 1.2 s
     ],
@@ -54,6 +57,30 @@ def test_order_by_hand(name: str, batch: list[int]) -> None:
         assert len(batch_of(name)) == len(batch)
     else:
         assert batch_of(name) == batch
+
+
+def test_threshold_sort_leaves_out_a_deadline_that_costs_more_than_it_serves() -> None:
+    # The shortest request would end the batch after 0.15 s.
+    problem = problem_of([0.1, 0.3, 0.3, 0.3], [0.15, 2.0, 2.0, 2.0])
+    assert batch_of("sjf", problem) == [0]
+    assert batch_of("threshold-sort", problem) == [1, 2, 3]
+
+
+def test_threshold_sort_solves_slots_in_which_time_alone_binds() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        seconds = rng.uniform(0.01, 0.6, int(rng.integers(1, 12)))
+        slack = seconds + rng.exponential(float(rng.choice([0.1, 0.5, 2.0])), seconds.size)
+        problem = problem_of(seconds.tolist(), slack.tolist())
+        assert len(batch_of("threshold-sort", problem)) == solve_exact(problem).count
+
+
+def test_threshold_sort_is_an_optimum_in_paper() -> None:
+    scenario = load_scenario("paper").with_slots(60)
+    sort, dftsp = (
+        rollout(*build_policies([name], scenario), scenario, [1, 2, 3]).served for name in ("threshold-sort", "dftsp")
+    )
+    assert sort.tolist() == dftsp.tolist()
 
 
 def test_ties_go_to_the_older_request() -> None:

@@ -34,6 +34,7 @@ NOT_RUN_COMMANDS = {
     "experiments tune": "takes minutes; tests of the command run it small",
     "experiments ship": "changes the checkout; tests of the command run it elsewhere",
     "experiments results-page": "changes the checkout; a test compares its page",
+    "experiments suite": "changes the checkout; a test compares its page",
 }
 """First words of lines, behind ``python -m``, that are not run, and why."""
 

@@ -12,7 +12,7 @@ from edgellm_env import load_scenario
 from edgellm_env.node.records import SERVED
 from experiments.__main__ import main
 from experiments.grid.evaluation import evaluate, play_episode
-from experiments.grid.service import Service, jain_index, shares_by_fifth
+from experiments.grid.service import Service, jain_index, shares_by
 from experiments.results.records import read_results
 from experiments.results.summary import summarise
 
@@ -35,6 +35,10 @@ def test_measures_are_those_of_the_requests(name: str) -> None:
     sizes = requests["prompt_tokens"] + requests["output_tokens"]
     small = sizes < np.quantile(sizes, 0.2) - 1
     assert service.served_by_fifth[0] >= (served & small).sum() > 0
+    allowed_s = (requests["deadline_s"] - requests["arrival_s"]) / requests["output_tokens"]
+    tight = allowed_s < np.quantile(allowed_s, 0.2) - 1e-9
+    assert sum(service.served_by_deadline) == row.served
+    assert 0 <= service.served_by_deadline[0] - (served & tight).sum() <= 1
     if name == "light":
         assert (service.mean_ttft_s, service.mean_tpot_s, service.decoded) == (None, None, None)
         return
@@ -48,7 +52,8 @@ def test_measures_are_those_of_the_requests(name: str) -> None:
 
 def test_fifths_and_jain_by_hand() -> None:
     services = [Service(1.0, (2, 2, 2, 2, 0), (2, 1, 1, 0, 0)), Service(1.0, (2, 0, 0, 0, 0), (0, 0, 0, 0, 0))]
-    assert shares_by_fifth(services) == (0.5, 0.5, 0.5, 0.0, None)
+    assert shares_by("fifth", services) == (0.5, 0.5, 0.5, 0.0, None)
+    assert shares_by("deadline", services) is None  # of earlier versions
     assert jain_index((0.5, 0.5, 0.5, 0.0, None)) == pytest.approx(0.75)
     assert jain_index((0.3,) * 5) == pytest.approx(1.0)
     assert jain_index((1.0, 0.0, 0.0, 0.0, 0.0)) == pytest.approx(0.2)

@@ -27,7 +27,7 @@ from edgellm_env.solvers.clairvoyant.schedules import (
 from edgellm_env.solvers.exact import solve_exact_batch
 from edgellm_env.workload.trace import RequestTrace
 
-RELAXATION_PART, DIVE_PART, FLUID_PART = 0.5, 0.4, 0.7
+RELAXATION_PART, DIVE_PART, FLUID_PART = 0.5, 0.4, 0.85
 """Shares of the time then left that column generation and the dive may take, or on continuous nodes the linear
 programme; the rest improves the schedule."""
 

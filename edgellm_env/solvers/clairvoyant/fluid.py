@@ -36,10 +36,10 @@ from edgellm_env.scenario import Scenario
 from edgellm_env.solvers.clairvoyant.master import import_highs
 from edgellm_env.workload.trace import RequestTrace
 
-INTERVALS: Final = 20
+INTERVALS: Final = 10
 """Intervals of an episode; as many slots to each."""
 
-GROWTH: Final = 1.2
+GROWTH: Final = 1.35
 LONGEST: Final = 6.0
 """Classes of iterations: each this much longer than the one before, up to so many times ``step_s``; then one of all."""
 

@@ -33,10 +33,10 @@ function why(player) {
 }
 
 // Statistics of docs/protocol.md that not every comparison has.
-const MORE = [["throughput_iqm_rps", "interquartile mean"], ["improvement_probability", "P(improvement)"], ["gap_closed", "gap closed"]];
+const MORE = [["throughput_iqm_rps", "interquartile mean"], ["improvement_probability", "P(improvement)"], ["gap_closed", "gap closed"], ["bound_share", "of the bound"]];
 
 // Measures of service, of docs/protocol.md too.
-const SERVICE = [["mean_ttft_s", "TTFT", duration], ["mean_tpot_s", "TPOT", duration], ["goodput_tokens_per_s", "tokens/s", (value) => fixed(value, 0)], ["jain_index", "Jain", (value) => fixed(value, 3)]];
+const SERVICE = [["mean_ttft_s", "TTFT", duration], ["mean_tpot_s", "TPOT", duration], ["goodput_tokens_per_s", "tokens/s", (value) => fixed(value, 0)], ["jain_index", "Jain", (value) => fixed(value, 3)], ["served_by_fifth", "served by fifth, %", (shares) => shares.map((share) => share === null ? "–" : fixed(100 * share, 0)).join(" ")]];
 
 function leaderboardTable() {
   const service = SERVICE.filter(([key]) => data.policies.some(({ summary }) => summary[key] !== null));

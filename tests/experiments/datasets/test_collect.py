@@ -265,7 +265,7 @@ def test_metadata_and_card_say_how_it_was_made(datasets: Path, monkeypatch) -> N
     scenario = load_scenario("balanced").with_values({"timing.episode_slots": 20})
     assert own["scenario_checksum"] == scenario.checksum
     card = (folder / "README.md").read_text()
-    for text in (own["content_sha256"], own["command"], "normalised mean", "uplink", "@misc"):
+    for text in (own["content_sha256"], own["command"], "gap between the references", "Jain", "uplink", "@misc"):
         assert text in card
     assert (folder / "returns.png").read_bytes().startswith(b"\x89PNG")
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(datasets))

@@ -75,8 +75,8 @@ def test_a_dataset_without_a_score_says_why(tmp_path: Path, monkeypatch) -> None
     assert not {"ref_min_score", "ref_max_score", "num_episodes_average_score"} & set(metadata)
     why = metadata["edgellm"]["reference_scores"]["undefined"]
     card = " ".join((folder / "README.md").read_text().split())
-    assert f"There is no normalised score: {why}." in card
-    assert "normalised mean" not in card
+    assert f"There is no score: {why}." in card
+    assert "gap between the references" not in card
     assert "(score 1)" not in card
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
     with pytest.raises(ValueError, match="Reference score not provided"):
