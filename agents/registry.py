@@ -30,10 +30,18 @@ CARD: Final = "card.json"
 _HINT: Final = "README.md lists all, and how to name your own"
 
 
+GENERALIST: Final = "generalist"
+_HALVES: Final = {"continuous": "chat", "slot-batch": "balanced"}
+
+
 def _generalist() -> Policy:
     """Return the generalist that comes with the project, a half for each kind of node."""
-    folder = SHIPPED_FOLDER / "generalist"
-    return Generalist({"continuous": folder / "chat", "slot-batch": folder / "balanced"})
+    return Generalist({kind: SHIPPED_FOLDER / GENERALIST / half for kind, half in _HALVES.items()})
+
+
+def shipped_spec(spec: str, scenario: Scenario) -> str:
+    """Return ``AGENT:SCENARIO`` of what plays ``scenario`` where ``spec`` is a generalist, else ``spec``."""
+    return f"{spec}:{_HALVES[scenario.serving.kind]}" if spec == GENERALIST else spec
 
 
 class Row(NamedTuple):

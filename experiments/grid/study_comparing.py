@@ -11,7 +11,7 @@ import numpy as np
 from agents.files import OutputError, file_sha256, read_document
 from agents.optimal import dftsp_answers
 from agents.policy import Policy
-from agents.registry import CARD, build_policies, playable, shipped_agents, shipped_path
+from agents.registry import CARD, build_policies, playable, shipped_agents, shipped_path, shipped_spec
 from agents.rollout import Observer, Step, rollout
 from agents.seeds import episode_seeds
 from edgellm_env.arrays import FloatArray, IntArray
@@ -100,7 +100,9 @@ def stored_comparison(
 
 def is_stored(stored: Comparison, policy: str) -> bool:
     """Return whether a policy's rows are there; those of a shipped agent with other weights are not its own."""
-    return policy in stored.policies and stored.policies[policy].model == shipped_training(policy)[1]
+    if policy not in stored.policies:
+        return False
+    return stored.policies[policy].model == shipped_training(policy, load_scenario(stored.scenario))[1]
 
 
 def with_policy(
@@ -118,13 +120,14 @@ def with_policy(
         words += ["--rates", f"{stored.arrival_rate_rps:g}"]
     others = [row for row in stored.rows if row.policy != policy]
     require_same_traces([*others, *rows])
-    measured = Measured(command_line(words), package_versions(), *shipped_training(policy))
+    measured = Measured(command_line(words), package_versions(), *shipped_training(policy, scenario))
     policies = {name: one for name, one in stored.policies.items() if name != policy} | {policy: measured}
     return replace(stored, policies=policies, rows=[*others, *rows])
 
 
-def shipped_training(policy: str) -> tuple[dict[str, Any] | None, str | None]:
-    """Return how a shipped agent was trained, and a hash of its weights; None and None if ``policy`` is none."""
+def shipped_training(policy: str, scenario: Scenario) -> tuple[dict[str, Any] | None, str | None]:
+    """Return how a shipped agent that plays ``scenario`` was trained, and a hash of its weights; None, None if none."""
+    policy = shipped_spec(policy, scenario)
     if policy not in shipped_agents():
         return None, None
     folder = shipped_path(policy)

@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from agents.files import OutputError
+from agents.registry import GENERALIST
 from experiments.pages.rendering import render
 from experiments.pages.scores import CONTINUOUS, COUPLED, Results, best_learned, find, gain
 from experiments.results.statistics import REFERENCE
@@ -21,6 +22,8 @@ def headlines(results: Results) -> str:
         if learned is not None and optimum is not None and untrained is not None:
             row: dict[str, Any] = {"scenario": scenario, "learned": learned, "optimum": optimum}
             row |= {"reference": untrained, "to_optimum": gain(learned, optimum)}
+            general = find(scores, GENERALIST)
+            row["general"] = None if general is None else gain(general, untrained)
             rows.append(row | {"to_reference": gain(learned, untrained)})
     return render("headlines.md.j2", rows=rows, reference=REFERENCE)
 

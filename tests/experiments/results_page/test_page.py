@@ -195,7 +195,7 @@ def test_the_readmes_table_is_what_the_stored_results_give() -> None:
     assert readme == with_headlines(readme, results), "run: python -m experiments results-page"
     table = headlines(made_up())
     assert "| `light` | 10.00 | `lookahead` 10.40 | `cem-linear` 11.10 | +11.0 [+1.0, +21.0] | +6." in table
-    assert table.rstrip().endswith("| 3 |")
+    assert table.rstrip().endswith("| 3 |  |")
     with pytest.raises(OutputError, match="no place for headlines"):
         with_headlines("", results)
 
