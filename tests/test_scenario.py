@@ -481,3 +481,49 @@ def test_numbers_are_read_as_they_are_written(text, value):
     read = parse_setting(text)
     assert read == value
     assert type(read) is type(value)
+
+
+# --- A base and what differs ---------------------------------------------------------------------------------------
+
+
+def test_a_base_gives_what_a_file_does_not_say(tmp_path: Path) -> None:
+    (tmp_path / "busy.yaml").write_text(
+        "base: balanced\nworkload: {arrival_rate_rps: 30.0, prompt_tokens: {high: 256}, output_tokens: "
+        "{kind: constant, value: 40}}\nprovenance: {workload.prompt_tokens: paper}\n"
+    )
+    (tmp_path / "short.yaml").write_text("base: busy.yaml\nname: quick\ntiming: {episode_slots: 5}\n")
+    balanced, busy, short = map(load_scenario, ("balanced", tmp_path / "busy.yaml", tmp_path / "short.yaml"))
+    values = {"workload.arrival_rate_rps": 30.0, "workload.prompt_tokens.high": 256}
+    whole = balanced.with_values(values | {"workload.output_tokens": {"kind": "constant", "value": 40}})
+    assert busy.checksum == whole.checksum
+    assert short.checksum == whole.with_slots(5).checksum
+    assert (busy.name, short.name) == ("busy", "quick")
+    assert "workload.arrival_rate_rps" in busy.description
+    assert busy.provenance["workload.arrival_rate_rps"] == "assumed"
+    assert busy.provenance_of("workload.prompt_tokens.high") == "assumed"
+    assert busy.provenance_of("workload.prompt_tokens.low") == "paper"
+    assert busy.provenance_of("model.layers") == balanced.provenance_of("model.layers")
+    assert "base" not in yaml.safe_load(busy.to_yaml())
+    assert load_scenario({"base": "balanced", "name": "balanced"}).checksum == balanced.checksum
+    measured = load_scenario({"base": "chat", "costs": {"step_s": 0.02}}).costs.model_dump()
+    assert measured == load_scenario("chat").costs.model_dump() | {"step_s": 0.02}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("base: nowhere", r"own\.yaml: base: 'nowhere' is neither a file nor a shipped scenario; shipped: "),
+        ("base: 3", r"base: 3; expected a scenario's name or path"),
+        ("base: own.yaml", r"own\.yaml: base: 'own\.yaml', which is based on this one"),
+        ("base: other.yaml", r"other\.yaml: base: 'own\.yaml', which is based on this one"),
+        ("base: tiny\nqueues: {}", r"queues: {}; there is no such setting"),
+        ("base: tiny\nqueue: {capacities: 3}", r"queue\.capacities: 3; there is no such setting"),
+        ("queue: {capacity: 3}", r"own\.yaml: lacks name, model, .*; expected them, or base: with a scenario"),
+    ],
+)
+def test_what_can_be_no_base_is_refused_in_a_line(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text(text)
+    (tmp_path / "other.yaml").write_text("base: own.yaml")
+    with pytest.raises(ScenarioError, match=message) as refused:
+        load_scenario(tmp_path / "own.yaml")
+    assert "\n" not in str(refused.value)

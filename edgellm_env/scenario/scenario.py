@@ -38,9 +38,8 @@ from edgellm_env.scenario.parts import (
     Serving,
     Timing,
 )
-from edgellm_env.settings import ScenarioError, checked, nearest, read_settings, shorten
-
-SCENARIO_FOLDER = Path(__file__).parent / "shipped"
+from edgellm_env.scenario.reading import settings_of
+from edgellm_env.settings import ScenarioError, checked, nearest, shorten
 
 
 class Scenario(Part):
@@ -237,26 +236,26 @@ class Scenario(Part):
 ScenarioLike: TypeAlias = Scenario | Mapping[str, Any] | str | Path
 
 
-def scenario_names() -> tuple[str, ...]:
-    """Names of the scenarios that ship with the package."""
-    return tuple(sorted(path.stem for path in SCENARIO_FOLDER.glob("*.yaml")))
-
-
 def load_scenario(source: ScenarioLike) -> Scenario:
     """Load a scenario by shipped name, YAML path, mapping, or return the object itself.
+
+    A file or mapping may name another scenario as its ``base`` (a path: from the file's folder) and say only what
+    differs; what is loaded is whole.
 
     Raises:
         ScenarioError: no such name or file; a setting that is unknown, of the wrong type, out of range or unworkable.
     """
     if isinstance(source, Scenario):
         return source
-    if not isinstance(source, str | Path):
-        return _checked(source, "scenario")
-    path = SCENARIO_FOLDER / f"{source}.yaml" if str(source) in scenario_names() else Path(source)
-    if not path.is_file():
-        names = ", ".join(scenario_names())
-        raise ScenarioError(f"scenario: {str(source)!r} is neither a file nor a shipped scenario; shipped: {names}")
-    return _checked(read_settings(path, str(source)), str(source))
+    origin = str(source) if isinstance(source, str | Path) else "scenario"
+    tree = settings_of(source)
+    if isinstance(tree, Mapping):
+        required = [name for name, field in Scenario.model_fields.items() if field.is_required()]
+        missing = [name for name in required if name not in tree]
+        if missing not in ([], ["name"]) and tree.keys() <= Scenario.model_fields.keys():
+            expected = "expected them, or base: with a scenario to take them from"
+            raise ScenarioError(f"{origin}: lacks {', '.join(missing)}; {expected}")
+    return _checked(tree, origin)
 
 
 def _checked(tree: Any, origin: str) -> Scenario:

@@ -19,7 +19,7 @@ import yaml
 
 from agents.registry import SHIPPED_FOLDER
 from edgellm_env import ENVIRONMENT_IDS, load_scenario
-from edgellm_env.scenario.scenario import SCENARIO_FOLDER
+from edgellm_env.scenario import SCENARIO_FOLDER
 from experiments.__main__ import main
 from tests.conftest import SAMPLE_TRACE
 
