@@ -1,5 +1,8 @@
 """``python -m edgellm_env`` by itself: what it lists, what it checks, and a slot as text."""
 
+import subprocess
+import sys
+
 import gymnasium as gym
 import pytest
 
@@ -40,3 +43,11 @@ def test_an_installation_is_checked(capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     assert "machine code" in text
     assert text.count(": well") == 2 * len(edgellm_env.ENVIRONMENT_IDS) - 1
+
+
+def test_importing_the_package_imports_no_heavy_one() -> None:
+    code = "import sys, edgellm_env; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "edgellm_env" in loaded
+    assert not loaded & {"torch", "matplotlib", "pygame", "ray", "minari", "stable_baselines3", "edgellm_env.solvers"}
