@@ -10,7 +10,7 @@ UNPICKLES = re.compile(
     r"load_from_zip_file|load_from_pkl|\.set_parameters\(|(PPO|Algorithm)\.load\(|yaml\.(unsafe_|full_)?load\("
 )
 RUNS = re.compile(
-    r"(?<![\w.])(eval|exec|compile|__import__)\(|os\.(system|popen|exec\w+|spawn\w+)\(|shell=True|"
+    r"(?<![\w.])(?<!def )(eval|exec|compile|__import__)\(|os\.(system|popen|exec\w+|spawn\w+)\(|shell=True|"
     r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|new Function"
 )
 ALLOWED = {

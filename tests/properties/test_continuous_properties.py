@@ -39,7 +39,7 @@ def scenarios(draw):
         costs__context_token_s=draw(st.sampled_from([0.0, 1e-7, 1e-5])),
         costs__prefill_token_s=draw(st.sampled_from([0.0, 4e-5, 2e-3])),
         costs__prefill_token_squared_s=draw(st.sampled_from([0.0, 1e-8, 1e-6])),
-        costs__kv_tokens=draw(st.integers(1, 4000)),
+        costs__kv_tokens=draw(st.integers(2, 4000)),
         serving__max_running=draw(st.integers(1, 20)),
         timing__slot_s=slot_s,
         timing__uplink_s=slot_s * draw(powers(-2, -0.4)),

@@ -83,7 +83,7 @@ def clairvoyant_bound(
     clock = Clock(time_limit_s)
     if scenario.serving.kind == "continuous":
         check_supported(scenario, trace)
-        relaxation = fluid_bound(scenario, trace, clock.part(FLUID_PART).left_s, threads)
+        relaxation = fluid_bound(scenario, trace, clock.part(FLUID_PART).left_s)
         schedule = np.full(trace.size, -1, dtype=np.int64)
         if whole(relaxation):
             schedule = search_schedule(scenario, trace, start, clock, whole(relaxation))

@@ -97,14 +97,13 @@ class _Rows:
         return rows[order], columns[order], values[order], np.concatenate(self._right)
 
 
-def fluid_bound(scenario: Scenario, trace: RequestTrace, time_limit_s: float, threads: int = 1) -> float:
+def fluid_bound(scenario: Scenario, trace: RequestTrace, time_limit_s: float) -> float:
     """Return a proven upper bound on the requests that any scheduler could serve in an episode of a continuous node.
 
     Args:
         scenario: with a continuous node.
         trace: the episode's input.
         time_limit_s: real seconds for the linear-programming solver; stopped by it, the bound is looser.
-        threads: of the solver.
 
     Raises:
         ImportError: ``highspy`` is missing (extra ``bounds``).
@@ -126,7 +125,8 @@ def fluid_bound(scenario: Scenario, trace: RequestTrace, time_limit_s: float, th
     model.a_matrix_.start_ = np.searchsorted(at, np.arange(rows.size + 1)).astype(np.int32)
     model.a_matrix_.index_, model.a_matrix_.value_ = columns.astype(np.int32), values
     solver: Any = highs.Highs()
-    options = {"output_flag": False, "threads": threads, "solver": "ipm", "run_crossover": "off"}
+    # One thread, as everywhere here: HiGHS has one pool a process, and solves nothing if asked for another size.
+    options = {"output_flag": False, "threads": 1, "solver": "ipm", "run_crossover": "off"}
     for name, value in (options | {"time_limit": time_limit_s}).items():
         solver.setOptionValue(name, value)
     solver.passModel(model)
