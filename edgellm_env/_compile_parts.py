@@ -42,7 +42,8 @@ class _PartLibrary(JITCodeLibrary):
     def _ensure_finalized(self) -> None:
         """Link what it calls, without optimizing it or making machine code."""
         for library in dict.fromkeys(self._linking_libraries):
-            self._reload_init.update(library._reload_init)
+            if hasattr(self, "_reload_init"):  # numba has had it since 0.62
+                self._reload_init.update(library._reload_init)
             self._final_module.link_in(library._get_module_for_linking(), preserve=True)
         self._linking_libraries.clear()
 
