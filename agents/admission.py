@@ -11,7 +11,7 @@ import numpy as np
 from agents.policy import Decision, Generators
 from agents.tuned import Settings, Tuned, number
 from edgellm_env.arrays import FloatArray
-from edgellm_env.costs.iterations import decode_seconds, prompt_seconds
+from edgellm_env.costs import iterations as formulas
 from edgellm_env.env.slots import Slots
 from edgellm_env.slot.problem import Problems
 
@@ -28,7 +28,8 @@ def own_seconds(problems: Problems) -> FloatArray:
     iterations = problems.iterations
     if iterations is None:
         return problems.compute_s
-    return np.asarray(problems.compute_s - iterations.costs["step_s"] * iterations.output_tokens)
+    costs = iterations.costs.view(np.recarray)[0]
+    return np.asarray(formulas.own_seconds(costs, problems.compute_s, iterations.output_tokens))
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def delay_of_running(problems: Problems) -> FloatArray:
     to_go = iterations.members["to_go"][:, None, :most]
     prompt, output = iterations.prompt_tokens[..., None], iterations.output_tokens[..., None]
     shared = np.minimum(to_go, output)
-    delay_s = prompt_seconds(costs, prompt) + decode_seconds(costs, prompt + 1.0, shared - 1.0)
+    delay_s = formulas.joining_seconds(costs, prompt, shared)
     return np.asarray(np.where(runs[:, None], delay_s, 0.0).sum(axis=2))
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from agents.policy import DETERMINISTIC, STOCHASTIC, Decision, Generators, Policy, PolicyError, require_slot_batch
+from agents.policy import DETERMINISTIC, STOCHASTIC, Decision, Generators, Policy, PolicyError, require_kind
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
 from edgellm_env.costs import quantization, transformer
 from edgellm_env.env.slots import Slots
@@ -65,7 +65,7 @@ class ThresholdSort(Policy):
         Raises:
             PolicyError: a continuous node, where compute times do not add up.
         """
-        require_slot_batch(self.name, scenario)
+        require_kind(self.name, scenario, "slot-batch")
 
     def decide(self, slots: Slots, rngs: Generators) -> Decision:
         """Return the packed batches."""
@@ -185,7 +185,7 @@ class StaticBatching(Policy):
         Raises:
             PolicyError: a continuous node.
         """
-        require_slot_batch(self.name, scenario)
+        require_kind(self.name, scenario, "slot-batch")
         self.batch_size = static_batch_size(scenario)
 
     def decide(self, slots: Slots, rngs: Generators) -> Decision:
@@ -218,7 +218,7 @@ class NoBatching(Policy):
         Raises:
             PolicyError: a continuous node.
         """
-        require_slot_batch(self.name, scenario)
+        require_kind(self.name, scenario, "slot-batch")
         self._scenario = scenario
         self._free_s = np.zeros((episodes, scenario.node.devices))
 

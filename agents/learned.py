@@ -1,7 +1,8 @@
-"""Learned agents as policies: models that score requests, a network that picks them one by one, plain PPO.
+"""Learned agents as policies: models that score requests, networks that pick or admit them one by one, plain PPO.
 
-All but plain PPO play any scenario with slot-batch nodes, whatever the queue's capacity. Plain PPO plays either kind of
-node, the one that it was trained on. PyTorch, which takes seconds to import, is loaded only for agents that need it.
+Scores and picks are for slot-batch nodes, admission networks for continuous ones, whatever the queue's capacity; plain
+PPO plays the kind of node that it was trained on, and the generalist has a half for each. PyTorch, which takes seconds
+to import, is loaded only for agents that need it.
 """
 
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from agents.models.admission_inputs import About, RecentArrivals
 from agents.models.admission_network import AdmissionNetwork
 from agents.models.packing import PACKINGS, PackingName
 from agents.models.scorer import Scorers
-from agents.models.storage import weights_path
+from agents.models.storage import reading, weights_path
 from agents.policy import (
     DETERMINISTIC,
     Decision,
@@ -25,8 +26,7 @@ from agents.policy import (
     Policy,
     PolicyError,
     in_one_line,
-    require_continuous,
-    require_slot_batch,
+    require_kind,
 )
 from edgellm_env.arrays import BoolArray, FloatArray
 from edgellm_env.env.observation import Observation, ObservationEncoder
@@ -64,7 +64,7 @@ class ScoringPolicy(Policy):
         Raises:
             PolicyError: it is continuous.
         """
-        require_slot_batch(self.name, scenario)
+        require_kind(self.name, scenario, "slot-batch")
 
     def decide(self, slots: Slots, rngs: Generators) -> Decision:
         """Return the packed batches."""
@@ -81,7 +81,7 @@ class PickingPolicy(Policy):
 
     def begin(self, scenario: Scenario, episodes: int) -> None:
         """Check the kind of node."""
-        require_slot_batch(self.name, scenario)
+        require_kind(self.name, scenario, "slot-batch")
 
     def decide(self, slots: Slots, rngs: Generators) -> Decision:
         """Return the batches picked."""
@@ -91,7 +91,7 @@ class PickingPolicy(Policy):
 
 
 class AdmissionPolicy(Policy):
-    """Admits requests of a continuous node one after the other while a network scores one above 0."""
+    """Admits requests of a continuous node one after the other, as a network says."""
 
     modes = DETERMINISTIC
 
@@ -105,7 +105,7 @@ class AdmissionPolicy(Policy):
         Raises:
             PolicyError: it is slot-batch.
         """
-        require_continuous(self.name, scenario)
+        require_kind(self.name, scenario, "continuous")
         self._about, self._arrivals = About.of(scenario), RecentArrivals(episodes)
 
     def decide(self, slots: Slots, rngs: Generators) -> Decision:
@@ -151,11 +151,10 @@ class Generalist(Policy):
 
 
 def load_generalist(path: Path, name: str) -> Policy:
-    """Load either half of a generalist."""
-    try:
-        return load_admission_network(path, name)
-    except PolicyError:  # then it is the other half, or none
-        return load_ranker(path, name)
+    """Load either half of a generalist: the file says of what it is made."""
+    with reading(weights_path(path, name), "half of a generalist", {}) as (_, about):
+        load = load_admission_network if "inputs" in about else load_ranker
+    return load(path, name)
 
 
 def load_ranker(path: Path, name: str) -> Policy:

@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from agents.policy import DETERMINISTIC, JOINT, Decision, Generators, Policy, require_slot_batch
+from agents.policy import DETERMINISTIC, JOINT, Decision, Generators, Policy, require_kind
 from agents.tuned import Settings, Tuned, number
 from edgellm_env.arrays import BoolArray, FloatArray
 from edgellm_env.env.slots import Slots
@@ -114,7 +114,7 @@ class DftspJoint(Policy):
         Raises:
             PolicyError: a continuous node, which switches no schemes.
         """
-        require_slot_batch(self.name, scenario)
+        require_kind(self.name, scenario, "slot-batch")
 
     def decide(self, slots: Slots, rngs: Generators) -> Decision:
         """Return the best schemes and their optima.
@@ -143,7 +143,7 @@ class DftspUrgent(Policy):
         Raises:
             PolicyError: a continuous node, where a last chance is one on an idle node.
         """
-        require_slot_batch(self.name, scenario)
+        require_kind(self.name, scenario, "slot-batch")
 
     def decide(self, slots: Slots, rngs: Generators) -> Decision:
         """Return the batches."""
@@ -212,7 +212,7 @@ class Lookahead(Tuned):
         Raises:
             PolicyError: a continuous node, where slack and footprint mean something else; or no settings.
         """
-        require_slot_batch(self.name, scenario)
+        require_kind(self.name, scenario, "slot-batch")
         super().begin(scenario, episodes)
 
     def decide(self, slots: Slots, rngs: Generators) -> Decision:

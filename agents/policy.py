@@ -89,26 +89,23 @@ class PolicyError(InputError):
     """A policy that does not exist, can't be loaded, or does not fit the scenario; the message says what is needed."""
 
 
-def require_slot_batch(name: str, scenario: Scenario) -> None:
-    """Refuse continuous nodes to a policy whose formulas are those of slot-batch nodes.
+_OF_KIND: Final = {"slot-batch": "which its formulas describe", "continuous": "where requests share iterations"}
+
+
+def require_kind(name: str, scenario: Scenario, kind: str) -> None:
+    """Refuse scenarios of another kind of node to a policy that is for one alone.
+
+    Args:
+        name: of the policy, for the message.
+        scenario: what it is to play.
+        kind: as ``serving.kind`` has it.
 
     Raises:
-        PolicyError: the scenario's node is continuous.
+        PolicyError: the scenario's node is of another kind.
     """
-    kind = scenario.serving.kind
-    if kind != "slot-batch":
-        raise PolicyError(f"{name}: serving.kind is {kind!r}; expected 'slot-batch', which its formulas describe")
-
-
-def require_continuous(name: str, scenario: Scenario) -> None:
-    """Refuse slot-batch nodes to a policy whose inputs are those of requests that share iterations.
-
-    Raises:
-        PolicyError: the scenario's node is one.
-    """
-    kind = scenario.serving.kind
-    if kind != "continuous":
-        raise PolicyError(f"{name}: serving.kind is {kind!r}; expected 'continuous', where requests share iterations")
+    found = scenario.serving.kind
+    if found != kind:
+        raise PolicyError(f"{name}: serving.kind is {found!r}; expected {kind!r}, {_OF_KIND[kind]}")
 
 
 class DecisionError(ValueError):

@@ -56,9 +56,6 @@ class Row(NamedTuple):
 
 _RANKER: Final = Row(load="agents.learned:load_ranker", learn="agents.learning.search:RankerSearch")
 _WEIGHING: Final = Row(load="agents.learned:load_actor", learn="agents.learning.ppo_rank:PpoRank")
-_ADMITTING: Final = Row(
-    load="agents.learned:load_admission_network", learn="agents.learning.ppo_admission:PpoAdmission"
-)
 _CLONE: Final = Row(load="agents.learned:load_picking_network", learn="agents.learning.imitation:Imitation")
 
 TABLE: Final[dict[str, Row]] = {
@@ -90,7 +87,7 @@ TABLE: Final[dict[str, Row]] = {
     "ppo-rank": _WEIGHING,
     "cem+ppo": _WEIGHING,
     "ppo-value": _WEIGHING,
-    "ppo-admit": _ADMITTING,
+    "ppo-admit": Row(load="agents.learned:load_admission_network", learn="agents.learning.ppo_admission:PpoAdmission"),
     "generalist": Row(_generalist, "agents.learned:load_generalist", "agents.learning.generalist:Generalist"),
     "bc": _CLONE,
     "dagger": _CLONE,

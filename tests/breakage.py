@@ -45,7 +45,7 @@ COMMANDS = {
 WITH_WORKERS = ("compare", "sweep", "collect", "reproduce")
 UNTIMED = re.compile(r"decision_\w+_s|training_s|seconds|versions|machine|command|created|load_average|resumed")
 FAULTS = ("kill", "interrupt", "full", "read-only", "dead worker", "clock", "twice")
-# A clock that jumps by up to a day, back and forth, whenever somebody looks.
+# A clock that jumps by up to a day, back and forth, whenever it is read.
 JUMPING = "import random, time\n_now = time.time\ntime.time = lambda: _now() + random.uniform(-86400, 86400)\n"
 
 

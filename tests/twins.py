@@ -181,7 +181,7 @@ class Twins:
         assert np.flatnonzero(self.observation["batch"]).tolist() == sorted(self.picked)
 
     def _check_log(self):
-        """Nobody is late or lost, and the simulator says the same of each."""
+        """No request is late or lost, and the simulator says the same of each."""
         log, trace = self.single.engine.request_log(0), self.single.trace()
         served = np.flatnonzero(log["outcome"] == 1)
         deadline_s = (trace.arrival_s + trace.latency_requirement_s)[served]

@@ -87,16 +87,12 @@ class _Group:
     def choose(self, network: AdmissionNetwork, rng: np.random.Generator) -> None:
         """Choose the slots' batches, and record how."""
         noise = rng.gumbel(size=(self.size, _MOST_ROWS))
-        self._batch = np.zeros((self.size, self._seen.capacity), dtype=np.bool_)
-        self._batch[:, : self._seen.waits.shape[1]] = network.admit(
-            self._seen, self._about, self._recent, noise=noise, record=self.record
-        )
+        self._batch = network.admit(self._seen, self._about, self._recent, noise=noise, record=self.record)
 
     def step(self) -> BoolArray:
         """Execute them; return (E,) whether an episode ended."""
-        engine = self._engine
-        engine.execute(engine.interface.toward(self._batch, self._seen.scheme.copy()))
-        over: BoolArray = engine.dynamics.node["slot"] >= self._last
+        self._engine.serve(self._batch)
+        over: BoolArray = self._engine.dynamics.node["slot"] >= self._last
         if over.any():
             self._begin(np.flatnonzero(over))
             self._last[over] = self._slots

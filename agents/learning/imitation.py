@@ -81,7 +81,7 @@ class Imitation(Learner):
         validation = Validation([run.scenario], run.seed, self.validation_episodes)
         log = configure(str(run.folder / TENSORBOARD), ["tensorboard"])
         per_round = self.slots_per_round(run.scenario)
-        rounds, best_rps = -(-run.steps // per_round), -np.inf
+        rounds = -(-run.steps // per_round)
         data: list[LabelledSlots] = []
         for index in range(rounds):
             began_s = time.monotonic()
@@ -95,10 +95,7 @@ class Imitation(Learner):
                 fall = (self.final_learning_rate / self.learning_rate) ** done
                 optimiser.param_groups[0]["lr"] = self.learning_rate * fall
                 loss = one_epoch(network, optimiser, _shuffled(data, self.batch_size, rng), generator)
-            mean_rps = validation.judge(PickingPolicy(network), log)
-            if mean_rps > best_rps:
-                best_rps = mean_rps
-                network.save(run.folder / WEIGHTS)
+            best_rps = validation.keep(PickingPolicy(network), network.save, run.folder / WEIGHTS, log)
             log.record("imitation/loss", loss)
             log.record("time/slots_per_second", per_round / (time.monotonic() - began_s))
             log.dump((index + 1) * per_round)

@@ -1,6 +1,8 @@
 """How training is judged: the same validation episodes each time, next to DFTSP in them, written to TensorBoard."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from stable_baselines3.common.logger import Logger
@@ -20,12 +22,16 @@ class Validation:
         scenarios: what is played, each in as many episodes.
         seed: the run's.
         episodes: how many of each.
+
+    Attributes:
+        best_rps: the best that :meth:`keep` has met; a resumed run sets it to what it has.
     """
 
     def __init__(self, scenarios: Sequence[Scenario], seed: int, episodes: int) -> None:
         self._seeds = episode_seeds("validation", seed, episodes)
         self._engines = [make_engine(scenario, BATCH, episodes) for scenario in scenarios]
         self._experts = self._play(Dftsp())
+        self.best_rps = -np.inf
 
     @property
     def expert(self) -> Tally:
@@ -49,6 +55,14 @@ class Validation:
         played = self._play(policy)
         record_validation(log, played[0], self.expert)
         return self._mark(played)
+
+    def keep(self, policy: Policy, save: Callable[[Path], Any], path: Path, log: Logger) -> float:
+        """Judge, and have ``save`` write to ``path`` what did best so far; return how that did."""
+        mean_rps = self.judge(policy, log)
+        if mean_rps > self.best_rps:
+            self.best_rps = mean_rps
+            save(path)
+        return self.best_rps
 
     def _play(self, policy: Policy) -> list[Tally]:
         return [rollout(policy, engine.scenario, self._seeds, engine=engine) for engine in self._engines]

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -133,7 +134,8 @@ class _Judge(BaseCallback):
     def __init__(self, settings: PpoLearner, run: Run, validation: Validation) -> None:
         super().__init__()
         self._settings, self._run, self._validation = settings, run, validation
-        self._best_rps = validation.mean_rps(settings._load(run.folder / WEIGHTS)) if run.resume else None
+        if run.resume:
+            validation.best_rps = validation.mean_rps(settings._load(run.folder / WEIGHTS))
         self._rollouts = 0
         self._ended: list[dict[str, Any]] = []
         self._steps, self._infeasible = 0, 0
@@ -168,17 +170,15 @@ class _Judge(BaseCallback):
         seconds = max(1e-9, time.monotonic() - self._began_s)
         self.logger.record("time/slots_per_second", (self.num_timesteps - self._began_steps) / seconds)
         self.logger.dump(self.num_timesteps)
-        self._run.on_progress(Progress(self.num_timesteps, self._best_rps))
+        self._run.on_progress(Progress(self.num_timesteps, self._validation.best_rps))
 
     def _on_training_end(self) -> None:
         self._validate()
 
     def _validate(self) -> None:
-        mean_rps = self._validation.judge(self._settings._policy(self.model), self.logger)
+        policy, save = self._settings._policy(self.model), partial(self._settings._save, self.model)
+        self._validation.keep(policy, save, self._run.folder / WEIGHTS, self.logger)
         self.logger.dump(self.num_timesteps)
-        if self._best_rps is None or mean_rps > self._best_rps:
-            self._best_rps = mean_rps
-            self._settings._save(self.model, self._run.folder / WEIGHTS)
 
 
 _STEPS: Final = 100_000  # what the settings were measured with

@@ -82,7 +82,7 @@ class PpoAdmission(Learner):
         validation = Validation(judged, run.seed, self.validation_episodes)
         log = configure(str(run.folder / TENSORBOARD), ["tensorboard"])
         player = Player(scenarios, run.seed, self.environments, rng)
-        per_rollout, best_rps = player.environments * self.rollout_slots, -np.inf
+        per_rollout = player.environments * self.rollout_slots
         rollouts = -(-run.steps // per_rollout)
         for index in range(rollouts):
             began_s = time.monotonic()
@@ -97,10 +97,7 @@ class PpoAdmission(Learner):
                 averaged = average.module
                 assert isinstance(averaged, Actor)
                 policy = AdmissionPolicy(averaged.network())
-                mean_rps = validation.judge(policy, log)
-                if mean_rps > best_rps:
-                    best_rps = mean_rps
-                    policy.network.save(run.folder / WEIGHTS)
+                best_rps = validation.keep(policy, policy.network.save, run.folder / WEIGHTS, log)
                 run.on_progress(Progress((index + 1) * per_rollout, best_rps))
             log.dump((index + 1) * per_rollout)
         log.close()

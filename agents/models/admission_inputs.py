@@ -9,11 +9,11 @@ import numpy as np
 
 from edgellm_env._compile import compiled_leaf
 from edgellm_env.arrays import FloatArray
-from edgellm_env.costs.iterations import decode_seconds, prompt_seconds
+from edgellm_env.costs.iterations import decode_seconds, own_seconds, prompt_seconds
 from edgellm_env.env.slots import Slots
 from edgellm_env.node.records import scheme_records
 from edgellm_env.scenario import Scenario
-from edgellm_env.slot.timeline import added_seconds
+from edgellm_env.slot.timeline import added_seconds, delay_seconds
 from edgellm_env.slot.usage import DOWNLINK_SHARE, KV_BYTES, UPLINK_SHARE, Account
 
 NODE_INPUTS: Final = (
@@ -79,28 +79,32 @@ class About(NamedTuple):
 
 
 @compiled_leaf
-def own_seconds(account: Account, timeline: Any, place: int) -> float:
-    """Return what the waiting request at ``place`` adds to iterations in all."""
-    shared_s = timeline.costs[0].step_s * timeline.lengths[timeline.place[place]].output_tokens
-    return float(account.requests[place].compute_s - shared_s)
+def write_own(account: Account, timeline: Any, own_s: FloatArray, shorter_s: FloatArray) -> float:
+    """Write what each waiting request adds to iterations in all; return the sum.
 
-
-@compiled_leaf
-def write_shorter(account: Account, timeline: Any, out: FloatArray) -> None:
-    """Write for each waiting request the sum of :func:`own_seconds` over those that add less than it."""
-    waiting = account.requests.size
-    for place in range(waiting):
-        own_s, total_s = own_seconds(account, timeline, place), 0.0
-        for other in range(waiting):
-            other_s = own_seconds(account, timeline, other)
-            if other_s < own_s:
-                total_s += other_s
-        out[place] = total_s
+    Args:
+        account: of the slot.
+        timeline: the account's.
+        own_s: (N,) filled.
+        shorter_s: (N,) filled: for each request the sum over those that add less.
+    """
+    requests, costs, work_s = account.requests, timeline.costs[0], 0.0
+    for place in range(requests.size):
+        output_tokens = timeline.lengths[timeline.place[place]].output_tokens
+        own_s[place] = own_seconds(costs, requests.compute_s[place], output_tokens)
+        work_s += own_s[place]
+    for place in range(requests.size):
+        total_s = 0.0
+        for other in range(requests.size):
+            if own_s[other] < own_s[place]:
+                total_s += own_s[other]
+        shorter_s[place] = total_s
+    return work_s
 
 
 @compiled_leaf
 def write_node_inputs(
-    account: Account, timeline: Any, node: Any, about: About, arrivals: float, out: FloatArray
+    account: Account, timeline: Any, node: Any, about: About, work_s: float, arrivals: float, out: FloatArray
 ) -> None:
     """Write the inputs that all requests share.
 
@@ -109,6 +113,7 @@ def write_node_inputs(
         timeline: the account's.
         node: the node's record.
         about: what the scenario says of the node.
+        work_s: what the waiting requests would add to iterations.
         arrivals: recent arrivals per slot.
         out: (NODE,) filled.
     """
@@ -118,7 +123,7 @@ def write_node_inputs(
     soon, later = 0.0, 0.0
     for one in range(count):
         member = members[one]
-        iteration_s += costs.sequence_s + costs.context_token_s * member.context_tokens
+        iteration_s += decode_seconds(costs, member.context_tokens, 1.0)
         margin = (member.slack_s - member.finish_s) / (member.to_go * step_s)
         tightest = min(tightest, margin)
         margins += min(_MOST, margin)
@@ -127,9 +132,6 @@ def write_node_inputs(
             soon += 1.0
         elif member.to_go <= 150:
             later += 1.0
-    work_s = 0.0
-    for place in range(requests.size):
-        work_s += own_seconds(account, timeline, place)
     each = max(1.0, float(count))
     out[0] = _PER_COUNT * np.log1p(float(count))
     out[1] = 1.0 - count / members.size
@@ -150,7 +152,14 @@ def write_node_inputs(
 
 @compiled_leaf
 def write_request_inputs(
-    account: Account, timeline: Any, place: int, about: About, iteration: float, shorter_s: float, out: FloatArray
+    account: Account,
+    timeline: Any,
+    place: int,
+    about: About,
+    iteration: float,
+    own_s: float,
+    shorter_s: float,
+    out: FloatArray,
 ) -> None:
     """Write the inputs of the waiting request at ``place``.
 
@@ -160,7 +169,8 @@ def write_request_inputs(
         place: in the queue.
         about: what the scenario says of the node.
         iteration: the node's input of this name.
-        shorter_s: see :func:`write_shorter`.
+        own_s: see :func:`write_own`.
+        shorter_s: likewise.
         out: (REQUEST,) filled.
     """
     costs, members, count = timeline.costs[0], timeline.members, timeline.taken[0]
@@ -170,9 +180,8 @@ def write_request_inputs(
     finish_s, total_s, largest = one.compute_s, 0.0, 0.0
     for index in range(count):
         member = members[index]
-        shared = min(float(member.to_go), output)
-        finish_s += added_seconds(costs, member, shared)
-        delay_s = prompt_s + decode_seconds(costs, prompt + 1.0, shared - 1.0)
+        finish_s += added_seconds(costs, member, min(float(member.to_go), output))
+        delay_s = delay_seconds(costs, member, prompt_s, prompt, output)
         total_s += delay_s
         largest = max(largest, delay_s / max(_LEAST_S, member.slack_s - member.finish_s))
     per_token = (one.slack_s - prompt_s) / (output * step_s)
@@ -186,7 +195,7 @@ def write_request_inputs(
     out[6] = 1.0 if one.last_chance else 0.0
     out[7] = np.log1p(prompt_s / step_s)
     out[8] = 0.2 * np.log(output)
-    out[9] = np.log1p(own_seconds(account, timeline, place) / (60.0 * step_s))
+    out[9] = np.log1p(own_s / (60.0 * step_s))
     out[10] = np.log1p(shorter_s / (60.0 * step_s))
     out[11] = 0.3 * np.log1p(prompt_s * count / step_s)
     out[12] = np.log1p(total_s / (60.0 * step_s))

@@ -21,8 +21,8 @@ from agents.models.admission_inputs import (
     REQUEST_INPUTS,
     About,
     write_node_inputs,
+    write_own,
     write_request_inputs,
-    write_shorter,
 )
 from agents.models.storage import OBSERVATIONS, reading, require_arrays, save_arrays
 from edgellm_env._compile import compiled_leaf, compiled_parallel
@@ -166,8 +166,8 @@ def _write_down(inputs: FloatArray, known: int, written: NDArray[np.floating[Any
 def _room_for(queues: Queues, weights: Weights, admitted: BoolArray) -> tuple[Any, ...]:
     capacity = admitted.shape[1]
     places, is_open = np.empty(capacity, dtype=np.int64), np.empty(capacity, dtype=np.bool_)
-    of_unit, of_place = np.empty(weights.output.shape[1]), np.empty(capacity)
-    return tuple(usage.room_for(queues, admitted)), np.empty(INPUTS), of_unit, of_place, places, is_open
+    begun, seconds = np.empty(weights.output.shape[1]), np.empty((2, capacity))
+    return tuple(usage.room_for(queues, admitted)), np.empty(INPUTS), begun, seconds, places, is_open
 
 
 @compiled_parallel(work="admitted", least=2_000, room=_room_for)
@@ -186,19 +186,20 @@ def _admit_rows(
     last: int = 0,
 ) -> None:
     queues, about, weights, record = Queues(*queues), About(*about), Weights(*weights), Record(*record)
-    accounts, inputs, begun, shorter_s, places, is_open = room
+    accounts, inputs, begun, seconds, places, is_open = room
+    own_s, shorter_s = seconds[0], seconds[1]
     recorded, noises = record.inputs.shape[1], noise.shape[1]
     for index in range(first, last):
         row, own = rows[index], candidate[index]
         account = usage.account_of(usage.Room(*accounts), queues, row)
         timeline, waiting = account.timeline, account.requests.size
         usage.start(account)
-        write_shorter(account, timeline, shorter_s)
+        work_s = write_own(account, timeline, own_s, shorter_s)
         is_open[:waiting] = True
         written, choices, drawn = 0, 0, 0
         while recorded == 0 or (choices < record.choices.shape[1] and written + waiting < recorded):
             # A choice: one of the requests that still fit, or the end of the batch.
-            write_node_inputs(account, timeline, queues.node[row], about, arrivals[index], inputs)
+            write_node_inputs(account, timeline, queues.node[row], about, work_s, arrivals[index], inputs)
             shared = _begin_units(weights, own, inputs, begun)
             _close(account, is_open[:waiting])
             highest, best, size, odds = -np.inf, -1, 0, 0.0
@@ -211,7 +212,9 @@ def _admit_rows(
             for place in range(waiting):
                 if not is_open[place]:
                     continue
-                write_request_inputs(account, timeline, place, about, inputs[2], shorter_s[place], inputs[NODE:])
+                write_request_inputs(
+                    account, timeline, place, about, inputs[2], own_s[place], shorter_s[place], inputs[NODE:]
+                )
                 score = _score(weights, own, inputs, begun, shared)
                 if noises > 0:
                     score += noise[index, drawn % noises]

@@ -36,7 +36,18 @@ def decode_seconds(costs: Any, context_tokens: Numbers, iterations: Numbers) -> 
 
 
 @compilable
+def joining_seconds(costs: Any, prompt_tokens: Numbers, iterations: Numbers) -> Numbers:
+    """Return what a request adds to ``iterations`` iterations from its joining: the first processes its prompt."""
+    return prompt_seconds(costs, prompt_tokens) + decode_seconds(costs, prompt_tokens + 1.0, iterations - 1.0)
+
+
+@compilable
 def seconds_alone(costs: Any, prompt_tokens: Numbers, output_tokens: Numbers) -> Numbers:
     """Return how long a request takes on an idle node: its prompt's iteration gives the first token."""
-    decoding_s = decode_seconds(costs, prompt_tokens + 1.0, output_tokens - 1.0)
-    return costs.step_s * output_tokens + (prompt_seconds(costs, prompt_tokens) + decoding_s)
+    return costs.step_s * output_tokens + joining_seconds(costs, prompt_tokens, output_tokens)
+
+
+@compilable
+def own_seconds(costs: Any, alone_s: Numbers, output_tokens: Numbers) -> Numbers:
+    """Return what a request that takes ``alone_s`` alone adds to iterations: all but what they share."""
+    return alone_s - costs.step_s * output_tokens

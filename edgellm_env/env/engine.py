@@ -65,6 +65,12 @@ class Engine:
         """Execute one action per environment; return rewards (E,) and whether each episode is over (E,)."""
         return self._execute(actions, self.encoder.blank(0))
 
+    def serve(self, batch: BoolArray) -> FloatArray:
+        """Execute batches (E, n) bool under the loaded schemes, n at most a queue's capacity; return rewards (E,)."""
+        whole = np.zeros((self.dynamics.num_envs, self.dynamics.capacity), dtype=np.bool_)
+        whole[:, : batch.shape[1]] = batch
+        return self.execute(self.interface.toward(whole, self.dynamics.node["scheme"]))[0]
+
     def _execute(self, actions: NDArray[Any], observation: Observation) -> tuple[FloatArray, BoolArray]:
         closed = self.interface.execute(actions, observation)
         node = self.dynamics.node

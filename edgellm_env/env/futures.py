@@ -41,7 +41,4 @@ class Futures:
 
     def play(self, batch: BoolArray) -> FloatArray:
         """Play a slot of each copy with ``batch`` (E, n) bool; return (E,) how many requests that serves."""
-        admitted = np.zeros((batch.shape[0], self.engine.dynamics.capacity), dtype=np.bool_)
-        admitted[:, : batch.shape[1]] = batch
-        scheme = self.engine.dynamics.node["scheme"]
-        return self.engine.execute(self.engine.interface.toward(admitted, scheme))[0]
+        return self.engine.serve(batch)

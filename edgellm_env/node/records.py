@@ -136,6 +136,11 @@ FATE = np.dtype(
 """What has become of one request of an episode: a row of the request log."""
 
 
+def served_slots(log: NDArray[np.void]) -> IntArray:
+    """Return in which slot each request of a log, records of :data:`FATE`, was served; -1 for those that were not."""
+    return np.where(log["outcome"] == SERVED, log["slot"], -1)
+
+
 class Nodes(NamedTuple):
     """State of E nodes that share a scenario: queues of N, episodes of at most M requests and K slots, S schemes."""
 

@@ -123,7 +123,7 @@ def added_seconds(costs: Any, member: Any, iterations: float) -> float:
 
 
 @compiled_leaf
-def _delay_seconds(costs: Any, member: Any, prompt_s: float, prompt: float, output: float) -> float:
+def delay_seconds(costs: Any, member: Any, prompt_s: float, prompt: float, output: float) -> float:
     """Return by how much a member finishes later if a request of these tokens joins."""
     shared = min(float(member.to_go), output)
     return float(prompt_s + decode_seconds(costs, prompt + 1.0, shared - 1.0))
@@ -154,13 +154,13 @@ def joins(timeline: Timeline, place: int, slack_s: float) -> bool:
     if count > 0:
         # The member with the least time to spare decides most cases: what it bears whole, all others bear.
         nearest = members[timeline.taken[1]]
-        if not within(nearest.finish_s + _delay_seconds(costs, nearest, prompt_s, prompt, output), nearest.slack_s):
+        if not within(nearest.finish_s + delay_seconds(costs, nearest, prompt_s, prompt, output), nearest.slack_s):
             return False
         whole_s = prompt_s + decode_seconds(costs, prompt + 1.0, output - 1.0)
         if whole_s > nearest.slack_s - nearest.finish_s:
             for one in range(count):
                 member = members[one]
-                delayed_s = member.finish_s + _delay_seconds(costs, member, prompt_s, prompt, output)
+                delayed_s = member.finish_s + delay_seconds(costs, member, prompt_s, prompt, output)
                 if not within(delayed_s, member.slack_s):
                     return False
     for one in range(count):
@@ -180,7 +180,7 @@ def join(timeline: Timeline, place: int, slack_s: float) -> None:
     least_s = np.inf
     for one in range(min(count, members.size)):
         member = members[one]
-        member.finish_s += _delay_seconds(costs, member, prompt_s, prompt, output)
+        member.finish_s += delay_seconds(costs, member, prompt_s, prompt, output)
         finish_s += added_seconds(costs, member, min(float(member.to_go), output))
         if member.slack_s - member.finish_s < least_s:
             least_s, timeline.taken[1] = member.slack_s - member.finish_s, one

@@ -20,7 +20,7 @@ from agents.learning.imitation import Agreement, Imitation, clone
 from agents.learning.runs import ABOUT, SCENARIO, read_settings
 from agents.models.storage import COLUMNS, WEIGHTS
 from agents.optimal import Dftsp
-from agents.policy import in_one_line, require_slot_batch
+from agents.policy import in_one_line, require_kind
 from agents.rollout import rollout
 from agents.seeds import episode_seeds
 from edgellm_env.node.features import PER_CAPACITY, fingerprint
@@ -160,7 +160,7 @@ def clone_dataset(
     settings = read_settings(Imitation, config).model_copy(update={"beams": 1})
     validation = episode_seeds("validation", seed, settings.validation_episodes)
     scenario = load_scenario(source.scenario).with_trace(trace)
-    require_slot_batch("bc", scenario)
+    require_kind("bc", scenario, "slot-batch")
     learned_from, held_out = source.split(HELD_OUT)
     run = prepare_folder(out)
     if (run / ABOUT).exists():

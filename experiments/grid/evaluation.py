@@ -13,7 +13,7 @@ from agents.policy import BATCH, Policy
 from agents.rollout import EndRollout, Observer, PolicyFailureError, Step, make_engine, rollout
 from edgellm_env.arrays import IntArray
 from edgellm_env.env.engine import UTILISATIONS, Engine
-from edgellm_env.node.records import SERVED
+from edgellm_env.node.records import served_slots
 from edgellm_env.scenario import Scenario
 from edgellm_env.solvers.clairvoyant import clairvoyant_bound
 from edgellm_env.solvers.clairvoyant.model import check_supported
@@ -246,7 +246,7 @@ def _rule_schedule(scenario: Scenario, seed: int) -> IntArray:
         rollout(rule, scenario, [seed], engine=engine)
         log = engine.request_log(0)
         schedule = np.full(engine.dynamics.nodes.request_count[0], -1, dtype=np.int64)
-        schedule[: log.size] = np.where(log["outcome"] == SERVED, log["slot"], -1)
+        schedule[: log.size] = served_slots(log)
         schedules.append(schedule)
     return max(schedules, key=lambda schedule: int(np.count_nonzero(schedule >= 0)))
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 from agents.files import OutputError, alone_in, read_document, write_json, write_text
 from agents.learning.runs import ABOUT, SCENARIO, TENSORBOARD, Learner, OnProgress, Run
 from agents.models.storage import COLUMNS, WEIGHTS
-from agents.policy import require_continuous, require_slot_batch
+from agents.policy import require_kind
 from agents.registry import LearnerName, make_learner, settings_path
 from edgellm_env.node.features import fingerprint
 from edgellm_env.scenario import Scenario, load_scenario, parse_setting
@@ -52,9 +52,8 @@ def train_run(agent: LearnerName, learner: Learner, run: Run, command: str | Non
         FolderInUseError: another process trains there.
         PolicyError: the learner is none for this kind of node.
     """
-    for kind, refuse in (("continuous", require_slot_batch), ("slot-batch", require_continuous)):
-        if kind not in learner.kinds:
-            refuse(agent, run.scenario)
+    if run.scenario.serving.kind not in learner.kinds:
+        require_kind(agent, run.scenario, *learner.kinds)
     with alone_in(run.folder, "training here"):
         return _train_alone(agent, learner, run, command)
 

@@ -5,7 +5,7 @@ from typing import Any, Final
 from agents.files import OutputError
 from agents.registry import GENERALIST
 from experiments.pages.rendering import render
-from experiments.pages.scores import CONTINUOUS, COUPLED, Results, best_learned, find, gain
+from experiments.pages.scores import CONTINUOUS, COUPLED, Results, best_learned, best_untrained, find, gain
 from experiments.results.statistics import REFERENCE
 
 BEGIN: Final = "<!-- headlines: written by `python -m experiments results-page` -->\n"
@@ -18,7 +18,7 @@ def headlines(results: Results) -> str:
     for scenario in (*CONTINUOUS, *COUPLED):
         scores = results.in_scenario(scenario)
         learned, optimum = best_learned(scores), find(scores, REFERENCE)
-        untrained = next((one for one in scores if one.agent is None), None)
+        untrained = best_untrained(scores)
         if learned is not None and optimum is not None and untrained is not None:
             row: dict[str, Any] = {"scenario": scenario, "learned": learned, "optimum": optimum}
             row |= {"reference": untrained, "to_optimum": gain(learned, optimum)}

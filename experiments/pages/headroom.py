@@ -5,7 +5,7 @@ from typing import Final
 
 from agents.registry import TUNED
 from edgellm_env.arrays import FloatArray
-from experiments.pages.scores import Results, Score, find, gain, in_percent
+from experiments.pages.scores import Results, Score, best_untrained, find, gain, in_percent
 from experiments.results.statistics import REFERENCE, Estimate, paired_difference
 
 LOWEST: Final = "random"
@@ -36,7 +36,8 @@ def headroom_of(results: Results, scenario: str) -> Headroom | None:
     lowest, optimum = find(scores, LOWEST), find(scores, REFERENCE)
     if lowest is None or optimum is None:
         return None
-    best, reference = scores[0], next(one for one in scores if one.agent is None)
+    best, reference = scores[0], best_untrained(scores)
+    assert reference is not None  # random order is one
     rule = next((one for one in scores if one.policy in TUNED), None)
     comparison = results.comparisons[scenario]
     places, top = best.among(comparison.bounds_rps)

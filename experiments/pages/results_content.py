@@ -20,6 +20,7 @@ from experiments.pages.scores import (
     Results,
     Score,
     best_learned,
+    best_untrained,
     difference,
     find,
     gain,
@@ -78,7 +79,7 @@ def results_page(results: Results, folder: str) -> str:
         above_untrained=[
             (f"{one.label} above {other.label} in `{name}`", gain(one, other))
             for name, one in best.items()
-            if (other := next((score for score in by_scenario[name] if score.agent is None), None)) is not None
+            if (other := best_untrained(by_scenario[name])) is not None
         ],
         slowest_s=max((s for own in results.compared.values() for one in own for s in one.training_s), default=None),
         failures=_failures(results),

@@ -249,6 +249,11 @@ def best_learned(scores: Iterable[Score]) -> Score | None:
     return max(learned, key=lambda score: score.throughput_rps.mean, default=None)
 
 
+def best_untrained(ranked: Iterable[Score]) -> Score | None:
+    """Return the first, of scores in order, that was not trained."""
+    return next((score for score in ranked if score.agent is None), None)
+
+
 def difference(ours: Score, theirs: Score) -> Estimate:
     """Return the difference in requests/s, paired by episode.
 

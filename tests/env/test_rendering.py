@@ -26,7 +26,7 @@ needs_pygame = pytest.mark.usefixtures("_drawn")
 
 @pytest.fixture
 def _drawn(monkeypatch):
-    """Draw without a display, and wait for nobody."""
+    """Draw without a display, and without waiting."""
     pytest.importorskip("pygame", reason="needs the extra 'render'")
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
     from edgellm_env.env.canvas import Canvas

@@ -60,12 +60,12 @@ def test_bounds_hold_the_best_of_all_schedules_between_them(seed: int) -> None:
 
 
 def played(scenario: Scenario, trace: RequestTrace, rng: np.random.Generator) -> tuple[set[int], list[Iteration]]:
-    """Play an episode an iteration at a time, with random admissions; return who is served, and all iterations."""
+    """Play an episode an iteration at a time, with random admissions; return which are served, and all iterations."""
     engine = SlowEngine(scenario, trace)
     served: set[int] = set()
     iterations: list[Iteration] = []
     free_s = 0.0
-    for slot in range(trace.slots + 200):  # after the last slot nobody is admitted, and all that runs finishes
+    for slot in range(trace.slots + 200):  # after the last slot no request is admitted, and all that runs finishes
         batch: list[int] = []
         if slot < trace.slots:
             for request in rng.permutation(engine.queue)[: int(rng.integers(0, 12))]:

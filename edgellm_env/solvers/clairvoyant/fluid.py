@@ -13,7 +13,7 @@ where k_i is the least that i adds to an iteration: its prompt, or its first dec
     sum_t q_it    = e_i x_i                 all that i adds to iterations is n_i k_i + e_i
     sum_l L_l y_itl <= (overlap of t with i's time, from the slot after its arrival to its deadline) x_i
     L_l y_itl     <= T_tl                   at most a token an iteration
-    sum_i k_i y_itl <= (1 - step_s / L_{l+1}) T_tl             of an iteration's time, step_s is nobody's
+    sum_i k_i y_itl <= (1 - step_s / L_{l+1}) T_tl             of an iteration's time, all but step_s
     sum_i (q_it + sum_l k_i y_itl) <= sum_l (1 - step_s / L_{l+1}) T_tl
     sum_l T_tl    <= length of t            one iteration at a time
     sum_il L_l y_itl <= max_running (length of t), and with weights s_i + n_i: <= kv_tokens (length of t)
@@ -30,10 +30,11 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from edgellm_env.arrays import FloatArray, IntArray
-from edgellm_env.costs.iterations import decode_seconds, prompt_seconds, seconds_alone
-from edgellm_env.node.records import iteration_record, request_records, scheme_records
+from edgellm_env.costs.iterations import decode_seconds, joining_seconds, prompt_seconds, seconds_alone
+from edgellm_env.node.records import request_records, scheme_records
 from edgellm_env.scenario import Scenario
 from edgellm_env.solvers.clairvoyant.master import import_highs
+from edgellm_env.solvers.clairvoyant.model import first_slots
 from edgellm_env.workload.trace import RequestTrace
 
 INTERVALS: Final = 10
@@ -138,26 +139,22 @@ def fluid_bound(scenario: Scenario, trace: RequestTrace, time_limit_s: float) ->
     return min(float(m), float(right @ prices + upper @ np.maximum(0.0, reduced)))
 
 
-def _costs(scenario: Scenario) -> Any:
-    return iteration_record(scenario).view(np.recarray)[0]
-
-
 def servable(scenario: Scenario, trace: RequestTrace) -> Servable:
     """Return the requests of an episode that could be served alone."""
     records, scheme = request_records(scenario, trace.batch())[0, : trace.size], scheme_records(scenario)[0]
-    costs, timing, best = _costs(scenario), scenario.timing, scenario.availability
-    now_s = np.arange(trace.slots) * timing.slot_s
-    first = np.searchsorted(now_s, records["arrival_s"], side="right")
-    # Whoever comes in the last slot, or after it, is never admitted.
+    costs: Any = scenario.costs
+    timing, best = scenario.timing, scenario.availability
+    first = first_slots(scenario, records["arrival_s"])
+    # A request that arrives in the last slot, or after it, is never admitted.
     own = records[first < trace.slots]
-    ready_s = now_s[first[first < trace.slots]]
+    ready_s = first[first < trace.slots] * timing.slot_s
     due_s = own["deadline_s"] - timing.radio_s
     due_s = due_s + PADDING * np.maximum(1.0, np.abs(due_s))
     prompt, output = own["prompt_tokens"].astype(np.float64), own["output_tokens"].astype(np.float64)
     prompt_s = prompt_seconds(costs, prompt)
     first_s = decode_seconds(costs, prompt + 1.0, np.ones_like(prompt))
     least_s = np.where(output > 1.0, np.minimum(prompt_s, first_s), prompt_s)
-    added_s = prompt_s + decode_seconds(costs, prompt + 1.0, output - 1.0)
+    added_s = joining_seconds(costs, prompt, output)
     fits = ready_s + seconds_alone(costs, prompt, output) <= due_s
     fits &= scheme["quality"] >= own["accuracy_requirement"]
     kv_share = own["kv_bytes"] * scheme["kv_factor"] / scheme["memory_bytes"]
@@ -170,7 +167,8 @@ def servable(scenario: Scenario, trace: RequestTrace) -> Servable:
 
 def grid_of(scenario: Scenario, requests: Servable) -> Grid:
     """Return how the time of these requests is cut."""
-    timing, step_s = scenario.timing, _costs(scenario).step_s
+    costs: Any = scenario.costs
+    timing, step_s = scenario.timing, costs.step_s
     interval_s = timing.slot_s * math.ceil(timing.episode_slots / INTERVALS)
     lengths_s = step_s * GROWTH ** np.arange(1 + math.ceil(math.log(LONGEST) / math.log(GROWTH)))
     first = np.floor(requests.ready_s / interval_s).astype(np.int64)
@@ -183,7 +181,7 @@ def grid_of(scenario: Scenario, requests: Servable) -> Grid:
 def programme(scenario: Scenario, requests: Servable, grid: Grid) -> tuple[_Rows, FloatArray]:
     """Return the rows of the linear programme, and the upper bounds of its variables; all are at least 0."""
     interval_s, lengths_s, one, interval = grid
-    shared = 1.0 - _costs(scenario).step_s / np.append(lengths_s[1:], np.inf)
+    shared = 1.0 - lengths_s[0] / np.append(lengths_s[1:], np.inf)  # the shortest class begins at step_s
     begin_s = interval * interval_s
     overlap_s = np.minimum(requests.due_s[one], begin_s + interval_s) - np.maximum(requests.ready_s[one], begin_s)
     m, classes, pairs, intervals = requests.ready_s.size, lengths_s.size, one.size, int(interval.max()) + 1

@@ -11,9 +11,11 @@ from typing import Final
 import numpy as np
 
 from edgellm_env.arrays import FloatArray, IntArray
+from edgellm_env.costs.iterations import own_seconds
 from edgellm_env.node.nodes import Dynamics
-from edgellm_env.node.records import SERVED, iteration_record, request_records
+from edgellm_env.node.records import request_records, served_slots
 from edgellm_env.scenario import Scenario
+from edgellm_env.solvers.clairvoyant.model import first_slots
 from edgellm_env.solvers.clairvoyant.relaxation import Clock
 from edgellm_env.workload.trace import RequestTrace, TraceBatch
 
@@ -34,10 +36,8 @@ class _Player:
         columns = {own.name: np.repeat(getattr(one, own.name), SIDE_BY_SIDE, axis=0) for own in fields(one)}
         self._traces = TraceBatch(**columns)
         self.requests = request_records(scenario, one)[0, : trace.size]
-        self.first = np.searchsorted(
-            np.arange(trace.slots) * scenario.timing.slot_s, self.requests["arrival_s"], side="right"
-        )
-        own_s = self.requests["compute_s"] - iteration_record(scenario)[0]["step_s"] * self.requests["output_tokens"]
+        self.first = first_slots(scenario, self.requests["arrival_s"])
+        own_s = own_seconds(scenario.costs, self.requests["compute_s"], self.requests["output_tokens"])
         self._worth: FloatArray = 1.0 / (_LEAST_S + own_s)
 
     def play(self, wanted: IntArray) -> IntArray:
@@ -45,11 +45,10 @@ class _Player:
         dynamics, every = self.dynamics, np.arange(SIDE_BY_SIDE)
         dynamics.begin(every, self._traces)
         for slot in range(self.slots):
-            at = np.minimum(dynamics.waiting["request"], wanted.shape[1] - 1)  # whatever stands at empty places
+            at = np.minimum(dynamics.waiting["request"], wanted.shape[1] - 1)  # empty places hold anything
             since = wanted[every[:, None], at]
             dynamics.play_ranked(np.where((since >= 0) & (since <= slot), self._worth[at], -1.0), above=0.0)
-        log = dynamics.nodes.log[:, : wanted.shape[1]]
-        return np.where(log["outcome"] == SERVED, log["slot"], -1)
+        return served_slots(dynamics.nodes.log[:, : wanted.shape[1]])
 
 
 def search_schedule(

@@ -87,6 +87,12 @@ def check_supported(scenario: Scenario, trace: RequestTrace) -> None:
         raise ValueError(f"trace: {trace.slots} slots; expected timing.episode_slots = {scenario.timing.episode_slots}")
 
 
+def first_slots(scenario: Scenario, arrival_s: FloatArray) -> IntArray:
+    """Return the slot that each request joins at, the first whose start lies after its arrival; past the last: none."""
+    starts_s = np.arange(scenario.timing.episode_slots) * scenario.timing.slot_s
+    return np.searchsorted(starts_s, arrival_s, side="right")
+
+
 def build_model(scenario: Scenario, trace: RequestTrace) -> EpisodeModel:
     """Expand an episode over its slots, with the dynamics' own records and order of arithmetic.
 
@@ -104,8 +110,7 @@ def build_model(scenario: Scenario, trace: RequestTrace) -> EpisodeModel:
     rules = rule_record(scenario)[0]
     now_s = np.arange(trace.slots) * rules["slot_s"]
     admissible = scheme["quality"] >= request["accuracy_requirement"]
-    # Arrivals join at the first slot whose start lies after them.
-    first = np.searchsorted(now_s, request["arrival_s"], side="right")
+    first = first_slots(scenario, request["arrival_s"])
     if not scenario.queue.carry_over:
         admissible = admissible & (_place_in_queue(first, admissible) < scenario.queue.capacity)
 

@@ -98,7 +98,7 @@ function begin() {
   byId("about-here").append(...about());
   introduce();
   if (CONTINUOUS) byId("replay").querySelector(".lead").textContent = "Two policies, the very same requests. Each mark is a waiting request: the further left, the less it can wait; the higher, " +
-    "the more of the KV cache or a link it takes. Filled marks are admitted, and join what runs. Below: the slot’s iterations, and who runs as it opens.";
+    "the more of the KV cache or a link it takes. Filled marks are admitted, and join what runs. Below: the slot’s iterations, and what runs as it opens.";
   if (replay) byId("headline").append(why(new Replay(byId("replay-here"))));
   else byId("replay").remove();
   byId("sections").append(...[...document.querySelectorAll("section[data-nav]")].map((section) => element("a", { href: `#${section.id}` }, section.dataset.nav)));

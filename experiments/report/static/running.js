@@ -1,4 +1,4 @@
-// A continuous node in a slot: the iterations that begin in it, and who runs, with tokens made and time to spare.
+// A continuous node in a slot: the iterations that begin in it, and what runs, with tokens made and time to spare.
 
 class RunningView {
   constructor() {

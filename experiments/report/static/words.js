@@ -55,7 +55,7 @@ function differencesIn(episode, first, second, slot) {
 /** One line on what the two have in common in a slot. */
 function commonIn(episode, first, second, slot) {
   const [ours, theirs] = [first, second].map((policy) => episode.queue(policy, slot));
-  if (!ours.length && !theirs.length) return "Nobody waits.";
+  if (!ours.length && !theirs.length) return "No request waits.";
   const others = new Set(theirs.map((one) => one.request));
   const shared = ours.filter((one) => others.has(one.request)).length;
   const batch = new Set(theirs.filter((one) => one.served).map((one) => one.request));
