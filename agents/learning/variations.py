@@ -7,13 +7,15 @@ from typing import Any, Final
 
 import numpy as np
 
+from agents.policy import PolicyError
 from edgellm_env.costs.iterations import COEFFICIENTS
 from edgellm_env.costs.measured import MeasuredCosts
 from edgellm_env.costs.transformer import kv_cache_bytes
-from edgellm_env.scenario import Scenario, ScenarioError
+from edgellm_env.scenario import Scenario
 
 _JUDGED: Final = 12  # variations that a generalist is judged by
 _STREAM: Final = 2**33  # keeps variations apart from what else a run draws
+_DRAWN: Final = ("poisson", "markov-modulated")
 _TOGETHER: Final = 25.0  # requests that share an iteration, for a rough capacity
 
 
@@ -31,13 +33,16 @@ def variations(scenario: Scenario, rng: np.random.Generator) -> Iterator[Scenari
     Args:
         scenario: whose settings are varied; on a continuous node with measured costs.
         rng: draws the variations.
+
+    Raises:
+        PolicyError: its requests are recorded or written out, so that there is nothing to draw.
     """
+    arrivals = scenario.workload.arrivals
+    if arrivals not in _DRAWN:
+        raise PolicyError(f"workload.arrivals: {arrivals!r}; expected {' or '.join(_DRAWN)} to draw variations of")
+    draw = _continuous if scenario.serving.kind == "continuous" else _slot_batch
     while True:
-        draw = _continuous if scenario.serving.kind == "continuous" else _slot_batch
-        try:
-            yield scenario.with_values(draw(scenario, rng))
-        except ScenarioError:  # such as a prompt that no KV cache holds
-            continue
+        yield scenario.with_values(draw(scenario, rng))
 
 
 def _between(rng: np.random.Generator, low: float, high: float) -> float:

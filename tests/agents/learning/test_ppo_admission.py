@@ -70,6 +70,14 @@ def test_variations_differ_and_are_the_same_for_a_seed(name: str) -> None:
     assert min(rollout(Dftsp(), one.with_slots(20), [0]).served.sum() for one in drawn) > 0
 
 
+@pytest.mark.parametrize("name", ["azure-live", "tiny"])
+def test_recorded_and_written_requests_have_no_variations(name: str, tmp_path: Path) -> None:
+    with pytest.raises(
+        PolicyError, match=r"workload\.arrivals: '(trace|explicit)'; expected poisson or markov-modulated"
+    ):
+        make_learner("generalist").train(Run(load_scenario(name), 1, 0, tmp_path))
+
+
 @pytest.mark.parametrize("name", ["chat", "balanced"])
 def test_a_generalist_trains_a_half_for_each_kind_of_node(name: str, tmp_path: Path) -> None:
     generalist = make_learner("generalist")
