@@ -30,7 +30,7 @@ class Validation:
     def __init__(self, scenarios: Sequence[Scenario], seed: int, episodes: int) -> None:
         self._seeds = episode_seeds("validation", seed, episodes)
         self._engines = [make_engine(scenario, BATCH, episodes) for scenario in scenarios]
-        self._experts = self._play(Dftsp())
+        self._experts = self.play(Dftsp())
         self.best_rps = -np.inf
 
     @property
@@ -45,14 +45,14 @@ class Validation:
 
     def mean_rps(self, policy: Policy) -> float:
         """Return the policy's mean throughput; of several scenarios, see :meth:`judge`."""
-        return self._mark(self._play(policy))
+        return self._mark(self.play(policy))
 
     def judge(self, policy: Policy, log: Logger) -> float:
         """Play, and write down how it went in the first scenario; return the mean throughput.
 
         Each of several scenarios counts alike: the mean share of DFTSP's throughput, times that in the first.
         """
-        played = self._play(policy)
+        played = self.play(policy)
         record_validation(log, played[0], self.expert)
         return self._mark(played)
 
@@ -64,7 +64,8 @@ class Validation:
             save(path)
         return self.best_rps
 
-    def _play(self, policy: Policy) -> list[Tally]:
+    def play(self, policy: Policy) -> list[Tally]:
+        """Return what the policy makes of each scenario's episodes."""
         return [rollout(policy, engine.scenario, self._seeds, engine=engine) for engine in self._engines]
 
     def _mark(self, played: Sequence[Tally]) -> float:

@@ -36,7 +36,11 @@ def test_validation_plays_the_same_episodes_of_the_scenario_each_time() -> None:
     policy: Policy
     for policy in (Dftsp(), *build_policies(["random", "cem-linear:light"], scenario)):
         again = rollout(policy, scenario, episode_seeds("validation", 3, 4))
+        (played,) = validation.play(policy)
+        assert played.served.tolist() == again.served.tolist()
         assert validation.mean_rps(policy) == again.throughput_rps.mean()
+        (played,) = validation.play(policy)
+        assert played.served.tolist() == again.served.tolist()
         assert validation.mean_rps(policy) == again.throughput_rps.mean()
     expert = rollout(Dftsp(), scenario, episode_seeds("validation", 3, 4))
     assert validation.expert.served.tolist() == expert.served.tolist()

@@ -114,6 +114,6 @@ def test_agents_whose_features_add_up_a_batch_refuse_continuous_nodes(spec: str,
 @pytest.mark.parametrize("spec", shipped_agents())
 def test_shipped_agents_state_their_columns(spec: str) -> None:
     scenario = load_scenario(spec.partition(":")[2])
-    columns = "d858c37ee02be602" if scenario.serving.kind == "slot-batch" else "[0-9a-f]{16}"
+    columns = "d858c37ee02be602" if scenario.serving.kind == "slot-batch" else "e902a3ff958ee14e"
     with pytest.raises(PolicyError, match=f"trained on observation columns {columns}; expected"):
         build_policies([spec], scenario)
