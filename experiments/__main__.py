@@ -43,6 +43,7 @@ CONTENTS: Final = {
     "The stored study, and the pages that are written from it": {
         "study train": "commands.study:StudyTrain",
         "study compare": "commands.study:StudyCompare",
+        "study perturb": "commands.study:StudyPerturb",
         "study bounds": "commands.study:StudyBounds",
         "study behaviour": "commands.study:StudyBehaviour",
         "results-page": "commands.documentation:ResultsPage",

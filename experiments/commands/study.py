@@ -13,17 +13,20 @@ from rich.console import Console
 from agents.files import alone_in, prepare_folder
 from agents.learned import ScoringPolicy
 from agents.registry import LearnerName, build_policies
-from agents.seeds import episode_seeds
+from agents.seeds import MAXIMUM_SEED, episode_seeds
 from edgellm_env.scenario import Scenario
 from experiments.changes import Changes
 from experiments.grid import study_comparing as comparing
+from experiments.grid.drawn import drawn_name
 from experiments.grid.evaluation import require_playable
 from experiments.grid.ledger import CONTINUES
-from experiments.grid.study_comparing import TEST_EPISODES, observe_behaviour, shipped_scenario
+from experiments.grid.study_behaviour import ADMISSION_RULES, observe_behaviour, observe_refusals
+from experiments.grid.study_comparing import TEST_EPISODES, shipped_scenario
 from experiments.grid.study_store import (
     STORE,
     Behaviour,
     Comparison,
+    Refusals,
     TrainedRun,
     training_path,
     write_document,
@@ -103,22 +106,29 @@ class StudyCompare(Changes):
     """As in compare; unless given, all that need nothing but their name, and the agents shipped for the scenario."""
     rates: list[float] = field(default_factory=list)
     """Arrival rates in requests/s, each in place of the scenario's own."""
+    loads: list[float] = field(default_factory=list)
+    """The same as multiples of the scenario's own."""
     again: bool = False  # Play the policies again and replace what is stored of them.
     episodes: int = TEST_EPISODES  # Test episodes; stored ones must be as many.
     store: Path = STORE  # Where results are stored.
 
     def run(self, console: Console) -> list[Comparison]:
         """Check everything, then play and store, policy by policy."""
-        rates: list[float | None] = [*self.rates] or [None]
         with alone_in(self.store / "comparisons", "comparing for this store"):
             wanted = []
             for name in self.scenario:
-                for rate_rps in rates:
+                for rate_rps in self._rates_rps(name):
                     stored, scenario = comparing.stored_comparison(self.store, name, self, rate_rps, self.episodes)
                     policies = self.policies or comparing.default_policies(name)
                     require_playable(scenario, build_policies(policies, scenario))
                     wanted.append((stored, scenario, policies))
             return [self._fill(stored, scenario, policies, console) for stored, scenario, policies in wanted]
+
+    def _rates_rps(self, name: str) -> list[float | None]:
+        own_rps = shipped_scenario(name).workload.arrival_rate_rps
+        if self.loads and own_rps is None:
+            raise ValueError(f"loads: {self.loads}; expected none, as {name!r} has no workload.arrival_rate_rps")
+        return [*self.rates, *(one * own_rps for one in self.loads if own_rps is not None)] or [None]
 
     def _fill(self, stored: Comparison, scenario: Scenario, policies: Sequence[str], console: Console) -> Comparison:
         for policy in policies:
@@ -133,6 +143,34 @@ class StudyCompare(Changes):
         for text in empty_texts(sum(not arrived for arrived in episodes.values()), len(episodes)):
             console.print(f"{stored.case}: {text}")
         return stored
+
+
+@dataclass(frozen=True)
+class StudyPerturb(Changes):
+    """As ``study compare``, in settings that nothing was trained or tuned on, drawn around those of the scenarios."""
+
+    kept: ClassVar[str] = CONTINUES
+
+    scenario: list[str]  # Shipped scenarios that draw their requests; settings are shared out among them in turn.
+    count: int = 40  # How many settings.
+    seed: int = 7  # Draws the settings.
+    policies: list[str] = field(default_factory=lambda: ["dftsp", "lookahead", "generalist"])  # As in compare.
+    again: bool = False  # Play the policies again and replace what is stored of them.
+    episodes: int = TEST_EPISODES  # Test episodes; stored ones must be as many.
+    store: Path = STORE  # Where results are stored.
+
+    def run(self, console: Console) -> list[Comparison]:
+        """Check everything, then play and store, setting by setting."""
+        if self.count < 1:
+            raise ValueError(f"count: {self.count}; expected at least 1")
+        if not 0 <= self.seed <= MAXIMUM_SEED:
+            raise ValueError(f"seed: {self.seed}; expected a whole number from 0 to {MAXIMUM_SEED}")
+        turns = (divmod(place, len(self.scenario)) for place in range(self.count))
+        cases = [drawn_name(self.scenario[at], self.seed, index) for index, at in turns]
+        return StudyCompare(
+            cases, self.policies, again=self.again, episodes=self.episodes, store=self.store,
+            settings=self.settings, trace=self.trace,
+        ).run(console)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -153,25 +191,35 @@ class StudyBounds:
 
 @dataclass(frozen=True)
 class StudyBehaviour(Changes):
-    """Count which requests an agent serves and defers in validation episodes, and store it."""
+    """Count which requests an agent serves and defers in validation episodes, and store it.
 
-    policy: str  # As in compare; one that scores requests, such as es-value:light.
+    On a continuous node: which of those that fit it refuses, next to the rules with tuned numbers.
+    """
+
+    policy: str  # As in compare; on slot-batch nodes one that scores requests, such as es-value:light.
     scenario: str  # Shipped scenario.
     episodes: int = 16  # Validation episodes to play.
     seed: int = 0  # Chooses the episodes.
     slots: int | None = None  # Slots per episode, in place of the scenario's.
     store: Path = STORE  # Where results are stored.
 
-    def run(self, console: Console) -> Behaviour:
+    def run(self, console: Console) -> Behaviour | Refusals:
         """Check everything, then play, then store."""
         scenario = self.changed(shipped_scenario(self.scenario), self.slots)
         episode_seeds("validation", self.seed, self.episodes)
-        (policy,) = build_policies([self.policy], scenario)
-        if not isinstance(policy, ScoringPolicy):
+        continuous = scenario.serving.kind == "continuous"
+        others = [rule for rule in ADMISSION_RULES if rule != self.policy] if continuous else []
+        policies = build_policies([self.policy, *others], scenario)
+        scoring = policies[0]
+        if not continuous and not isinstance(scoring, ScoringPolicy):
             raise ValueError(f"policy: {self.policy!r} scores no requests; expected a ranker, such as es-value:light")
         path = self.store / "behaviour" / f"{self.policy.replace(':', '-').replace('/', '_')}-in-{scenario.name}.json"
+        found: Behaviour | Refusals
         with alone_in(path.parent, "counting this", path.name):
-            behaviour = observe_behaviour(policy, policy.model.score, scenario, self.seed, self.episodes)
-            write_document(path, {**asdict(behaviour), "versions": package_versions()})
+            if isinstance(scoring, ScoringPolicy):
+                found = observe_behaviour(scoring, scoring.model.score, scenario, self.seed, self.episodes)
+            else:
+                found = observe_refusals(policies, scenario, self.seed, self.episodes)
+            write_document(path, {**asdict(found), "versions": package_versions()})
         console.print(f"{self.policy} in {scenario.name}: {path}")
-        return behaviour
+        return found

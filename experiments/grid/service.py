@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edgellm_env.arrays import BoolArray
+from edgellm_env.arrays import BoolArray, IntArray
 from edgellm_env.env.engine import Engine
 from edgellm_env.node.records import SERVED
 
@@ -54,10 +54,16 @@ def service_of(engine: Engine, row: int = 0) -> Service:
     )
 
 
-def _by_fifth(keys: NDArray[Any], served: BoolArray) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return how many of the requests fall into each fifth by ascending ``keys`` (n,), and how many of the served."""
+def fifths(keys: NDArray[Any]) -> IntArray:
+    """Return (n,) in which fifth by ascending ``keys`` (n,) each is, 0 to 4; the earlier of equals first."""
     fifth = np.empty(keys.size, dtype=np.int64)
     fifth[np.argsort(keys, kind="stable")] = np.arange(keys.size) * FIFTHS // max(1, keys.size)
+    return fifth
+
+
+def _by_fifth(keys: NDArray[Any], served: BoolArray) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return how many of the requests fall into each fifth by ascending ``keys`` (n,), and how many of the served."""
+    fifth = fifths(keys)
     counts = (np.bincount(fifth[own], minlength=FIFTHS).tolist() for own in (slice(None), served))
     arrived, kept = map(tuple, counts)
     return arrived, kept

@@ -1,27 +1,20 @@
-"""The study's comparisons of policies on the same test episodes, and which requests an agent serves, next to DFTSP."""
+"""The study's comparisons of policies on the same test episodes."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Final, TypeAlias
-
-import numpy as np
+from typing import Any, Final
 
 from agents.files import OutputError, file_sha256, read_document
-from agents.optimal import dftsp_answers
-from agents.policy import Policy
 from agents.registry import CARD, build_policies, playable, shipped_agents, shipped_path, shipped_spec
-from agents.rollout import Observer, Step, rollout
 from agents.seeds import episode_seeds
-from edgellm_env.arrays import FloatArray, IntArray
-from edgellm_env.env.observation import Observation
 from edgellm_env.scenario import Scenario, load_scenario, scenario_names
 from experiments.changes import Changes
+from experiments.grid.drawn import drawn
 from experiments.grid.evaluation import EpisodeResult, evaluate, require_playable, require_same_traces
 from experiments.grid.ledger import require_same
 from experiments.grid.study_store import (
-    Behaviour,
     Comparison,
     Measured,
     comparison_path,
@@ -114,6 +107,8 @@ def with_policy(
         RuntimeError: the policy failed, or met other requests than those stored.
     """
     rows = play_test_episodes(scenario, [policy], episodes)
+    if drawn(stored.case) is not None:  # many, and compared by requests/s alone
+        rows = [replace(row, service=None) for row in rows]
     name = stored.case if suite_case(stored.case) else stored.scenario
     words = ["study", "compare", "--scenario", name, "--policies", policy, *changes]
     if stored.arrival_rate_rps is not None:
@@ -164,63 +159,3 @@ def with_bounds(store: Path, results: Path) -> Comparison:
             raise OutputError(f"episode {episode}: {results} bounds seed {seed}; expected {row.seed}")
         upper[episode], lower[episode] = (bound[side] / row.covered_s for side in ("upper", "lower"))
     return replace(stored, bounds_rps=upper, hindsight_rps=lower)
-
-
-Score: TypeAlias = Callable[[Observation], FloatArray]
-"""From observations of R slots to the scores (R, N) of their requests."""
-
-CHANCE_BOUNDS: Final = (0.0, 1.0, 2.0, 3.0, 4.0, 6.0)
-FOOTPRINT_BOUNDS: Final = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5)
-
-
-def observe_behaviour(policy: Policy, score: Score, scenario: Scenario, seed: int, episodes: int) -> Behaviour:
-    """Play validation episodes with a policy that packs by ``score``, and count."""
-    table = _Table(score)
-    for episode_seed in episode_seeds("validation", seed, episodes):
-        rollout(policy, scenario, [episode_seed], [table])
-    return Behaviour(
-        policy=policy.name,
-        scenario=scenario.name,
-        seed=seed,
-        episodes=episodes,
-        chance_bounds=CHANCE_BOUNDS,
-        footprint_bounds=FOOTPRINT_BOUNDS,
-        requests=tuple(tuple(int(one) for one in row) for row in table.requests),
-        score=_means(table.score, table.requests),
-        served=_means(table.served, table.requests),
-        served_by_dftsp=_means(table.by_dftsp, table.requests),
-    )
-
-
-class _Table(Observer):
-    """Sums over the requests of a single environment's slots, by class."""
-
-    def __init__(self, score: Score) -> None:
-        shape = (len(CHANCE_BOUNDS), len(FOOTPRINT_BOUNDS))
-        self.requests = np.zeros(shape, dtype=np.int64)
-        self.score, self.served, self.by_dftsp = (np.zeros(shape) for _ in range(3))
-        self._score = score
-
-    def decided(self, step: Step) -> None:
-        """Add the requests that wait in this slot."""
-        slots = step.slots
-        if slots is None or not slots.waiting[0]:
-            return
-        n, problems = int(slots.waiting[0]), slots.problems
-        chances = np.maximum(0.0, (problems.slack_s - problems.compute_s) / slots.scenario.timing.slot_s)
-        cells = (
-            np.digitize(chances[0, :n], CHANCE_BOUNDS) - 1,
-            np.digitize(problems.largest_share()[0, :n], FOOTPRINT_BOUNDS) - 1,
-        )
-        scores = self._score(slots.observation)[0, :n]
-        np.add.at(self.requests, cells, 1)
-        np.add.at(self.score, cells, scores - scores.mean())
-        np.add.at(self.served, cells, step.batch[0, :n])
-        np.add.at(self.by_dftsp, cells, dftsp_answers(slots).selection[0, :n])
-
-
-def _means(total: FloatArray, count: IntArray) -> tuple[tuple[float | None, ...], ...]:
-    return tuple(
-        tuple(round(float(one) / int(number), 5) if number else None for one, number in zip(*rows, strict=True))
-        for rows in zip(total, count, strict=True)
-    )

@@ -2,7 +2,7 @@
 
 comparisons/<case>.json                          every policy on the same test episodes, a row per episode
 training/<agent>[-<ablation>]/<scenario>-<seed>.json   a training run: its curve, its time, its test episodes
-behaviour/<agent>-<scenario>.json                which requests an agent serves and defers
+behaviour/<agent>-in-<scenario>.json             which requests an agent serves and defers, or refuses
 decisions.json                                   how long decisions take, batched
 """
 
@@ -105,6 +105,21 @@ class Behaviour:
     served: tuple[tuple[float | None, ...], ...]  # the part of them that the agent served in that slot
     # the part that DFTSP would have served of the very same queue
     served_by_dftsp: tuple[tuple[float | None, ...], ...]
+
+
+@dataclass(frozen=True)
+class Refusals:
+    """What an agent on a continuous node and rules beside it refuse of the waiting requests that fit."""
+
+    policy: str  # the agent
+    scenario: str  # where they played
+    seed: int  # chose the validation episodes
+    episodes: int  # how many
+    running_bounds: tuple[int, ...]  # lower ends of the classes of how many requests run; the last is open
+    # by policy and by "output" (fifths of the episode's requests by output tokens, from the fewest), "allowed" (by the
+    # time that their deadlines allow per output token, from the tightest) and "running": waiting requests of each class
+    # that were admitted or fit beside the batch, and those of them that were not admitted, counted in every slot
+    counts: Mapping[str, Mapping[str, tuple[tuple[int, ...], ...]]]
 
 
 def comparison_path(store: Path, case: str) -> Path:

@@ -1,4 +1,7 @@
-"""The suite's cases: scenarios with other parameters, and parts of recordings, by the names of their results."""
+"""The suite's cases: scenarios with other parameters, and parts of recordings, by the names of their results.
+
+Drawn cases (:mod:`experiments.grid.drawn`) are found by name too; they are in no tier.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,6 +12,7 @@ from typing import Any, Final
 from pydantic import TypeAdapter
 
 from edgellm_env.scenario import Scenario, load_scenario, read_settings
+from experiments.grid.drawn import drawn
 
 TRAINING, HELD_OUT, TRACES = "training", "held-out", "traces"
 
@@ -37,4 +41,7 @@ def suite_cases() -> dict[str, dict[str, SuiteCase]]:
 
 def suite_case(name: str) -> SuiteCase | None:
     """Return a case by name; None if there is none."""
-    return next((cases[name] for cases in suite_cases().values() if name in cases), None)
+    listed = next((cases[name] for cases in suite_cases().values() if name in cases), None)
+    if listed is None and (found := drawn(name)) is not None:
+        return SuiteCase(found.scenario, found.settings())
+    return listed

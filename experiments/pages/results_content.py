@@ -1,20 +1,22 @@
 """The results page: its numbers, from stored results; ``templates/results.md.j2`` has its words."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.colors import Normalize, TwoSlopeNorm
-
-from edgellm_env.arrays import FloatArray
 from edgellm_env.scenario import load_scenario
-from experiments.grid.study_store import Behaviour, Comparison, TrainedRun
+from experiments.grid.study_store import Comparison, TrainedRun
 from experiments.grid.training import ABLATIONS
+from experiments.pages.behaviour_content import (
+    behaviour_figure,
+    behaviour_values,
+    plot_behaviour,
+    plot_refusals,
+    refusal_values,
+)
 from experiments.pages.rendering import render
 from experiments.pages.scores import (
+    CONTINUOUS,
     COUPLED,
     SCENARIO_ORDER,
     Results,
@@ -28,6 +30,7 @@ from experiments.pages.scores import (
     place_of,
     top_of,
 )
+from experiments.pages.unseen_content import LOOKAHEAD, unseen
 from experiments.results.figures import (
     COLOURS,
     LINES,
@@ -41,7 +44,6 @@ from experiments.results.figures import (
 )
 from experiments.results.statistics import REFERENCE, Estimate, paired_difference
 
-LOOKAHEAD: Final = "lookahead"
 OTHER_OPTIMUM: Final = "exact"
 BASELINES: Final = ("sjf", "least-footprint", REFERENCE)
 """What agents are set against where they were not trained."""
@@ -49,11 +51,6 @@ BASELINES: Final = ("sjf", "least-footprint", REFERENCE)
 LEARNING_CURVES: Final = "curves.png"
 FRONT_PAGE: Final = "chat"
 """The scenario whose policies the site's front page shows, in ``policies-chat.png``."""
-
-
-def behaviour_figure(behaviour: Behaviour) -> str:
-    """Return the file name of a behaviour's plot."""
-    return f"behaviour-{behaviour.policy.replace(':', '-')}-in-{behaviour.scenario}.png"
 
 
 def rates_figure(scenario: str) -> str:
@@ -67,6 +64,7 @@ def results_page(results: Results, folder: str) -> str:
     best = {name: found for name, scores in by_scenario.items() if (found := best_learned(scores)) is not None}
     compared = [results.comparisons[name] for name in results.scenarios if name in results.compared]
     measured = {run.ablation for run in results.runs}
+    by_rate = rates(results)
     whole = {(score.agent, score.trained_on): score for score in results.trained}
     return render(
         "results.md.j2",
@@ -92,13 +90,15 @@ def results_page(results: Results, folder: str) -> str:
         few_seeds=sorted({len(score.seeds) for score in results.trained if 1 < len(score.seeds) < 4}),
         curve_figure=LEARNING_CURVES,
         curves=[(run, gain_percent(run), _seconds_to_best(run)) for run in results.runs],
-        behaviours=[_behaviour(one) for one in results.behaviours],
+        behaviours=[behaviour_values(one) for one in results.behaviours],
+        refusals=[refusal_values(one) for one in results.refusals],
         ablations=[(score, whole.get((score.agent, score.trained_on))) for score in results.ablated],
         measured_ablations=[(name, one["words"]) for name, one in ABLATIONS.items() if name in measured],
         missing_ablations=[(name, one["words"]) for name, one in ABLATIONS.items() if name not in measured],
         transfers=list(_transfers(results)),
-        rates=rates(results),
+        rates={name: found for name, found in by_rate.items() if name not in CONTINUOUS},
         rates_figure=rates_figure,
+        **unseen(results, by_rate),
         decisions=results.decisions,
     )
 
@@ -191,25 +191,6 @@ def _seconds_to_best(run: TrainedRun) -> float:
     return next(s for s, gain in zip(run.curve.seconds, gains, strict=True) if gain >= max(gains) - 0.5)
 
 
-def _behaviour(behaviour: Behaviour) -> dict[str, Any]:
-    """Return the classes that the agent serves most below and most above DFTSP, of those that are common."""
-    requests = np.array(behaviour.requests)
-    served, by_dftsp = (np.array(cells, dtype=np.float64) for cells in (behaviour.served, behaviour.served_by_dftsp))
-    points = 100.0 * np.where(requests > 0, served - by_dftsp, np.nan)
-    total = int(requests[np.isfinite(points)].sum())
-    points[requests < 0.005 * total] = np.nan
-    ends = [] if np.isnan(points).all() else [np.nanargmin(points), np.nanargmax(points)]
-    places = [np.unravel_index(end, points.shape) for end in ends]
-    slots, footprints = (
-        [f"{low:g} to {high:g}" for low, high in pairwise(bounds)] + [f"{bounds[-1]:g} or more"]
-        for bounds in (behaviour.chance_bounds, behaviour.footprint_bounds)
-    )
-    common = [
-        {"points": float(points[row, one]), "slots": slots[row], "footprint": footprints[one]} for row, one in places
-    ]
-    return {"behaviour": behaviour, "figure": behaviour_figure(behaviour), "total": total, "common": common}
-
-
 def _transfers(results: Results) -> Iterator[tuple[str, Score, list[Estimate | None]]]:
     """Yield agents where they were not trained, with their differences to the baselines."""
     for name in results.scenarios:
@@ -225,9 +206,12 @@ def write_figures(results: Results, folder: Path) -> None:
     if results.runs:
         _plot_learning_curves(results.runs, folder / LEARNING_CURVES)
     for behaviour in results.behaviours:
-        _plot_behaviour(behaviour, folder / behaviour_figure(behaviour))
+        plot_behaviour(behaviour, folder / behaviour_figure(behaviour))
+    for refusals in results.refusals:
+        plot_refusals(refusals, folder / behaviour_figure(refusals))
     for scenario, scores in rates(results).items():
-        _plot_rates(scenario, scores, folder / rates_figure(scenario))
+        if scenario not in CONTINUOUS:
+            _plot_rates(scenario, scores, folder / rates_figure(scenario))
     if FRONT_PAGE in results.compared:
         shown = {score.policy: score.throughput_rps for score in results.in_scenario(FRONT_PAGE)}
         plot_throughput(shown, FRONT_PAGE, folder / f"policies-{FRONT_PAGE}.png")
@@ -259,45 +243,9 @@ def _plot_learning_curves(runs: Sequence[TrainedRun], path: Path) -> None:
     save_figure(figure, path)
 
 
-def _plot_behaviour(behaviour: Behaviour, path: Path) -> None:
-    """Draw score, part served, and part served less DFTSP's, by slots left and footprint."""
-    score, served, by_dftsp = (
-        np.array(cells, dtype=np.float64) for cells in (behaviour.score, behaviour.served, behaviour.served_by_dftsp)
-    )
-    figure = new_figure(11.5, 3.6)
-    panels = figure.subplots(1, 3)
-    preference = served - by_dftsp
-    _cells(panels[0], behaviour, score, "score, less its slot's mean", _around_zero(score))
-    _cells(panels[1], behaviour, served, "part served at once", Normalize(0.0, 1.0))
-    _cells(panels[2], behaviour, preference, "less the part that DFTSP would serve", _around_zero(preference))
-    save_figure(figure, path, f"{behaviour.policy} in {behaviour.scenario}")
-
-
 def _plot_rates(scenario: str, scores: Mapping[float, Sequence[Score]], path: Path) -> None:
     """Draw differences to DFTSP by arrival rate, with intervals; a line per policy at every rate."""
     lines = list(zip(*scores.values(), strict=True))[1:]
     curves = [Curve(line[0].policy, tuple(one.difference_percent for one in line)) for line in lines]
     panel = Panel(f"{scenario} at other arrival rates", tuple(scores), tuple(curves))
     plot_panels([panel], "", ("arrivals, requests/s", "above DFTSP, %"), path, scale="around zero")
-
-
-def _around_zero(values: FloatArray) -> TwoSlopeNorm:
-    most = max(1e-6, float(np.nanmax(np.abs(values), initial=0.0)))
-    return TwoSlopeNorm(0.0, -most, most)
-
-
-def _cells(axes: Axes, behaviour: Behaviour, values: FloatArray, title: str, norm: Normalize) -> None:
-    """Draw values by class, each with its number; around zero in two colours, else in greys."""
-    diverging = isinstance(norm, TwoSlopeNorm)
-    axes.imshow(values, cmap="PuOr" if diverging else "Greys", norm=norm, aspect="auto", origin="lower")
-    for (place, column), value in np.ndenumerate(values):
-        if np.isfinite(value):
-            shade = float(norm(value))
-            dark = shade > 0.75 or (diverging and shade < 0.2)
-            colour = "white" if dark else "black"
-            axes.annotate(f"{value:.2f}", (column, place), ha="center", va="center", fontsize=7, color=colour)
-    axes.set_xticks(range(len(behaviour.footprint_bounds)), [f"{bound:g}" for bound in behaviour.footprint_bounds])
-    axes.set_yticks(range(len(behaviour.chance_bounds)), [f"{bound:g}" for bound in behaviour.chance_bounds])
-    axes.tick_params(length=0)
-    finish(axes, title, "footprint, from", "slots left, from")
-    axes.spines[["top", "right"]].set_visible(True)

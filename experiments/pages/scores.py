@@ -15,6 +15,7 @@ from experiments.grid.evaluation import EpisodeResult
 from experiments.grid.study_store import (
     Behaviour,
     Comparison,
+    Refusals,
     TrainedRun,
     read_comparisons,
     read_runs,
@@ -130,6 +131,7 @@ class Results:
     runs: Sequence[TrainedRun]
     behaviours: Sequence[Behaviour]
     decisions: Decisions | None  # None if not measured
+    refusals: Sequence[Refusals] = ()
 
     @cached_property
     def compared(self) -> dict[str, list[Score]]:
@@ -171,10 +173,11 @@ def read_stored(store: Path) -> Results:
     results = Results(
         read_comparisons(store),
         read_runs(store),
-        [validated(Behaviour, document, path) for path, document in behaviours.items()],
+        [validated(Behaviour, one, path) for path, one in behaviours.items() if "counts" not in one],
         _decisions(store / "decisions.json"),
+        [validated(Refusals, one, path) for path, one in behaviours.items() if "counts" in one],
     )
-    if not (results.comparisons or results.runs or results.behaviours or results.decisions):
+    if not (results.comparisons or results.runs or behaviours or results.decisions):
         raise OutputError(f"store: {store} holds no results; expected what the study's commands write")
     return results
 

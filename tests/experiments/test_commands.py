@@ -194,7 +194,7 @@ def test_a_resumed_run_must_be_the_same(tmp_path: Path, config: Path, capsys: py
         ("study train", "Missing from python -m experiments study train: --agent"),
         ("compaer --out {tmp}", "command: 'compaer'; expected one of compare, "),
         ("", "command: ''; expected one of "),
-        ("study", "command: 'study'; expected one of study train, study compare, study bounds, study behaviour"),
+        ("study", "command: 'study'; expected one of study train, study compare, study perturb, study bounds, "),
         ("benchmark solver", "command: 'benchmark solver'; expected one of benchmark env, benchmark solvers, "),
     ],
 )

@@ -6,10 +6,19 @@ import pytest
 
 from agents.learned import ScoringPolicy
 from agents.optimal import Dftsp
+from agents.policy import Decision, Policy
 from agents.registry import build_policies
 from edgellm_env import load_scenario
 from experiments.__main__ import main
-from experiments.grid.study_comparing import CHANCE_BOUNDS, FOOTPRINT_BOUNDS, observe_behaviour
+from experiments.grid.study_behaviour import (
+    CHANCE_BOUNDS,
+    FOOTPRINT_BOUNDS,
+    RUNNING_BOUNDS,
+    _fitting,
+    observe_behaviour,
+    observe_refusals,
+)
+from experiments.pages.scores import read_stored
 
 
 class ScoringDftsp(Dftsp):
@@ -48,6 +57,59 @@ def test_shipped_agents_prefer_those_that_cannot_wait(spec: str) -> None:
     by_chances = np.nansum(counts * np.nan_to_num(score), axis=1) / counts.sum(axis=1)
     assert by_chances[0] > by_chances[-1]
     assert found.served != found.served_by_dftsp
+
+
+class Nobody(Policy):
+    """Admits nobody, and tells which waiting requests fit each alone, by the slot's own check."""
+
+    name = "nobody"
+
+    def __init__(self) -> None:
+        self.fit = 0
+
+    def decide(self, slots, rngs):
+        nobody = np.zeros(slots.waits.shape, dtype=np.bool_)
+        alone = np.zeros_like(nobody)
+        for row in range(slots.size):
+            problem = slots.problem(row)
+            alone[row, : problem.size] = [problem.is_feasible([place]) for place in range(problem.size)]
+        np.testing.assert_array_equal(_fitting(slots, nobody), alone)
+        self.fit += int(alone.sum())
+        return Decision(nobody)
+
+
+def test_refused_is_what_fits_and_waits() -> None:
+    scenario = load_scenario("chat").with_slots(30)
+    nobody = Nobody()
+    sjf, rule = build_policies(["sjf", "slo-threshold"], scenario)
+    found = observe_refusals([nobody, sjf, rule], scenario, 0, 2).counts
+    assert set(found) == {"nobody", "sjf", "slo-threshold"}
+    for name, tables in found.items():
+        fit, refused = np.sum(tables["output"], axis=0)
+        assert fit > 50
+        for what, classes in (("output", 5), ("allowed", 5), ("running", len(RUNNING_BOUNDS))):
+            assert len(tables[what]) == classes
+            assert np.sum(tables[what], axis=0).tolist() == [fit, refused]
+        # Greedy packing leaves nothing that fits; who admits nobody refuses all of it, always with nobody running.
+        if name == "sjf":
+            assert refused == 0
+        elif name == "nobody":
+            assert (fit, refused, tables["running"][0]) == (nobody.fit, nobody.fit, (nobody.fit, nobody.fit))
+        else:
+            tightest, loosest = (refused / fit for fit, refused in (tables["allowed"][0], tables["allowed"][-1]))
+            assert tightest > loosest
+
+
+def test_the_command_stores_refusals_of_a_continuous_node(tmp_path: Path) -> None:
+    line = ["study", "behaviour", "--scenario", "chat", "--slots", "10", "--episodes", "1", "--store", str(tmp_path)]
+    assert main([*line, "--policy", "ppo-admit:chat"]) == 0
+    (stored,) = read_stored(tmp_path).refusals
+    assert (stored.policy, [*stored.counts]) == ("ppo-admit:chat", ["ppo-admit:chat", "slo-threshold", "bid-price"])
+    assert main(["results-page", "--store", str(tmp_path), "--out", str(tmp_path / "page.md")]) == 0
+    assert (tmp_path / "page" / "behaviour-ppo-admit-chat-in-chat.png").read_bytes().startswith(b"\x89PNG")
+    row = next(line for line in (tmp_path / "page.md").read_text().splitlines() if line.startswith("| `slo-threshold`"))
+    fit, refused = np.sum(stored.counts["slo-threshold"]["output"], axis=0)
+    assert row.split("|")[2:4] == [f" {fit} ", f" {100 * refused / fit:.1f} "]
 
 
 def test_the_command_stores_and_refuses_what_scores_nothing(tmp_path: Path, capsys) -> None:
