@@ -89,23 +89,23 @@ def observe_refusals(policies: Sequence[Policy], scenario: Scenario, seed: int, 
     for policy in policies:
         counter = _Refused()
         rollout(policy, scenario, episode_seeds("validation", seed, episodes), [counter])
-        counts[policy.name] = {what: tuple(map(tuple, table.T.tolist())) for what, table in counter.counts.items()}
+        counts[policy.name] = {what: tuple(map(tuple, table.tolist())) for what, table in counter.counts.items()}
     return Refusals(policies[0].name, scenario.name, seed, episodes, RUNNING_BOUNDS, counts)
 
 
 class _Refused(Observer):
-    """Counts, by class, the requests that fit beside a slot's batch or are in it, and those of them that are not."""
+    """Notes which requests are admitted, which would have fitted beside a slot's batch, and how many ran then."""
 
     def begin(self, engine: Engine, seeds: Sequence[int]) -> None:
         """Sort each episode's requests into fifths."""
         traces = [engine.trace(episode) for episode in range(len(seeds))]
-        most = max(1, *(one.size for one in traces))
-        self._fifth = {what: np.zeros((len(seeds), most), dtype=np.int64) for what in ("output", "allowed")}
+        shape = len(seeds), max(1, *(one.size for one in traces))
+        self._admitted, self._left = (np.zeros(shape, dtype=np.bool_) for _ in range(2))
+        self._fifths = {what: np.zeros(shape, dtype=np.int64) for what in ("output", "allowed")}
         for episode, one in enumerate(traces):
-            self._fifth["output"][episode, : one.size] = fifths(one.output_tokens)
-            self._fifth["allowed"][episode, : one.size] = fifths(one.latency_requirement_s / one.output_tokens)
-        classes = {"output": FIFTHS, "allowed": FIFTHS, "running": len(RUNNING_BOUNDS)}
-        self.counts = {what: np.zeros((2, size), dtype=np.int64) for what, size in classes.items()}
+            self._fifths["output"][episode, : one.size] = fifths(one.output_tokens)
+            self._fifths["allowed"][episode, : one.size] = fifths(one.latency_requirement_s / one.output_tokens)
+        self._running = np.zeros((len(RUNNING_BOUNDS), 2), dtype=np.int64)
 
     def decided(self, step: Step) -> None:
         """Add the slots' requests."""
@@ -114,13 +114,22 @@ class _Refused(Observer):
             return
         assert slots.problems.iterations is not None
         admitted = step.batch[slots.episode, : slots.waits.shape[1]] & slots.waits
-        refused = _fitting(slots, admitted)
-        load = np.digitize(slots.problems.iterations.running, RUNNING_BOUNDS) - 1
-        for kind, chosen in enumerate((admitted | refused, refused)):
+        left = _fitting(slots, admitted)
+        for chosen, noted in ((admitted, self._admitted), (left, self._left)):
             row, place = np.nonzero(chosen)
-            request = slots.episode[row], slots.request[row, place]
-            for what, table in self.counts.items():
-                np.add.at(table[kind], load[row] if what == "running" else self._fifth[what][request], 1)
+            noted[slots.episode[row], slots.request[row, place]] = True
+        load = np.digitize(slots.problems.iterations.running, RUNNING_BOUNDS) - 1
+        np.add.at(self._running, load, np.stack([(admitted | left).sum(axis=1), left.sum(axis=1)], axis=1))
+
+    @property
+    def counts(self) -> dict[str, IntArray]:
+        """(classes, 2) by the names of :attr:`Refusals.counts`."""
+        found = {"running": self._running}
+        for what, fifth in self._fifths.items():
+            fit, refused = self._admitted | self._left, self._left & ~self._admitted
+            pairs = [np.bincount(fifth[chosen], minlength=FIFTHS) for chosen in (fit, refused)]
+            found[what] = np.stack(pairs, axis=1)
+        return found
 
 
 def _fitting(slots: Slots, admitted: BoolArray) -> BoolArray:

@@ -116,9 +116,10 @@ class Refusals:
     seed: int  # chose the validation episodes
     episodes: int  # how many
     running_bounds: tuple[int, ...]  # lower ends of the classes of how many requests run; the last is open
-    # by policy and by "output" (fifths of the episode's requests by output tokens, from the fewest), "allowed" (by the
-    # time that their deadlines allow per output token, from the tightest) and "running": waiting requests of each class
-    # that were admitted or fit beside the batch, and those of them that were not admitted, counted in every slot
+    # by policy: requests that were admitted or would have fitted beside a batch, and those of them that never were
+    # admitted, by "output" (fifths of the episode's requests by output tokens, from the fewest) and "allowed" (by the
+    # time that their deadlines allow per output token, from the tightest); and by "running" the same of a slot,
+    # admitted in it or not, so that a request counts in every slot that it waits in
     counts: Mapping[str, Mapping[str, tuple[tuple[int, ...], ...]]]
 
 

@@ -14,9 +14,9 @@ from experiments.results.figures import Curve, Panel, finish, new_figure, plot_p
 from experiments.results.statistics import Estimate
 
 _CLASSES: Final = {
-    "output": "output tokens, fifths from the fewest",
-    "allowed": "time allowed per token, fifths from the tightest",
-    "running": "requests that run, from",
+    "output": "never admitted, fifths by output tokens",
+    "allowed": "never admitted, fifths by time per token",
+    "running": "left waiting in a slot, by requests that run",
 }
 
 
@@ -45,17 +45,23 @@ def behaviour_values(behaviour: Behaviour) -> dict[str, Any]:
 
 
 def refusal_values(refusals: Refusals) -> dict[str, Any]:
-    """Return, by policy, the percentage of the requests that fit which it refuses: of all, and by class."""
-    rows = []
+    """Return, by policy, the percentage of the requests that fit which it does not admit: of all, and by class."""
+    rows: list[dict[str, Any]] = []
     for policy, tables in refusals.counts.items():
         fit, refused = np.sum(tables["output"], axis=0)
         shares = {what: [100.0 * part / whole if whole else None for whole, part in tables[what]] for what in _CLASSES}
         rows.append({"policy": policy, "fit": int(fit), "share": 100.0 * refused / max(1, fit)} | shares)
-    return {"refusals": refusals, "figure": behaviour_figure(refusals), "rows": rows}
+    loads = refusals.counts[refusals.policy]["running"]
+    least = 0.005 * sum(fit for fit, _ in loads)
+    shares_by_load = zip(refusals.running_bounds, loads, rows[0]["running"], strict=True)
+    common = [(low, share) for low, (fit, _), share in shares_by_load if fit > least]
+    known = common and None not in (*rows[0]["output"], *rows[0]["allowed"])
+    ends = [common[0], common[-1]] if known else []
+    return {"refusals": refusals, "figure": behaviour_figure(refusals), "rows": rows, "common": ends}
 
 
 def plot_refusals(refusals: Refusals, path: Path) -> None:
-    """Draw the part that is refused of the requests that fit, by class; a line per policy."""
+    """Draw the part of the requests that fit which is not admitted, by class; a line per policy."""
     panels = []
     for what, title in _CLASSES.items():
         curves = [
@@ -65,7 +71,7 @@ def plot_refusals(refusals: Refusals, path: Path) -> None:
         fifths = range(1, 1 + len(next(iter(refusals.counts.values()))[what]))
         labels = refusals.running_bounds if what == "running" else fifths
         panels.append(Panel(title, tuple(map(float, labels)), tuple(curves)))
-    plot_panels(panels, f"{refusals.policy} in {refusals.scenario}", ("", "part refused"), path)
+    plot_panels(panels, f"{refusals.policy} in {refusals.scenario}", ("", "part of those that fit"), path)
 
 
 def plot_behaviour(behaviour: Behaviour, path: Path) -> None:
