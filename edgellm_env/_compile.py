@@ -81,6 +81,8 @@ def _with_attributes(argument: Any) -> Any:
         return type(argument)._make(fields) if hasattr(argument, "_make") else tuple(fields)
     if type(argument) is np.ndarray and argument.dtype.names:
         return argument.view(np.recarray)
+    if type(argument) is np.void and argument.dtype.names:
+        return argument.view(np.dtype((np.record, argument.dtype)))
     return argument
 
 

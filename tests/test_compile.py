@@ -7,13 +7,14 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
 
 import edgellm_env
-from edgellm_env._compile import _KeyedFile
+from edgellm_env._compile import _interpreted, _KeyedFile, _share
 from edgellm_env.env.slots import Slots
 
 PACKAGE = Path(edgellm_env.__file__).parent
@@ -159,3 +160,20 @@ def test_two_processes_that_compile_at_once_never_get_each_others_code(tmp_path:
     assert file().load("floats") in (None, "code for floats")
     file().save("floats", "code for floats")
     assert (file().load("floats"), file().load("integers")) == ("code for floats", "code for integers")
+
+
+def test_plain_python_reads_and_writes_the_fields_of_a_record() -> None:
+    nodes = np.zeros(2, dtype=[("served", np.int64)])
+
+    def serve(node: Any) -> None:
+        node.served += 1
+
+    _interpreted(serve)(nodes[1])
+    assert nodes["served"].tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(("size", "threads"), [(100, 1), (100, 3), (2, 3)])
+def test_blocks_are_all_rows_once(size: int, threads: int) -> None:
+    seen: list[int] = []
+    _share(size, lambda first, last: seen.extend(range(first, last)), threads)
+    assert sorted(seen) == list(range(size))
