@@ -56,6 +56,7 @@ CONTENTS: Final = {
         "benchmark complexity": "benchmarks.complexity:BenchmarkComplexity",
         "benchmark collect": "benchmarks.collecting:BenchmarkCollect",
         "benchmark decisions": "benchmarks.decisions:BenchmarkDecisions",
+        "benchmark compile": "benchmarks.compiling:BenchmarkCompile",
     },
 }
 """Module and class of each command by group, in the order of help: only the one that is given is imported."""
