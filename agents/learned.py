@@ -28,7 +28,7 @@ from agents.policy import (
     in_one_line,
     require_kind,
 )
-from edgellm_env.arrays import BoolArray, FloatArray
+from edgellm_env.arrays import BoolArray, FloatArray, IntArray
 from edgellm_env.env.observation import Observation, ObservationEncoder
 from edgellm_env.env.slots import Slots
 from edgellm_env.scenario import Scenario
@@ -91,12 +91,18 @@ class PickingPolicy(Policy):
 
 
 class AdmissionPolicy(Policy):
-    """Admits requests of a continuous node one after the other, as a network says."""
+    """Admits requests of a continuous node one after the other, as a network says.
+
+    Args:
+        network: one network, or several side by side.
+        name: under which results list it.
+        candidate: (E,) which of the networks plays each episode; the first unless given.
+    """
 
     modes = DETERMINISTIC
 
-    def __init__(self, network: AdmissionNetwork, name: str = "") -> None:
-        self.name, self.network = name, network
+    def __init__(self, network: AdmissionNetwork, name: str = "", candidate: IntArray | None = None) -> None:
+        self.name, self.network, self._candidate = name, network, candidate
         self._about, self._arrivals = About(0.0, 0.0), RecentArrivals(0)
 
     def begin(self, scenario: Scenario, episodes: int) -> None:
@@ -110,7 +116,8 @@ class AdmissionPolicy(Policy):
 
     def decide(self, slots: Slots, rngs: Generators) -> Decision:
         """Return the batches admitted."""
-        return Decision(self.network.admit(slots, self._about, self._arrivals.now(slots)))
+        candidate = None if self._candidate is None else self._candidate[slots.episode]
+        return Decision(self.network.admit(slots, self._about, self._arrivals.now(slots), candidate))
 
 
 def load_admission_network(path: Path, name: str) -> Policy:

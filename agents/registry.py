@@ -88,6 +88,9 @@ TABLE: Final[dict[str, Row]] = {
     "cem+ppo": _WEIGHING,
     "ppo-value": _WEIGHING,
     "ppo-admit": Row(load="agents.learned:load_admission_network", learn="agents.learning.ppo_admission:PpoAdmission"),
+    "ppo+es": Row(
+        load="agents.learned:load_admission_network", learn="agents.learning.admission_evolution:AdmissionEvolution"
+    ),
     "generalist": Row(_generalist, "agents.learned:load_generalist", "agents.learning.generalist:Generalist"),
     "bc": _CLONE,
     "dagger": _CLONE,

@@ -16,15 +16,14 @@ from stable_baselines3.common.logger import Logger, configure
 
 from agents.learned import ScoringPolicy
 from agents.learning.evolution import CrossEntropy, EvolutionStrategy, antithetic_noise
+from agents.learning.generations import Generations
 from agents.learning.judging import Validation
 from agents.learning.runs import CHECKPOINTS, TENSORBOARD, Learner, Progress, Run
 from agents.learning.variations import training_scenarios
 from agents.models.packing import PACKINGS, PackingName
 from agents.models.scorer import FEATURES, LINEAR, Scorers, parameter_count, parameter_mask
 from agents.models.storage import WEIGHTS, reading, require_arrays, save_arrays
-from agents.policy import BATCH, DETERMINISTIC, Decision, Generators, Policy, PolicyError
-from agents.rollout import make_engine, rollout
-from agents.seeds import episode_seeds
+from agents.policy import DETERMINISTIC, Decision, Generators, Policy, PolicyError
 from edgellm_env.arrays import FloatArray, IntArray
 from edgellm_env.env.slots import Slots
 from edgellm_env.scenario import Scenario
@@ -178,13 +177,12 @@ def load_state(path: Path, size: int) -> SearchState:
 
 
 class Population(Policy):
-    """P candidates by M episodes side by side, all of the first candidate's first."""
+    """Several scorers; ``candidate`` (E,) says which of them plays each episode."""
 
     name, modes = "candidates", DETERMINISTIC
 
-    def __init__(self, scorers: Scorers, episodes: int) -> None:
-        self._scorers = scorers
-        self._candidate: IntArray = np.repeat(np.arange(scorers.linear.shape[0]), episodes)
+    def __init__(self, scorers: Scorers, candidate: IntArray) -> None:
+        self._scorers, self._candidate = scorers, candidate
 
     def decide(self, slots: Slots, rngs: Generators) -> Decision:
         """Score each episode's requests by the weights of the candidate that plays it, and pack."""
@@ -200,7 +198,7 @@ class _Search:
         self._settings, self._seed = settings, seed
         self._mask = settings.parameter_mask
         played, judged = training_scenarios(scenario, settings.variations, seed)
-        self._engines = [make_engine(one, BATCH, settings.candidates * settings.episodes) for one in played]
+        self._generations = Generations(played, seed, settings.candidates, settings.episodes)
         self._per_generation = settings.slots_per_generation(scenario)
         self._validation = Validation(judged, seed, settings.validation_episodes)
 
@@ -243,20 +241,9 @@ class _Search:
         return state, network.average, fitness
 
     def _play(self, parameters: FloatArray, generation: int) -> FloatArray:
-        """Return (P,) mean throughput of the candidates (P, D) on this generation's own training episodes.
-
-        Where there are several scenarios each counts alike: its throughputs are divided by their mean.
-        """
-        episodes, means = self._settings.episodes, []
-        first = episode_seeds("train", self._seed, 1)[0] + generation * episodes
-        seeds = list(range(first, first + episodes)) * self._settings.candidates
-        policy = Population(self._settings.scorers(parameters), episodes)
-        for engine in self._engines:
-            tally = rollout(policy, engine.scenario, seeds, engine=engine)
-            means.append(np.asarray(tally.throughput_rps.reshape(-1, episodes).mean(axis=1)))
-        if len(means) == 1:
-            return means[0]
-        return np.asarray(np.mean([mean / max(1e-9, float(mean.mean())) for mean in means], axis=0))
+        """Return (P,) the fitness of the candidates (P, D)."""
+        population = Population(self._settings.scorers(parameters), self._generations.candidate)
+        return self._generations.fitness(population, generation)
 
     def _with_units(self, linear: FloatArray) -> FloatArray:
         """Add hidden units that look at random directions and count for nothing yet: no score changes."""

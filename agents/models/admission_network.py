@@ -81,6 +81,19 @@ class AdmissionNetwork:
         require_arrays(self.weights._asdict(), shapes)
 
     @classmethod
+    def from_parameters(cls, parameters: FloatArray, hidden_units: int) -> "AdmissionNetwork":
+        """Cut (P, D) rows of numbers into the weights of P networks, the inverse of :attr:`parameters`."""
+        linear, hidden, output = np.split(parameters, np.cumsum([INPUTS + 1, hidden_units * (INPUTS + 1)]), axis=1)
+        units = hidden.reshape(-1, hidden_units, INPUTS + 1)
+        return cls(Weights(*(np.ascontiguousarray(part, dtype=np.float64) for part in (linear, units, output))))
+
+    @property
+    def parameters(self) -> FloatArray:
+        """(P, D) all numbers of each network: linear, hidden, output."""
+        count = self.weights.output.shape[0]
+        return np.concatenate([part.reshape(count, -1) for part in self.weights], axis=1)
+
+    @classmethod
     def load(cls, path: Path) -> "AdmissionNetwork":
         """Read a network.
 

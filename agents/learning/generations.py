@@ -1,0 +1,44 @@
+"""How candidates of a direct search are compared: all of a generation play the very same training episodes."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from agents.policy import BATCH, Policy
+from agents.rollout import make_engine, rollout
+from agents.seeds import episode_seeds
+from edgellm_env.arrays import FloatArray, IntArray
+from edgellm_env.scenario import Scenario
+
+
+class Generations:
+    """Plays generations of P candidates by M episodes side by side, all of the first candidate's first.
+
+    Args:
+        scenarios: what they play, each in as many episodes.
+        seed: of the run; each generation has episodes of its own.
+        candidates: P.
+        episodes: M.
+
+    Attributes:
+        candidate: (P M,) which candidate plays each episode.
+    """
+
+    def __init__(self, scenarios: Sequence[Scenario], seed: int, candidates: int, episodes: int) -> None:
+        self._engines = [make_engine(scenario, BATCH, candidates * episodes) for scenario in scenarios]
+        self._first, self._candidates, self._episodes = episode_seeds("train", seed, 1)[0], candidates, episodes
+        self.candidate: IntArray = np.repeat(np.arange(candidates), episodes)
+
+    def fitness(self, population: Policy, generation: int) -> FloatArray:
+        """Return (P,) mean throughput of the candidates, which ``population`` lets play as :attr:`candidate` says.
+
+        Where there are several scenarios each counts alike: its throughputs are divided by their mean.
+        """
+        first, means = self._first + generation * self._episodes, []
+        seeds = list(range(first, first + self._episodes)) * self._candidates
+        for engine in self._engines:
+            tally = rollout(population, engine.scenario, seeds, engine=engine)
+            means.append(np.asarray(tally.throughput_rps.reshape(-1, self._episodes).mean(axis=1)))
+        if len(means) == 1:
+            return means[0]
+        return np.asarray(np.mean([mean / max(1e-9, float(mean.mean())) for mean in means], axis=0))
