@@ -21,8 +21,10 @@ from rich.console import Console
 from rich.table import Table
 
 from agents.files import require_place
-from edgellm_env import ENVIRONMENT_IDS, load_scenario
+from edgellm_env import ENVIRONMENT_IDS
+from edgellm_env.scenario import Scenario, load_scenario
 from experiments.benchmarks.throughput import report
+from experiments.changes import Changes
 from experiments.progress import progress_bar
 from experiments.results.provenance import measured_with
 from experiments.results.summary import plain_table
@@ -42,8 +44,8 @@ class Compiled:
     own_s: float  # processor time
 
 
-@dataclass(frozen=True)
-class BenchmarkCompile:
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkCompile(Changes):
     """Measure what functions cost to compile for the first reset and step of an environment."""
 
     ids: tuple[str, ...] = ("EdgeLLM/Batch-v0", "EdgeLLM/Rank-v1")  # Environment ids.
@@ -61,22 +63,24 @@ class BenchmarkCompile:
         unknown = sorted(set(self.ids) - set(ENVIRONMENT_IDS))
         if unknown:
             raise ValueError(f"ids: {unknown[0]}; expected some of {', '.join(ENVIRONMENT_IDS)}")
-        subjects = [(one, load_scenario(name).name) for name in self.scenario for one in self.ids]
+        subjects = [(one, scenario) for scenario in map(self.changed, self.scenario) for one in self.ids]
         about, rows = measured_with("numba", "llvmlite"), list[Compiled]()
         with progress_bar(console, len(subjects)) as bar:
-            for subject in subjects:
-                bar(0, " on ".join(subject))
-                rows += measured_alone(*subject)
+            for environment_id, scenario in subjects:
+                bar(0, f"{environment_id} on {scenario.name}")
+                rows += measured_alone(environment_id, scenario)
                 bar(1, "")
         document = {"metadata": about, "rows": [asdict(row) for row in rows]}
         report(console, self.out, document, compile_table(rows, self.least))
         return rows
 
 
-def measured_alone(environment_id: str, scenario: str) -> list[Compiled]:
+def measured_alone(environment_id: str, scenario: Scenario) -> list[Compiled]:
     """Return what :func:`measured` does in a new process whose folder of machine code is empty."""
     with tempfile.TemporaryDirectory() as folder:
-        words = [sys.executable, "-m", __spec__.name, environment_id, scenario]
+        path = Path(folder) / "scenario.yaml"
+        path.write_text(scenario.to_yaml(), encoding="utf-8")
+        words = [sys.executable, "-m", __spec__.name, environment_id, str(path)]
         done = subprocess.run(  # noqa: S603 - this module
             words, env=os.environ | {"NUMBA_CACHE_DIR": folder}, stdout=subprocess.PIPE, text=True, check=True
         )
@@ -105,7 +109,7 @@ class _Listener(event.Listener):
         self.rows.append(Compiled(self.subject, self.when, name, taken_s - parts_s))
 
 
-def measured(environment_id: str, scenario: str) -> list[Compiled]:
+def measured(environment_id: str, scenario: Scenario) -> list[Compiled]:
     """Reset an environment and step it; return the functions compiled, those of each call by falling own time.
 
     A call's last row has the rest of its time.
@@ -115,7 +119,7 @@ def measured(environment_id: str, scenario: str) -> list[Compiled]:
     calls: dict[str, Callable[[], object]] = {"reset": lambda: env.reset(seed=0), "step": lambda: env.step(idle)}
     rows: list[Compiled] = []
     for when, call in calls.items():
-        listener, start_s = _Listener(f"{environment_id} on {scenario}", when), time.process_time()
+        listener, start_s = _Listener(f"{environment_id} on {scenario.name}", when), time.process_time()
         with event.install_listener("numba:compile", listener):
             call()
         taken_s = time.process_time() - start_s
@@ -149,4 +153,4 @@ def compile_table(rows: Sequence[Compiled], least_s: float) -> Table:
 
 
 if __name__ == "__main__":
-    print(json.dumps([asdict(row) for row in measured(*sys.argv[1:])]))
+    print(json.dumps([asdict(row) for row in measured(sys.argv[1], load_scenario(sys.argv[2]))]))

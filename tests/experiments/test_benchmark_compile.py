@@ -11,8 +11,19 @@ from experiments.benchmarks.compiling import OTHER, TOTAL, Compiled, compile_tab
 
 def test_every_function_of_a_first_reset_and_step_has_a_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "compile.json"
-    words = ["benchmark", "compile", "--scenario", "tiny", "--ids", "EdgeLLM/Batch-v0", "--out", str(out)]
-    assert main(words) == 0
+    words = [
+        "benchmark",
+        "compile",
+        "--scenario",
+        "tiny",
+        "--set",
+        "queue.capacity=9",
+        "--ids",
+        "EdgeLLM/Batch-v0",
+        "--out",
+        str(out),
+    ]
+    assert main([*words, "--out", str(out)]) == 0
     rows = json.loads(out.read_text())["rows"]
     names = [row["function"] for row in rows]
     assert names.count(OTHER) == 2, "one of each call"

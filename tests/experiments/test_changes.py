@@ -18,7 +18,7 @@ ON_SCENARIOS = [name for name in COMMANDS if "scenario" in {field.name for field
 
 def test_the_commands_on_scenarios() -> None:
     assert {"compare", "sweep", "train", "collect", "census", "tune", "study compare", "study train"} < {*ON_SCENARIOS}
-    assert sum(name.startswith("benchmark ") for name in ON_SCENARIOS) == 5
+    assert sum(name.startswith("benchmark ") for name in ON_SCENARIOS) == 6
 
 
 @pytest.mark.parametrize("name", ON_SCENARIOS)
