@@ -1,6 +1,6 @@
 """PPO of TorchRL on prices.
 
-4.23 requests/s in ``chat`` after one batch.
+4.63 requests/s in ``chat`` (4.23 after one batch; 75 s on one core).
 
 python examples/torchrl_ppo.py [--steps N]
 """
@@ -40,7 +40,7 @@ def evaluate(actor):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    parser.add_argument("--steps", type=int, default=2_048)
+    parser.add_argument("--steps", type=int, default=51_200)
     steps = parser.parse_args().steps
     torch.manual_seed(0)
     env = GymWrapper(make())
