@@ -2,7 +2,7 @@
 
 python -m venv rllib && rllib/bin/pip install . -r examples/rllib-requirements.txt
 
-4.77 requests/s in ``chat`` after one batch.
+4.67 requests/s in ``chat`` (4.77 after one batch, 3.81 after 51,200 steps; 129 s on one core).
 
 rllib/bin/python examples/rllib_ppo.py [--steps N]
 """
@@ -39,7 +39,7 @@ def evaluate(module):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    parser.add_argument("--steps", type=int, default=2_048)
+    parser.add_argument("--steps", type=int, default=204_800)
     steps = parser.parse_args().steps
     ray.init("local", num_cpus=2, include_dashboard=False, _node_ip_address="127.0.0.1", log_to_driver=False)
     register_env("prices", make)
