@@ -56,8 +56,12 @@ def page(document):
                 f"| {what} | {tried} | {wrong} | `{own['command']}`, Python {own['python']}, {own['date']} |"
                 for what, tried, wrong in rows(own)
             ]
-    slots = sum(document.get(name, {}).get("slots", 0) for name in ("twins", "endurance"))
-    lines += ["", f"Slots of random actions in all: {slots:,}.", "", *MEANINGS]
+    played = {name: document.get(name, {}).get("slots", 0) for name in ("twins", "endurance")}
+    wrong = document.get("twins", {}).get("differ", 0) + document.get("endurance", {}).get("broken", 0)
+    beside = f"{played['twins']:,} beside a plain simulator, {played['endurance']:,} with promises checked alone"
+    if sum(played.values()):
+        lines += [f"| slots of random actions in all: {beside} | {sum(played.values()):,} slots | {wrong} | as above |"]
+    lines += ["", *MEANINGS]
     return "\n".join(lines) + "\n"
 
 

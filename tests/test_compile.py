@@ -21,6 +21,8 @@ PACKAGE = Path(edgellm_env.__file__).parent
 FITS = """
 import numpy as np
 from edgellm_env import SlotProblem
+from edgellm_env.workload.philox import uniforms
+uniforms(np.uint64(1), 2, 3)
 one = np.ones(1)
 problem = SlotProblem(one, one, one, one, 5.0 * one, compute_limit_s=1.5, memory_bytes=2.0)
 print(problem.is_feasible(np.ones(1, dtype=np.bool_)))

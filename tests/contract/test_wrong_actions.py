@@ -29,7 +29,8 @@ CAPACITY = 64
 )
 def test_action_outside_the_space(environment_id, action, message):
     scenario = "quantized" if "Joint" in environment_id else "light"
-    env = gym.make(environment_id, scenario=scenario, overrides={"queue.capacity": CAPACITY}).unwrapped
+    short = {"queue.capacity": CAPACITY, "timing.episode_slots": 4}
+    env = gym.make(environment_id, scenario=scenario, overrides=short).unwrapped
     before, _ = env.reset(seed=0)
     with pytest.raises(ValueError, match=message):
         env.step(action)
@@ -50,7 +51,8 @@ def all_waiting(env):
 @pytest.mark.parametrize("environment_id", ["EdgeLLM/Batch-v0", "EdgeLLM/Joint-v0"])
 def test_infeasible_batch_is_treated_by_the_rule(environment_id):
     def make(rule):
-        return gym.make(environment_id, scenario="balanced", overrides={"queue.infeasible": rule}).unwrapped
+        short = {"queue.infeasible": rule, "timing.episode_slots": 8}
+        return gym.make(environment_id, scenario="balanced", overrides=short).unwrapped
 
     trim = make("trim")
     everybody = all_waiting(trim)

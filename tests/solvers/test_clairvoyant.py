@@ -10,8 +10,10 @@ from edgellm_env.node.nodes import Dynamics
 from edgellm_env.scenario import Scenario, load_scenario
 from edgellm_env.solvers import solve_exact
 from edgellm_env.solvers.clairvoyant import ClairvoyantBound, clairvoyant_bound, replay
+from edgellm_env.solvers.clairvoyant.master import Master
 from edgellm_env.solvers.clairvoyant.model import EpisodeModel, build_model
-from edgellm_env.solvers.clairvoyant.relaxation import price
+from edgellm_env.solvers.clairvoyant.relaxation import Clock, price, subgradient, whole
+from edgellm_env.solvers.clairvoyant.schedules import dive, improve_schedule
 from edgellm_env.workload.source import TraceSource
 from edgellm_env.workload.trace import RequestTrace
 
@@ -142,6 +144,21 @@ def test_light_is_within_three_per_cent_and_beats_the_myopic_expert() -> None:
     check(bound, scenario, trace)
     assert bound.gap <= 0.03
     assert bound.lower > myopic_count(scenario, trace)
+
+
+def test_diving_and_windows_reach_the_optimum_of_a_small_episode() -> None:
+    scenario, trace = episode("light", 5)
+    model = build_model(scenario, trace)
+    prices, columns, _ = subgradient(model, Clock(600.0), threads=1)
+    master = Master(model.slots, model.requests)
+    master.add(columns)
+    dived = dive(model, master, Clock(600.0), threads=1)
+    nothing = np.full(model.requests, -1, dtype=np.int64)
+    improved = improve_schedule(model, nothing, prices, columns, Clock(600.0), threads=1)
+    for schedule in (dived, improved):
+        assert np.array_equal(replay(scenario, trace, schedule), schedule)
+        assert 0 < np.count_nonzero(schedule >= 0) <= whole(prices.bound)
+    assert np.count_nonzero(improved >= 0) == milp_optimum(model)
 
 
 def test_threads_do_not_change_the_answer() -> None:

@@ -7,6 +7,9 @@ import pytest
 
 from edgellm_env.slot.problem import Problems, SlotProblem
 from edgellm_env.solvers import solve_exact, solve_exact_batch
+from edgellm_env.solvers._core import suffix_sums
+from edgellm_env.solvers._dftsp_tree import smallest_sums
+from edgellm_env.solvers._surrogate import fill_evenly
 from tests.solvers.enumeration import best_value
 from tests.solvers.slots import COLUMNS, fresh_slot, met_slots, permuted, random_problem
 
@@ -264,3 +267,16 @@ class TestProperties:
     def test_slots_met_by_the_policy_are_proven(self):
         for problem in met_slots(np.random.default_rng(6), 64, 50):
             assert solve_exact(problem).optimal
+
+
+def test_the_dearer_greedy_balances_what_is_left():
+    weights = np.zeros((4, 4))
+    weights[:, :2] = [[0.5, 0.1], [0.1, 0.5], [0.45, 0.45], [0.01, 0.01]]
+    trial = np.ones(4, dtype=np.bool_)
+    assert fill_evenly(weights, 3, np.ones(4), trial) == 2  # the last is beyond the end; beside two none has room
+    assert trial.tolist() == [True, True, False, False]
+
+
+def test_sums_over_the_whole_tree_are_those_of_its_first_level():
+    amounts, starts = np.random.default_rng(0).random((5, 2)), np.array([0, 2, 5])
+    np.testing.assert_allclose(smallest_sums(amounts, starts, 6, False)[0], suffix_sums(amounts, starts, 6)[0])
