@@ -24,6 +24,7 @@ CONTINUED = {
     "collect": "--out {out}",
     "study train": "--agent ppo --scenario light --runs {out}",
     "study compare": "--scenario light --store {out}",
+    "study perturb": "--scenario light --store {out}",
 }
 NOTHING_KEPT = {
     "report": "results --out {out}",

@@ -90,6 +90,7 @@ def test_every_learner_shows_it(agent, tmp_path: Path) -> None:
     assert set(events.Tags()["scalars"]) >= VALIDATION
     for name in ("served_ratio", *UTILISATIONS):
         assert all(0.0 <= point.value <= 1.0 for point in events.Scalars(f"validation/{name}"))
-    (expert, *others) = {point.value for point in events.Scalars("validation/expert_throughput_rps")}
-    assert expert > 0.0
-    assert not others
+    expert = [point.value for point in events.Scalars("validation/expert_throughput_rps")]
+    assert min(expert) > 0.0
+    # The same episodes each time; the second part of ppo+es is judged on more of them.
+    assert len(set(expert)) == (2 if agent == "ppo+es" else 1)
