@@ -171,7 +171,8 @@ class Trial:
                 run.end()
                 return None
             status, error = run.end()
-            if fault == "interrupt" and status == 0:
+            # It ended just before, or was ending: the interpreter is on its way out then, and dies without a word.
+            if fault == "interrupt" and (status == 0 or (status == -signal.SIGINT and not error)):
                 return None
             if fault == "interrupt" and (status, error.count("\n"), error[:11]) != (130, 1, "interrupted"):
                 return f"status {status}, said {error[:300]!r}"
