@@ -119,9 +119,10 @@ def _failed(error: Exception, kept: str) -> int:
 def _interrupts() -> Iterator[list[BaseException]]:
     """Yield a list of the interrupts that were lost: in a call from C to Python, as numba makes, they raise nothing.
 
-    They are sent once more then, a moment later.
+    They are sent once more then, a moment later, unless the command has ended by itself.
     """
     lost: list[BaseException] = []
+    sent: list[threading.Timer] = []
     before = sys.unraisablehook
 
     def note(unraisable: Any) -> None:
@@ -129,13 +130,16 @@ def _interrupts() -> Iterator[list[BaseException]]:
             before(unraisable)
         else:
             lost.append(unraisable.exc_value)
-            threading.Timer(0.1, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT)).start()
+            sent.append(threading.Timer(0.1, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT)))
+            sent[-1].start()
 
     sys.unraisablehook = note
     try:
         yield lost
     finally:
         sys.unraisablehook = before
+        for timer in sent:
+            timer.cancel()
 
 
 def parse(words: list[str]) -> Any:
