@@ -119,6 +119,27 @@ def test_an_interrupt_that_is_lost_between_c_and_python_is_none_the_less_one(mon
     assert time.monotonic() - began_s < 20
 
 
+def test_a_lost_interrupt_is_not_sent_again_once_the_command_has_ended(monkeypatch, capsys):
+    @ctypes.CFUNCTYPE(None)
+    def compiled() -> None:
+        raise KeyboardInterrupt
+
+    def run(*_: Any) -> None:
+        compiled()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command_line._load("compare"), "run", run)
+    arrived = []
+    before = signal.signal(signal.SIGINT, lambda *_: arrived.append(True))
+    try:
+        assert main(["compare", "--out", "x"]) == 130
+        time.sleep(0.3)  # a lost one is sent again after a third of that
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert not arrived
+    assert said(capsys) == f"interrupted; {AGAIN}compare --out x"
+
+
 def test_memory_that_is_not_there_is_an_error_of_one_line(monkeypatch, capsys):
     end_with(MemoryError(), "compare", monkeypatch)
     assert main(["compare", "--out", "x"]) == 2
