@@ -111,6 +111,10 @@ TUNED: Final[dict[str, type[Tuned]]] = {
 """The policies whose numbers ``tune`` finds."""
 
 
+ADMISSION_RULES: Final = ("slo-threshold", "bid-price")
+"""The rules with tuned numbers that agents and bounds on continuous nodes are set beside."""
+
+
 def playable(scenario: Scenario) -> list[str]:
     """Return the names of all policies that need nothing but their name and can play ``scenario``."""
     found = []

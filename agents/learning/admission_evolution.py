@@ -7,7 +7,7 @@ evolution strategy climbs the throughput of the latter, from where PPO ends, on 
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 import numpy as np
 from pydantic import Field
@@ -18,15 +18,13 @@ from agents.learning.evolution import EvolutionStrategy, antithetic_noise
 from agents.learning.generations import Generations
 from agents.learning.judging import Validation
 from agents.learning.ppo_admission import PpoAdmission
-from agents.learning.runs import TENSORBOARD, Learner, Progress, Run
+from agents.learning.runs import TENSORBOARD, Learner, Progress, Run, falling
 from agents.learning.variations import training_scenarios
 from agents.models.admission_network import AdmissionNetwork, Weights
 from agents.models.storage import WEIGHTS
 from agents.policy import PolicyError
 from edgellm_env.arrays import FloatArray
 from edgellm_env.scenario import Scenario
-
-_FALL: Final = 0.1  # what is left of the learning rate in the end
 
 
 class AdmissionEvolution(Learner):
@@ -78,8 +76,7 @@ class AdmissionEvolution(Learner):
             noise = antithetic_noise(run.seed, generation, self.candidates, scale.size)
             candidates = AdmissionNetwork.from_parameters(scale * state.ask(noise, self.noise), units)
             fitness = playing.fitness(AdmissionPolicy(candidates, candidate=playing.candidate), generation)
-            rate = self.learning_rate * (1.0 - (1.0 - _FALL) * generation / count)
-            state = state.tell(noise, fitness, rate, self.averaging)
+            state = state.tell(noise, fitness, falling(self.learning_rate, generation, count), self.averaging)
             log.record("search/mean_fitness", float(fitness.mean()))
             log.record("time/slots_per_second", per_generation / (time.monotonic() - began_s))
             steps = begun + (generation + 1) * per_generation

@@ -20,7 +20,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from agents.learned import AdmissionPolicy
 from agents.learning.admission_rollouts import Played, Player
 from agents.learning.judging import Validation
-from agents.learning.runs import TENSORBOARD, Learner, Progress, Run
+from agents.learning.runs import TENSORBOARD, Learner, Progress, Run, falling
 from agents.learning.variations import training_scenarios
 from agents.models.admission_actor import Actor, Critic
 from agents.models.queue_network import one_torch_thread
@@ -31,7 +31,6 @@ from edgellm_env.arrays import BoolArray, FloatArray, IntArray
 from edgellm_env.scenario import Scenario
 
 _REWARD: Final = 0.1  # what DFTSP serves in a slot, as a reward: returns over some 50 slots are then about 1
-_FALL: Final = 0.1  # what is left of the learning rate in the end
 
 
 class PpoAdmission(Learner):
@@ -87,7 +86,7 @@ class PpoAdmission(Learner):
         for index in range(rollouts):
             began_s = time.monotonic()
             played = player.play(actor.network(), self.rollout_slots)
-            optimiser.param_groups[0]["lr"] = self.learning_rate * (1.0 - (1.0 - _FALL) * index / rollouts)
+            optimiser.param_groups[0]["lr"] = falling(self.learning_rate, index, rollouts)
             explained, entropy = self._update(actor, critic, optimiser, played, rng)
             average.update_parameters(actor)
             log.record("train/explained_variance", explained)

@@ -26,6 +26,7 @@ SCENARIO: Final = "scenario.yaml"
 CHECKPOINTS: Final = "checkpoints"
 TENSORBOARD: Final = "tensorboard"
 
+_FALL: Final = 0.1  # what is left of a falling learning rate in the end
 _CHECKPOINT: Final = re.compile(r"step_(\d+)\.safetensors")
 
 
@@ -90,6 +91,11 @@ class Learner(BaseModel):
             PolicyError: nothing to resume from, or nothing left to do.
         """
         raise NotImplementedError
+
+
+def falling(learning_rate: float, step: int, steps: int) -> float:
+    """Return the learning rate of one of ``steps`` steps: it falls linearly, to a tenth in the end."""
+    return learning_rate * (1.0 - (1.0 - _FALL) * step / steps)
 
 
 AnyLearner = TypeVar("AnyLearner", bound=BaseModel)

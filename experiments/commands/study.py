@@ -12,7 +12,7 @@ from rich.console import Console
 
 from agents.files import alone_in, prepare_folder
 from agents.learned import ScoringPolicy
-from agents.registry import LearnerName, build_policies
+from agents.registry import ADMISSION_RULES, LearnerName, build_policies
 from agents.seeds import MAXIMUM_SEED, episode_seeds
 from edgellm_env.scenario import Scenario
 from experiments.changes import Changes
@@ -20,7 +20,7 @@ from experiments.grid import study_comparing as comparing
 from experiments.grid.drawn import drawn_name
 from experiments.grid.evaluation import require_playable
 from experiments.grid.ledger import CONTINUES
-from experiments.grid.study_behaviour import ADMISSION_RULES, observe_behaviour, observe_refusals
+from experiments.grid.study_behaviour import observe_behaviour, observe_refusals
 from experiments.grid.study_comparing import TEST_EPISODES, shipped_scenario
 from experiments.grid.study_store import (
     STORE,

@@ -60,9 +60,10 @@ def _factor(rng: np.random.Generator) -> float:
 def _settings(scenario: Scenario, factors: Mapping[str, float]) -> dict[str, Any]:
     cell, demand = scenario.radio, scenario.workload
     assert demand.arrival_rate_rps is not None
-    values: dict[str, Any] = {"workload.arrival_rate_rps": demand.arrival_rate_rps * factors["arrivals"]}
-    if demand.bursts is not None:
-        values["workload.bursts.rate_rps"] = demand.bursts.rate_rps * factors["arrivals"]
+    busier = scenario.with_arrival_rate(demand.arrival_rate_rps * factors["arrivals"]).workload
+    values: dict[str, Any] = {"workload.arrival_rate_rps": busier.arrival_rate_rps}
+    if busier.bursts is not None:
+        values["workload.bursts.rate_rps"] = busier.bursts.rate_rps
     if "bandwidth" in factors:
         for name in ("uplink_bandwidth_hz", "downlink_bandwidth_hz"):
             values[f"radio.{name}"] = getattr(cell, name) * factors["bandwidth"]

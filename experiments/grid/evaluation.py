@@ -8,8 +8,8 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 
-from agents.admission import BidPrice, SloThreshold
 from agents.policy import BATCH, Policy
+from agents.registry import ADMISSION_RULES, build_policies
 from agents.rollout import EndRollout, Observer, PolicyFailureError, Step, make_engine, rollout
 from edgellm_env.arrays import IntArray
 from edgellm_env.env.engine import UTILISATIONS, Engine
@@ -242,7 +242,7 @@ def _bound(scenario: Scenario, time_limit_s: float, episode_and_seed: tuple[int,
 def _rule_schedule(scenario: Scenario, seed: int) -> IntArray:
     """Return the schedule (M,) of the rule of admission that serves the most of an episode of a continuous node."""
     engine, schedules = make_engine(scenario, BATCH, 1), []
-    for rule in (SloThreshold(), BidPrice()):
+    for rule in build_policies(ADMISSION_RULES, scenario):
         rollout(rule, scenario, [seed], engine=engine)
         log = engine.request_log(0)
         schedule = np.full(engine.dynamics.nodes.request_count[0], -1, dtype=np.int64)

@@ -77,9 +77,6 @@ def _means(total: FloatArray, count: IntArray) -> tuple[tuple[float | None, ...]
     )
 
 
-ADMISSION_RULES: Final = ("slo-threshold", "bid-price")
-"""The rules with tuned numbers that agents on continuous nodes are set beside."""
-
 RUNNING_BOUNDS: Final = (0, 5, 10, 15, 20, 30, 40)
 
 

@@ -3,9 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from agents.registry import GENERALIST
+from agents.registry import ADMISSION_RULES, GENERALIST
 from experiments.grid.drawn import drawn
-from experiments.grid.study_behaviour import ADMISSION_RULES
 from experiments.pages.scores import CONTINUOUS, Results, Score, difference, find, gain, place_of
 from experiments.results.statistics import REFERENCE, Estimate
 

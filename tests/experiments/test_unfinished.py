@@ -99,13 +99,14 @@ def test_an_interrupt_before_the_command_is_known_ends_in_a_line_too(monkeypatch
     assert said(capsys) == "interrupted; nothing was begun"
 
 
-def test_an_interrupt_that_is_lost_between_c_and_python_is_none_the_less_one(monkeypatch, capsys):
-    @ctypes.CFUNCTYPE(None)
-    def compiled() -> None:
-        raise KeyboardInterrupt
+@ctypes.CFUNCTYPE(None)
+def interrupted_in_c() -> None:
+    raise KeyboardInterrupt
 
+
+def test_an_interrupt_that_is_lost_between_c_and_python_is_none_the_less_one(monkeypatch, capsys):
     def run(*_: Any) -> None:
-        compiled()
+        interrupted_in_c()
         time.sleep(30)
 
     monkeypatch.setattr(command_line._load("compare"), "run", run)
@@ -120,12 +121,8 @@ def test_an_interrupt_that_is_lost_between_c_and_python_is_none_the_less_one(mon
 
 
 def test_a_lost_interrupt_is_not_sent_again_once_the_command_has_ended(monkeypatch, capsys):
-    @ctypes.CFUNCTYPE(None)
-    def compiled() -> None:
-        raise KeyboardInterrupt
-
     def run(*_: Any) -> None:
-        compiled()
+        interrupted_in_c()
         raise KeyboardInterrupt
 
     monkeypatch.setattr(command_line._load("compare"), "run", run)

@@ -59,41 +59,41 @@ def test_shipped_agents_prefer_those_that_cannot_wait(spec: str) -> None:
     assert found.served != found.served_by_dftsp
 
 
-class Nobody(Policy):
-    """Admits nobody, and tells which waiting requests fit each alone, by the slot's own check."""
+class Nothing(Policy):
+    """Admits nothing, and tells which waiting requests fit each alone, by the slot's own check."""
 
-    name = "nobody"
+    name = "nothing"
 
     def __init__(self) -> None:
         self.fit = 0
 
     def decide(self, slots, rngs):
-        nobody = np.zeros(slots.waits.shape, dtype=np.bool_)
-        alone = np.zeros_like(nobody)
+        none = np.zeros(slots.waits.shape, dtype=np.bool_)
+        alone = np.zeros_like(none)
         for row in range(slots.size):
             problem = slots.problem(row)
             alone[row, : problem.size] = [problem.is_feasible([place]) for place in range(problem.size)]
-        np.testing.assert_array_equal(_fitting(slots, nobody), alone)
+        np.testing.assert_array_equal(_fitting(slots, none), alone)
         self.fit += int(alone.sum())
-        return Decision(nobody)
+        return Decision(none)
 
 
 def test_refused_is_what_fits_and_is_never_admitted() -> None:
     scenario = load_scenario("chat").with_slots(30)
-    nobody = Nobody()
-    policies = [nobody, *build_policies(["sjf", "slo-threshold"], scenario)]
+    nothing = Nothing()
+    policies = [nothing, *build_policies(["sjf", "slo-threshold"], scenario)]
     found = observe_refusals(policies, scenario, 0, 2).counts
     totals = {name: {what: np.sum(table, axis=0) for what, table in tables.items()} for name, tables in found.items()}
-    assert set(found) == {"nobody", "sjf", "slo-threshold"}
+    assert set(found) == {"nothing", "sjf", "slo-threshold"}
     for name, tables in found.items():
         assert [len(tables[what]) for what in ("output", "allowed", "running")] == [5, 5, len(RUNNING_BOUNDS)]
         assert totals[name]["output"].tolist() == totals[name]["allowed"].tolist()
         assert (totals[name]["running"] >= totals[name]["output"]).all()
         assert totals[name]["output"][0] > 50
-    # Greedy packing leaves nothing that fits; who admits nobody refuses all of it, always with nobody running.
+    # Greedy packing leaves nothing that fits; a policy that admits nothing refuses all of it, always with none running.
     assert totals["sjf"]["running"][1] == totals["sjf"]["output"][1] == 0
-    assert found["nobody"]["running"][0] == (nobody.fit, nobody.fit)
-    assert totals["nobody"]["output"][0] == totals["nobody"]["output"][1]
+    assert found["nothing"]["running"][0] == (nothing.fit, nothing.fit)
+    assert totals["nothing"]["output"][0] == totals["nothing"]["output"][1]
     tightest, loosest = (refused / fit for fit, refused in np.array(found["slo-threshold"]["allowed"])[[0, -1]])
     assert tightest > loosest
 
