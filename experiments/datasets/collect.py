@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar, Literal
 import tyro
 from rich.console import Console
 
-from agents.files import PARTIAL, prepare_folder
+from agents.files import prepare_folder
 from agents.registry import playable
 from experiments.changes import Changes
 from experiments.datasets.card import merge_units, publish
@@ -83,8 +83,6 @@ class Collect(Changes):
                 return _complete_already(plan, final, console)
             shards, built = staging / "units", staging / "built"
             shards.mkdir(exist_ok=True)
-            for unfinished in shards.glob(f"*{PARTIAL}"):
-                unfinished.unlink(missing_ok=True)
             began_s = time.perf_counter()
             stored = stored_references(scenario, plan.files.get("trace"))
             others = () if stored else tuple(map(Reference, playable(scenario)))

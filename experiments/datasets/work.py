@@ -2,14 +2,14 @@
 
 import json
 import tempfile
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from agents.files import read_document, written_whole
+from agents.files import PARTIAL, read_document, written_whole
 from agents.rollout import make_engine, rollout
 from experiments.datasets import references
 from experiments.datasets.plan import Plan
@@ -116,7 +116,7 @@ def run_tasks(
     """
     make: Callable[[Task], bytes | None] = partial(make_file, plan, folder) if ray is None else partial(_bytes, plan)
     try:
-        with closing(stream_units(make, tasks, workers, ray)) as made:
+        with _no_partial_files(folder), closing(stream_units(make, tasks, workers, ray)) as made:
             for index, content in made:
                 if content is not None:
                     with written_whole(folder / tasks[index].file_name()) as temporary:
@@ -126,6 +126,21 @@ def run_tasks(
         raise CollectionError(f"{error}; {_AGAIN}") from error
     except OSError as error:
         raise CollectionError(f"{folder}: {error.strerror or error}; {_AGAIN}") from error
+
+
+@contextmanager
+def _no_partial_files(folder: Path) -> Iterator[None]:
+    """Remove what killed processes left before, and what workers leave that are killed or interrupted meanwhile."""
+
+    def sweep() -> None:
+        for unfinished in folder.glob(f"*{PARTIAL}"):
+            unfinished.unlink(missing_ok=True)
+
+    sweep()
+    try:
+        yield
+    finally:
+        sweep()
 
 
 def make_file(plan: Plan, folder: Path, task: Task) -> None:

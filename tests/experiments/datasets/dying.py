@@ -2,6 +2,7 @@
 
 import os
 import signal
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -24,3 +25,17 @@ class Failing(Policy):
 
     def decide(self, slots, rngs) -> Decision:
         raise KeyError("queue")
+
+
+@dataclass(frozen=True)
+class HalfWritten:
+    """A task whose worker ends in the middle of its file, without a word, as an interrupted worker does."""
+
+    index: int
+
+    def file_name(self) -> str:
+        return f"half_{self.index}"
+
+    def make(self, plan, path) -> None:
+        path.write_bytes(b"half")
+        os._exit(130)

@@ -15,7 +15,7 @@ import minari
 import numpy as np
 import pytest
 
-from agents.files import OutputError
+from agents.files import PARTIAL, OutputError
 from agents.registry import build_policies
 from agents.rollout import PolicyFailureError
 from agents.seeds import episode_seeds
@@ -24,9 +24,11 @@ from experiments.datasets import plan as plans
 from experiments.datasets.collect import STAGING
 from experiments.datasets.storage import DATA_FILE, CollectionError, DatasetError, read_metadata
 from experiments.datasets.verification import StoredDataset
+from experiments.datasets.work import run_tasks
 from experiments.grid import parallel
 from experiments.grid.evaluation import evaluate
 from tests.experiments.datasets.conftest import collect, episodes_of, require_equal
+from tests.experiments.datasets.dying import HalfWritten
 
 ENVIRONMENTS = ("batch", "select", "rank")
 
@@ -186,6 +188,14 @@ def test_killed_at_any_moment_it_continues_and_nothing_is_missing_or_twice(tmp_p
     require_equal(expected, final)
     assert (expected / "data/metadata.json").read_text() == (final / "data/metadata.json").read_text()
     assert not (root / STAGING).exists()
+
+
+def test_a_worker_that_ends_in_the_middle_of_a_file_leaves_nothing_of_it(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(parallel, "ATTEMPTS", 1)
+    (tmp_path / f"unit_000000.hdf5.1{PARTIAL}").write_bytes(b"left by a process that was killed")
+    with pytest.raises(CollectionError, match=r"a worker process died .* run the same command again"):
+        run_tasks(None, [HalfWritten(0), HalfWritten(1)], tmp_path, 2, None, lambda task: None)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_dead_worker_is_an_error_and_the_rest_is_kept(tmp_path: Path, monkeypatch) -> None:
