@@ -165,6 +165,9 @@ class StudyPerturb(Changes):
             raise ValueError(f"count: {self.count}; expected at least 1")
         if not 0 <= self.seed <= MAXIMUM_SEED:
             raise ValueError(f"seed: {self.seed}; expected a whole number from 0 to {MAXIMUM_SEED}")
+        for name in self.scenario:
+            if shipped_scenario(name).workload.arrival_rate_rps is None:
+                raise ValueError(f"scenario: {name!r} has no workload.arrival_rate_rps; expected one to change")
         turns = (divmod(place, len(self.scenario)) for place in range(self.count))
         cases = [drawn_name(self.scenario[at], self.seed, index) for index, at in turns]
         return StudyCompare(

@@ -72,7 +72,8 @@ def test_settings_are_shared_out_among_the_scenarios(tmp_path: Path, capsys) -> 
     for wrong, message in (
         ("--count 0", "count: 0"),
         ("--seed -1", "seed: -1"),
-        ("--scenario azure-conv", "scenario: "),
+        ("--scenario azure-conv", "scenario: 'azure-conv' has no workload.arrival_rate_rps; expected"),
+        ("--scenario nowhere", "scenario: 'nowhere'; expected a shipped one"),
     ):
         assert main([*shlex.split(line), *wrong.split()]) == 2
         assert message in capsys.readouterr().err
