@@ -16,6 +16,7 @@ from gymnasium.envs.registration import load_env_creator
 from numpy.typing import NDArray
 
 from agents.policy import JOINT, Decision, DecisionError, Policy, in_one_line
+from edgellm_env._compile_plain import compile_at_once
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
 from edgellm_env.env.engine import UTILISATIONS, Engine
 from edgellm_env.env.observation import Observation
@@ -171,6 +172,7 @@ def rollout(
     Raises:
         PolicyFailureError: the policy raised, or answered with something that can't be executed.
     """
+    compile_at_once()  # decisions are timed
     size, tally = len(seeds), Tally()
     engine = engine or make_engine(scenario, environment_id or policy.environment_id, size)
     watching = [tally, *observers]

@@ -4,6 +4,9 @@ numba's disk cache knows a function's own file only: after an edit of a kernel t
 running the old machine code. Here a cached function is keyed by a digest of every compiled source of its package and
 of this one, so that any edit of a kernel compiles all of them anew. Where no cache can be written (a read-only
 installation, no home, a full disk) functions are compiled in every process.
+
+Machine code takes some seconds to compile, and a few hundred slots of one environment take as long in plain Python. So
+a process begins these in plain Python, which gives the same bits; see :func:`compiled_parallel`.
 """
 
 import contextlib
@@ -19,12 +22,12 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
-import numpy as np
 from numba import types
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.extending import overload, register_jitable
 
 from edgellm_env._compile_parts import PART, Whole
+from edgellm_env._compile_plain import plain
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -56,34 +59,12 @@ def compiled_leaf(function: Function) -> Function:
 
 def _compiled(function: Function, counts: bool) -> Function:
     if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
-        return _interpreted(function)
+        return plain(function)
     # Said of both: numba has a function that says nothing count as the function does that happens to call it first.
     dispatcher: Any = Whole(function, {}, {"nogil": True, "_nrt": counts})
     with contextlib.suppress(RuntimeError, OSError):  # no place that can be written to
         dispatcher._cache = _PackageCache(function)
     return cast(Function, dispatcher)
-
-
-def _interpreted(function: Function) -> Function:
-    """Let plain Python mean what compiled code does: no warnings, and fields of records are attributes."""
-
-    @functools.wraps(function)
-    def run(*arguments: Any) -> Any:
-        with np.errstate(all="ignore"):
-            return function(*map(_with_attributes, arguments))
-
-    return cast(Function, run)
-
-
-def _with_attributes(argument: Any) -> Any:
-    if isinstance(argument, tuple):
-        fields = map(_with_attributes, argument)
-        return type(argument)._make(fields) if hasattr(argument, "_make") else tuple(fields)
-    if type(argument) is np.ndarray and argument.dtype.names:
-        return argument.view(np.recarray)
-    if type(argument) is np.void and argument.dtype.names:
-        return argument.view(np.dtype((np.record, argument.dtype)))
-    return argument
 
 
 class _KeyedFile(IndexDataCacheFile):
@@ -119,6 +100,13 @@ class _PackageCache(FunctionCache):
         version = (self._cache_file._version, _digest_of(__package__), _digest_of(package))
         self._cache_file._version = " ".join(version)
         self._cache_file.__class__ = _KeyedFile
+
+    def is_kept(self) -> bool:
+        """Whether there is machine code on disk, for whatever types."""
+        try:
+            return bool(self._cache_file._load_index())  # type: ignore[no-untyped-call]
+        except OSError:
+            return False
 
     def save_overload(self, sig: Any, data: Any) -> None:
         """Keep machine code on disk, or do without where the disk is full or has become read-only."""
@@ -172,6 +160,7 @@ def compiled_parallel(
     least: int = _WORTH_A_THREAD,
     allocates: bool = False,
     room: Callable[..., tuple[Any, ...]] | None = None,
+    plain_first: bool = True,
 ) -> Callable[[Function], Function]:
     """As :func:`compiled_leaf`, with the rows of the first argument spread over threads.
 
@@ -184,6 +173,9 @@ def compiled_parallel(
     Named tuples arrive in the function as plain tuples, whose types numba finds in a fraction of the time: a function
     that takes them names them again, ``nodes = Nodes(*nodes)``, which costs nothing in machine code.
 
+    A single row may be of a long run or of a user's first steps: it is worked on in plain Python until the process has
+    spent on that about what machine code costs.
+
     Args:
         work: the array whose number of elements says how much there is to do: a parameter's name, or
             ``parameter.field`` for an array in a named tuple.
@@ -191,6 +183,8 @@ def compiled_parallel(
         allocates: whether it, or what it calls, allocates arrays: then it counts references, as :func:`compiled` does.
         room: returns what each thread works in, a tuple, given the arguments of the same names; the parameter before
             ``first``, which callers leave out too. A function that allocates it by itself is thrice as long to compile.
+        plain_first: whether a single row may be worked on in plain Python. Not with NumPy's exponentials, logarithms
+            or matrix products: other bits.
     """
 
     def compile_(function: Function) -> Function:
@@ -203,17 +197,19 @@ def compiled_parallel(
         rows_of = operator.itemgetter(0) if 0 in named else _itself
         places = map(list(parameters).index, inspect.signature(room).parameters) if room else ()
         room_of = operator.itemgetter(*places) if room else _itself
+        for_one = getattr(kernel, "cheapest", None) if plain_first else None
 
         @functools.wraps(function)
         def over_rows(*arguments: Any) -> None:
-            plain = list(arguments)
+            given = list(arguments)
             for place in named:
-                plain[place] = tuple(plain[place])
-            rows = rows_of(plain[0]).shape[0]
+                given[place] = tuple(given[place])
+            rows = rows_of(given[0]).shape[0]
+            run = for_one() if rows == 1 and for_one else kernel
 
             def work_on(first: int, last: int) -> None:
                 own = () if room is None else (tuple(room(*room_of(arguments))),)
-                kernel(*plain, *own, first, last)
+                run(*given, *own, first, last)
 
             if array_of(arguments[worked_on]).size < least:
                 work_on(0, rows)

@@ -5,6 +5,7 @@ Most kernels are called by other kernels alone. These are parts: numba infers th
 is optimized once, in the whole that it belongs to. That takes half of the time.
 """
 
+import functools
 import gc
 import logging
 import sys
@@ -18,7 +19,10 @@ from numba.core.compiler import Compiler
 from numba.core.environment import lookup_environment
 from numba.core.registry import CPUDispatcher
 
+from edgellm_env._compile_plain import PLAIN, plain
+
 _LONG_S = 2.0
+_COMPILING_S, _LOADING_S = 2.0, 0.5  # less than they take: plain Python is for those who need neither
 
 
 class _WholeLibrary(JITCodeLibrary):
@@ -78,11 +82,13 @@ class Whole(CPUDispatcher):
     """A function that Python calls; compiled code calls its part. The arguments are numba's."""
 
     seconds: ClassVar[float] = 0.0  # that the process has spent on compiling
+    _cache: Any
     _cache_misses: Any
 
     def __init__(self, py_func: Callable[..., Any], locals: Any, targetoptions: Any) -> None:  # noqa: A002
         own = targetoptions | {"nopython": True, "no_cfunc_wrapper": True}
         super().__init__(py_func, locals, own, _WholeCompiler)
+        self.plain = plain(py_func)
         self.part = Part(py_func, locals, own | {"no_cpython_wrapper": True}, _PartCompiler)
 
     def compile(self, sig: Any) -> Any:
@@ -102,6 +108,19 @@ class Whole(CPUDispatcher):
                 Whole.seconds += time.perf_counter() - start_s
                 if not told and Whole.seconds > _LONG_S and sys.stderr.isatty():
                     logging.getLogger("edgellm_env").warning("edgellm_env: compiling; later starts here do without")
+
+    def cheapest(self) -> Callable[..., Any]:
+        """Return this, or its plain Python as long as the process has spent less on that than machine code costs."""
+        return self if self.overloads or PLAIN.spent_s >= self._price_s else self.plain
+
+    @functools.cached_property
+    def _price_s(self) -> float:
+        kept = getattr(self._cache, "is_kept", bool)()
+        return _LOADING_S if kept else _COMPILING_S
+
+    def _compile_for_args(self, *arguments: Any, **named: Any) -> Any:
+        # numba calls what this returns. Plain Python calls plain Python.
+        return self.plain if PLAIN.running else super()._compile_for_args(*arguments, **named)  # type: ignore[misc]
 
     @property
     def _numba_type_(self) -> Any:

@@ -1,6 +1,7 @@
 """Machine code on disk: never older than its sources, and no condition for working."""
 
 import ast
+import json
 import os
 import re
 import shutil
@@ -14,8 +15,12 @@ import numpy as np
 import pytest
 
 import edgellm_env
-from edgellm_env._compile import _interpreted, _KeyedFile, _share
+from edgellm_env import ENVIRONMENT_IDS, scenario_names
+from edgellm_env._compile import _KeyedFile, _share
+from edgellm_env._compile_plain import compile_at_once, plain
 from edgellm_env.env.slots import Slots
+from tests.conftest import CONTINUOUS
+from tests.digest import play_single
 
 PACKAGE = Path(edgellm_env.__file__).parent
 FITS = """
@@ -170,8 +175,45 @@ def test_plain_python_reads_and_writes_the_fields_of_a_record() -> None:
     def serve(node: Any) -> None:
         node.served += 1
 
-    _interpreted(serve)(nodes[1])
+    plain(serve)(nodes[1])
     assert nodes["served"].tolist() == [0, 1]
+
+
+def bits_by_scenario() -> dict[str, str]:
+    """Play every scenario, an id after the other, and return a hash of what each gives."""
+    found = {}
+    for place, scenario in enumerate(scenario_names()):
+        ids = [one for one in ENVIRONMENT_IDS if not ("Joint" in one and scenario in CONTINUOUS)]
+        found[scenario] = play_single(ids[place % len(ids)], scenario)
+    return found
+
+
+def test_plain_python_and_machine_code_give_the_same_bits() -> None:
+    code = "import json; from tests.test_compile import bits_by_scenario; print(json.dumps(bits_by_scenario()))"
+    compile_at_once()
+    assert json.loads(run(code, PACKAGE.parent, NUMBA_DISABLE_JIT="1")) == bits_by_scenario()
+
+
+@pytest.mark.parametrize("scenario", ["balanced", "chat"])
+def test_first_steps_need_no_machine_code_and_a_long_run_gets_it(scenario: str, tmp_path: Path) -> None:
+    copy = copied(tmp_path)
+    first = f"""
+import gymnasium as gym, edgellm_env
+env = gym.make("EdgeLLM/Batch-v0", scenario="{scenario}")
+env.reset(seed=0)
+env.step(env.action_space.sample())
+"""
+    run(first, tmp_path)
+    assert not list(copy.rglob("*.nbi"))
+    more = """
+from edgellm_env._compile_plain import Plain
+while Plain.spent_s < 2.0:
+    env.step(env.action_space.sample())
+    env.reset()
+env.step(env.action_space.sample())
+"""
+    run(first + more, tmp_path)
+    assert list(copy.rglob("*play_selected*.nbi"))
 
 
 @pytest.mark.parametrize(("size", "threads"), [(100, 1), (100, 3), (2, 3)])

@@ -49,7 +49,7 @@ def slot_summary(observation: Observation) -> NDArray[np.float32]:
     return summary
 
 
-@compiled_parallel(work="requests", allocates=True)
+@compiled_parallel(work="requests", allocates=True, plain_first=False)
 def _summarise(
     requests: NDArray[np.float32],
     valid: NDArray[np.int8],

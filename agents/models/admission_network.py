@@ -183,7 +183,7 @@ def _room_for(queues: Queues, weights: Weights, admitted: BoolArray) -> tuple[An
     return tuple(usage.room_for(queues, admitted)), np.empty(INPUTS), begun, seconds, places, is_open
 
 
-@compiled_parallel(work="admitted", least=2_000, room=_room_for)
+@compiled_parallel(work="admitted", least=2_000, room=_room_for, plain_first=False)
 def _admit_rows(
     rows: IntArray,
     candidate: IntArray,

@@ -195,7 +195,7 @@ class Scorers:
         return scores
 
 
-@compiled_parallel(work="requests", allocates=True)
+@compiled_parallel(work="requests", allocates=True, plain_first=False)
 def _score_rows(
     requests: NDArray[np.float32],
     valid: NDArray[np.int8],

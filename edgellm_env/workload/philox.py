@@ -12,20 +12,32 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, overload
 
-from edgellm_env._compile import compiled
+from edgellm_env._compile import compilable
 
-_MULTIPLIER_0 = np.uint64(0xD2E7470EE14C6C93)
-_MULTIPLIER_1 = np.uint64(0xCA5A826395121157)
-_WEYL_0 = np.uint64(0x9E3779B97F4A7C15)
-_WEYL_1 = np.uint64(0xBB67AE8584CAA73B)
+_MULTIPLIER_0, _MULTIPLIER_1 = 0xD2E7470EE14C6C93, 0xCA5A826395121157
+_WEYL_0, _WEYL_1 = 0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B
+_WORD = 0xFFFFFFFFFFFFFFFF
 _ROUNDS = 10
-_SHIFT = np.uint64(12)
+_SHIFT = 12
 _SCALE = 2.0**-52
 
 
-def _high_word(a: np.uint64, b: np.uint64) -> np.uint64:
+def _word(number: int) -> Any:
+    """What words are made of; in Python whole numbers without an end, whose products are exact, and quicker there."""
+    return int(number) & _WORD
+
+
+@overload(_word)
+def _compiled_word(number):  # type: ignore[no-untyped-def] # numba compares it with what it returns
+    def call(number):  # type: ignore[no-untyped-def]
+        return np.uint64(number)
+
+    return call
+
+
+def _high_word(a: Any, b: Any) -> Any:
     """Upper 64 bits of the 128-bit product."""
-    return np.uint64(int(a) * int(b) >> 64)
+    return a * b >> 64
 
 
 def _generate_high_word(_context: Any, a: Any, b: Any) -> Any:
@@ -50,28 +62,27 @@ def _compiled_high_word(a, b):  # type: ignore[no-untyped-def] # numba compares 
     return call
 
 
-@compiled
-def philox_block(seed: np.uint64, stream: np.uint64, index: np.uint64) -> tuple[np.uint64, ...]:
+@compilable
+def philox_block(seed: Any, stream: int, index: int) -> tuple[Any, ...]:
     """Four random words: the Philox block at counter (index, 0, 0, 0) under key (seed, stream)."""
-    c0, c1, c2, c3 = index, np.uint64(0), np.uint64(0), np.uint64(0)
-    k0, k1 = seed, stream
+    c0, c1, c2, c3 = _word(index), _word(0), _word(0), _word(0)
+    k0, k1 = _word(seed), _word(stream)
     for _ in range(_ROUNDS):
-        high_0, low_0 = _high_word(_MULTIPLIER_0, c0), _MULTIPLIER_0 * c0
-        high_1, low_1 = _high_word(_MULTIPLIER_1, c2), _MULTIPLIER_1 * c2
+        high_0, low_0 = _high_word(_MULTIPLIER_0, c0), _MULTIPLIER_0 * c0 & _WORD
+        high_1, low_1 = _high_word(_MULTIPLIER_1, c2), _MULTIPLIER_1 * c2 & _WORD
         c0, c1, c2, c3 = high_1 ^ c1 ^ k0, low_1, high_0 ^ c3 ^ k1, low_0
-        k0 += _WEYL_0
-        k1 += _WEYL_1
+        k0, k1 = k0 + _WEYL_0 & _WORD, k1 + _WEYL_1 & _WORD
     return c0, c1, c2, c3
 
 
-@compiled
-def _open_unit(word: np.uint64) -> float:
+@compilable
+def _open_unit(word: Any) -> float:
     """Map a word to (0, 1): 52 bits and a half step keep both ends out, and every sum is exact in float64."""
     return (float(word >> _SHIFT) + 0.5) * _SCALE
 
 
-@compiled
-def uniforms(seed: np.uint64, stream: int, index: int) -> tuple[float, float, float, float]:
+@compilable
+def uniforms(seed: Any, stream: int, index: int) -> tuple[float, float, float, float]:
     """Four independent uniform numbers in the open interval (0, 1)."""
-    w0, w1, w2, w3 = philox_block(seed, np.uint64(stream), np.uint64(np.int64(index)))
+    w0, w1, w2, w3 = philox_block(seed, stream, index)
     return _open_unit(w0), _open_unit(w1), _open_unit(w2), _open_unit(w3)

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from agents.seeds import episode_seeds
+from edgellm_env._compile_plain import compile_at_once
 from edgellm_env.env.single import EdgeLLMEnv
 from edgellm_env.scenario import Scenario
 from edgellm_env.solvers import solve_dftsp
@@ -83,6 +84,7 @@ class BenchmarkCollect(Changes):
 
 
 def _theirs(minari: Any, scenario: Scenario, seeds: Sequence[int]) -> CollectSpeed:
+    compile_at_once()
     env = gym.make("EdgeLLM/Batch-v0", scenario=scenario.model_dump(mode="json"))
     collector, base = minari.DataCollector(env, record_infos=True), env.unwrapped
     assert isinstance(base, EdgeLLMEnv)

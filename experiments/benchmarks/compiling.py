@@ -22,6 +22,7 @@ from rich.table import Table
 
 from agents.files import require_place
 from edgellm_env import ENVIRONMENT_IDS
+from edgellm_env._compile_plain import compile_at_once
 from edgellm_env.scenario import Scenario, load_scenario
 from experiments.benchmarks.throughput import report
 from experiments.changes import Changes
@@ -110,10 +111,11 @@ class _Listener(event.Listener):
 
 
 def measured(environment_id: str, scenario: Scenario) -> list[Compiled]:
-    """Reset an environment and step it; return the functions compiled, those of each call by falling own time.
+    """Reset an environment and step it, compiled at once; return the functions, those of each call by falling own time.
 
     A call's last row has the rest of its time.
     """
+    compile_at_once()
     env = gym.make(environment_id, scenario=scenario)
     idle = env.action_space.sample() * 0
     calls: dict[str, Callable[[], object]] = {"reset": lambda: env.reset(seed=0), "step": lambda: env.step(idle)}

@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from edgellm_env import ENVIRONMENT_IDS
+from edgellm_env._compile_plain import compile_at_once
 from edgellm_env.scenario import Scenario
 from edgellm_env.scenario.scenario import ScenarioLike
 from edgellm_env.wrappers import FlattenObservation, vector_wrappers
@@ -78,6 +79,7 @@ class BenchmarkEnv(Changes):
         about |= {"torch_threads": self.torch_threads}
         import torch  # noqa: PLC0415 - takes seconds to import
 
+        compile_at_once()
         with console.status("getting ready") as status, ExitStack() as after:
             after.callback(torch.set_num_threads, torch.get_num_threads())
             torch.set_num_threads(self.torch_threads)
