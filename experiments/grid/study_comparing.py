@@ -113,6 +113,8 @@ def with_policy(
     words = ["study", "compare", "--scenario", name, "--policies", policy, *changes]
     if stored.arrival_rate_rps is not None:
         words += ["--rates", f"{stored.arrival_rate_rps:g}"]
+    if episodes != TEST_EPISODES:
+        words += ["--episodes", str(episodes)]
     others = [row for row in stored.rows if row.policy != policy]
     require_same_traces([*others, *rows])
     measured = Measured(command_line(words), package_versions(), *shipped_training(policy, scenario))

@@ -258,15 +258,12 @@ def best_untrained(ranked: Iterable[Score]) -> Score | None:
 
 
 def difference(ours: Score, theirs: Score) -> Estimate:
-    """Return the difference in requests/s, paired by episode.
+    """Return the difference in requests/s, paired by episode, over the test episodes that both played.
 
     Raises:
         ValueError: they did not play the same requests.
     """
-    checksums = [[row.trace_checksum for row in score.rows[0]] for score in (ours, theirs)]
-    if checksums[0] != checksums[1]:
-        raise ValueError(f"{ours.label} and {theirs.label}: tested on different requests")
-    return paired_difference(ours.by_episode, theirs.by_episode)
+    return paired_difference(*_paired(ours, theirs))
 
 
 def gain(ours: Score, theirs: Score) -> Estimate:
@@ -275,7 +272,17 @@ def gain(ours: Score, theirs: Score) -> Estimate:
     Raises:
         ValueError: as :func:`difference`.
     """
-    return in_percent(difference(ours, theirs), theirs.throughput_rps.mean)
+    pair = _paired(ours, theirs)
+    return in_percent(paired_difference(*pair), float(pair[1].mean()))
+
+
+def _paired(ours: Score, theirs: Score) -> tuple[FloatArray, FloatArray]:
+    """Return both throughputs in the first test episodes, as many as the one of fewer episodes played."""
+    checksums = [[row.trace_checksum for row in score.rows[0]] for score in (ours, theirs)]
+    shared = min(map(len, checksums))
+    if checksums[0][:shared] != checksums[1][:shared]:
+        raise ValueError(f"{ours.label} and {theirs.label}: tested on different requests")
+    return ours.by_episode[:shared], theirs.by_episode[:shared]
 
 
 BOUND: Final = "the bound"

@@ -12,7 +12,7 @@ from experiments.commands.documentation import README, RESULTS_PAGE
 from experiments.grid.study_store import STORE, Curve, write_document, write_stored
 from experiments.pages.headlines import headlines, with_headlines
 from experiments.pages.results_content import results_page
-from experiments.pages.scores import Results, compared_scores, find, read_stored, trained_scores
+from experiments.pages.scores import Results, compared_scores, find, gain, read_stored, trained_scores
 from tests.experiments.study.stored import comparison, rows, run
 
 ROOT = Path(__file__).parents[3]
@@ -156,6 +156,13 @@ def test_seeds_tested_on_different_requests_are_refused() -> None:
     with pytest.raises(ValueError, match="bc in light: training seeds were tested on different requests"):
         trained_scores([one, other])
     assert find(compared_scores(made_up().comparisons["light"]), "nobody") is None
+
+
+def test_policies_are_compared_on_the_episodes_that_both_played() -> None:
+    more = comparison("light", dftsp=[10.0, 10.0, 20.0], sjf=[8.0, 9.0, 20.0])
+    (learned,), sjf = trained_scores([run("bc", "light", 0, [9.0, 10.0])]), find(compared_scores(more), "sjf")
+    assert sjf is not None
+    assert gain(learned, sjf).mean == pytest.approx(100.0 * 1.0 / 8.5)
 
 
 def test_the_command_writes_page_and_plots(tmp_path: Path, capsys) -> None:
