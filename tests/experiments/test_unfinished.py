@@ -6,6 +6,8 @@ import os
 import re
 import shlex
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -171,3 +173,14 @@ def test_rows_that_were_played_outlast_a_full_disk(full_at, kept_rows, tmp_path,
     assert len((out / "done.jsonl").read_text().splitlines()) >= kept_rows
     assert main(words) == 0
     assert (out / full_at).exists() or full_at == "done.jsonl"
+
+
+def test_an_interrupt_inside_exec_ends_with_the_same_status(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text("exec('raise KeyboardInterrupt')\n")
+    words = ["-m", "experiments", "compare", "--policies", "own:decide@EdgeLLM/Batch-v0", "--out", str(tmp_path / "x")]
+    done = subprocess.run(
+        [sys.executable, *words], capture_output=True, text=True, check=False,
+        env=os.environ | {"PYTHONPATH": f"{tmp_path}:{Path(__file__).parents[2]}"},
+    )  # fmt: skip
+    assert done.stderr.startswith("interrupted; ")
+    assert done.returncode == 130
