@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self, TypeAlias
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from edgellm_env._compile import compiled
+from edgellm_env._compile import compilable
 from edgellm_env.arrays import FloatArray
 
 UNIFORM, LOG_UNIFORM, UNIFORM_INTEGER, CHOICE, LOG_NORMAL_INTEGER, MIXTURE = 0, 1, 2, 3, 4, 5
@@ -205,7 +205,7 @@ def side_by_side(codes: list[FloatArray]) -> FloatArray:
     return np.concatenate([number for code in codes for number in ([code.size], code)])
 
 
-@compiled
+@compilable
 def normal_quantile(uniform: float) -> float:
     """Value of the standard normal distribution at ``uniform`` in (0, 1).
 
@@ -246,7 +246,7 @@ def normal_quantile(uniform: float) -> float:
     return value if uniform < 0.5 else -value
 
 
-@compiled
+@compilable
 def quantile(code: FloatArray, uniform: float) -> float:
     """Value of the encoded distribution at ``uniform`` in (0, 1)."""
     if int(code[0]) != MIXTURE:
@@ -258,7 +258,7 @@ def quantile(code: FloatArray, uniform: float) -> float:
     return _simple_quantile(code[first + 1 : first + 1 + int(code[first])], rank - part)
 
 
-@compiled
+@compilable
 def _simple_quantile(code: FloatArray, uniform: float) -> float:
     kind = int(code[0])
     if kind == UNIFORM:

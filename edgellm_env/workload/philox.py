@@ -35,13 +35,14 @@ def _compiled_word(number):  # type: ignore[no-untyped-def] # numba compares it 
     return call
 
 
-def _high_word(a: Any, b: Any) -> Any:
-    """Upper 64 bits of the 128-bit product."""
-    return a * b >> 64
+def _multiply(a: Any, b: Any) -> tuple[Any, Any]:
+    """Upper and lower 64 bits of the 128-bit product."""
+    product = a * b
+    return product >> 64, product & _WORD
 
 
 def _generate_high_word(_context: Any, a: Any, b: Any) -> Any:
-    """The same as one instruction."""
+    """The upper 64 bits as one instruction."""
 
     def generate(_context: Any, builder: Any, _signature: Any, words: Any) -> Any:
         wide = ir.IntType(128)
@@ -54,10 +55,10 @@ def _generate_high_word(_context: Any, a: Any, b: Any) -> Any:
 _high_word_instruction: Any = intrinsic(_generate_high_word)
 
 
-@overload(_high_word)
-def _compiled_high_word(a, b):  # type: ignore[no-untyped-def] # numba compares it with what it returns
+@overload(_multiply)
+def _compiled_multiply(a, b):  # type: ignore[no-untyped-def] # numba compares it with what it returns
     def call(a, b):  # type: ignore[no-untyped-def]
-        return _high_word_instruction(a, b)
+        return _high_word_instruction(a, b), a * b
 
     return call
 
@@ -68,8 +69,8 @@ def philox_block(seed: Any, stream: int, index: int) -> tuple[Any, ...]:
     c0, c1, c2, c3 = _word(index), _word(0), _word(0), _word(0)
     k0, k1 = _word(seed), _word(stream)
     for _ in range(_ROUNDS):
-        high_0, low_0 = _high_word(_MULTIPLIER_0, c0), _MULTIPLIER_0 * c0 & _WORD
-        high_1, low_1 = _high_word(_MULTIPLIER_1, c2), _MULTIPLIER_1 * c2 & _WORD
+        high_0, low_0 = _multiply(_MULTIPLIER_0, c0)
+        high_1, low_1 = _multiply(_MULTIPLIER_1, c2)
         c0, c1, c2, c3 = high_1 ^ c1 ^ k0, low_1, high_0 ^ c3 ^ k1, low_0
         k0, k1 = k0 + _WEYL_0 & _WORD, k1 + _WEYL_1 & _WORD
     return c0, c1, c2, c3
