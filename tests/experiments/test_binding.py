@@ -69,7 +69,7 @@ def test_each_constraint_of_a_continuous_node_by_hand() -> None:
 
 
 def test_census_of_tiny_by_hand() -> None:
-    # Slots 1 to 4 of the golden episode, twice; somebody who fits no slot at all is among those left behind.
+    # Slots 1 to 4 of the golden episode, twice; a request that fits no slot at all is among those left behind.
     census = take_census(load_scenario("tiny"), 8, episode_seeds("validation", 0, 2))
     assert census.slots == 8
     assert census.left_behind == census.choice == 8

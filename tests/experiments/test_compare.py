@@ -237,7 +237,7 @@ def test_results_say_what_they_were_made_with(tmp_path: Path) -> None:
     assert gaps[0] is None or (above.sum() > 0 and gaps[0]["mean"] == 0.0)
 
 
-def test_a_higher_mean_closes_more_of_the_gap_whoever_is_best() -> None:
+def test_a_higher_mean_closes_more_of_the_gap_whichever_is_best() -> None:
     rows = {"dftsp": [10, 12, 11], "random": [12, 13, 13], "fcfs": [4, 5, 6], "best": [13, 15, 14]}
     (row,) = play_contest(["fcfs"], SEEDS[:1]).rows
     results = [

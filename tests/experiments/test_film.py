@@ -36,7 +36,7 @@ def test_a_picture_of_the_last_slot(tmp_path):
     [
         (["--out", "film.mp4"], "film.mp4; expected a name that ends in .gif or .png"),
         (["--width", "4000"], "width: 4000; expected 16 to 1280"),
-        (["--policies", "nobody"], "nobody"),
+        (["--policies", "unknown"], "unknown"),
         (["--scenario", "nowhere"], "nowhere"),
     ],
 )

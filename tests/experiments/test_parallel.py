@@ -1,4 +1,4 @@
-"""Units of work give the same results whoever does them, and a worker's death loses none."""
+"""Units of work give the same results whichever process does them, and a worker's death loses none."""
 
 import multiprocessing
 import os

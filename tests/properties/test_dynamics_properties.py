@@ -1,4 +1,4 @@
-"""What holds for every policy on every kind of node: nobody is lost, nobody is served late, nothing is overused."""
+"""What holds for every policy on every kind of node: no request is lost, none is served late, nothing is overused."""
 
 import gymnasium as gym
 import numpy as np
@@ -45,7 +45,7 @@ def test_conservation_deadlines_and_limits(scenario, overrides, seed, likelihood
         assert info["arrived"] == sum(info[name] for name in COUNTERS)
         assert all(info[name] >= before[name] for name in (*COUNTERS[:4], "arrived"))
         assert info["waiting"] <= capacity
-        # Whoever is served has asked to be; with a feasible request alone, somebody is.
+        # What is served was marked; with feasible marks alone, something is.
         asked = np.flatnonzero(bits[: problem.size])
         assert reward <= asked.size
         if env.scenario.queue.infeasible == "trim":

@@ -93,7 +93,7 @@ def test_a_stopped_search_says_so():
     assert 0 < stopped.count <= solve_exact(problem).count
 
 
-def test_a_running_request_that_is_late_lets_nobody_in():
+def test_a_running_request_that_is_late_lets_none_in():
     problem = next(one for one in states(5, 3, 6) if solve_exact(one).count > 0)
     members = problem.running.members.copy()
     members["slack_s"][0] = members["finish_s"][0] - 0.1

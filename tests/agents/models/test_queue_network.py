@@ -98,8 +98,8 @@ def test_empty_places_and_empty_queues() -> None:
     with torch.no_grad():
         for one, other in zip(encoder(observation), encoder(noise), strict=True):
             np.testing.assert_array_equal(one, other)
-        nobody = encoder({**observation, "valid": torch.zeros_like(observation["valid"])})
-    assert not any(part.any() for part in nobody)
+        empty = encoder({**observation, "valid": torch.zeros_like(observation["valid"])})
+    assert not any(part.any() for part in empty)
 
 
 @pytest.mark.parametrize("environment_id", ["EdgeLLM/Batch-v0", "EdgeLLM/Rank-v0"])

@@ -155,7 +155,7 @@ def test_seeds_tested_on_different_requests_are_refused() -> None:
     )
     with pytest.raises(ValueError, match="bc in light: training seeds were tested on different requests"):
         trained_scores([one, other])
-    assert find(compared_scores(made_up().comparisons["light"]), "nobody") is None
+    assert find(compared_scores(made_up().comparisons["light"]), "unknown") is None
 
 
 def test_policies_are_compared_on_the_episodes_that_both_played() -> None:
