@@ -5,6 +5,7 @@ Whatever goes wrong ends in one line on the standard error that names what and, 
 
 import ast
 import contextlib
+import dataclasses
 import errno
 import importlib
 import io
@@ -230,7 +231,7 @@ def _load(name: str) -> Any:
 if __name__ == "__main__":
     status = main()
     if status == _INTERRUPTED:
-        # Python counts an interrupt inside the exec() that makes a data class as unhandled, though it was caught, and
-        # would die by the signal in place of exiting; another exec() makes it forget.
-        exec("")  # noqa: S102
+        # Python runs a text to make a data class. An interrupt meanwhile counts as unhandled, though it was caught, and
+        # Python would die by the signal in place of exiting. The next text that it runs makes it forget.
+        dataclasses.make_dataclass("Forgotten", ())
     sys.exit(status)
