@@ -50,6 +50,7 @@ class Row(NamedTuple):
     build: Callable[[], Policy] | None = None  # needs nothing but the name
     load: str | Callable[[Path, str], Policy] | None = None  # from where training saved it, and the name to list it by
     learn: str | type[Learner] | None = None  # trains it
+    weights_of: str | None = None  # whose weights it plays with, where it is not trained itself
     # from a library's own ZIP file, which runs whatever that holds: only where the user trusts it
     unpickle: str | Callable[[Path, str], Policy] | None = None
 
@@ -84,6 +85,7 @@ TABLE: Final[dict[str, Row]] = {
     "cem-linear": _RANKER,
     "es-rank": _RANKER,
     "es-value": _RANKER,
+    "es-value+rollout": Row(load="agents.receding:load_value_rollout", weights_of="es-value"),
     "ppo-rank": _WEIGHING,
     "cem+ppo": _WEIGHING,
     "ppo-value": _WEIGHING,
@@ -161,7 +163,8 @@ def shipped_path(spec: str) -> Path:
         PolicyError: no such agent comes with the project.
     """
     agent, _, scenario = spec.partition(":")
-    if spec not in shipped_agents():
+    agent = TABLE.get(agent, Row()).weights_of or agent
+    if f"{agent}:{scenario}" not in shipped_agents():
         raise PolicyError(f"policy {spec!r}: no such trained agent; {_nearest(spec, shipped_agents())}")
     return SHIPPED_FOLDER / agent / scenario
 

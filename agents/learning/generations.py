@@ -19,14 +19,18 @@ class Generations:
         seed: of the run; each generation has episodes of its own.
         candidates: P.
         episodes: M.
+        at_a_time: how many of the scenarios a generation plays, one after the other in turn; 0: all of them.
 
     Attributes:
         candidate: (P M,) which candidate plays each episode.
     """
 
-    def __init__(self, scenarios: Sequence[Scenario], seed: int, candidates: int, episodes: int) -> None:
+    def __init__(
+        self, scenarios: Sequence[Scenario], seed: int, candidates: int, episodes: int, at_a_time: int = 0
+    ) -> None:
         self._engines = [make_engine(scenario, BATCH, candidates * episodes) for scenario in scenarios]
         self._first, self._candidates, self._episodes = episode_seeds("train", seed, 1)[0], candidates, episodes
+        self._at_a_time = min(at_a_time, len(scenarios)) or len(scenarios)
         self.candidate: IntArray = np.repeat(np.arange(candidates), episodes)
 
     def fitness(self, population: Policy, generation: int) -> FloatArray:
@@ -36,7 +40,8 @@ class Generations:
         """
         first, means = self._first + generation * self._episodes, []
         seeds = list(range(first, first + self._episodes)) * self._candidates
-        for engine in self._engines:
+        for place in range(generation * self._at_a_time, (generation + 1) * self._at_a_time):
+            engine = self._engines[place % len(self._engines)]
             tally = rollout(population, engine.scenario, seeds, engine=engine)
             means.append(np.asarray(tally.throughput_rps.reshape(-1, self._episodes).mean(axis=1)))
         if len(means) == 1:

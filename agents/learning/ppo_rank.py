@@ -20,6 +20,7 @@ from stable_baselines3 import PPO
 
 from agents.learned import ScoringPolicy
 from agents.learning.judging import Validation
+from agents.learning.peers import Peers
 from agents.learning.ppo import PpoLearner
 from agents.learning.runs import SETTINGS_FOLDER, Run, read_settings
 from agents.learning.search import RankerSearch, linear_weights
@@ -44,6 +45,8 @@ class PpoRank(PpoLearner):
     steps: Annotated[int, Field(ge=1)]
     linear_generations: Annotated[int, Field(ge=0)]
     rollout_slots: Annotated[int, Field(ge=2)]
+    peers: Annotated[int, Field(ge=1)] = 1
+    """Environments that meet the same requests, see :class:`agents.learning.peers.Peers`; a divisor of all of them."""
     final_learning_rate: Annotated[float, Field(ge=0)]
     discount: Annotated[float, Field(ge=0, lt=1)]
     clip_range: Annotated[float, Field(gt=0)]
@@ -63,7 +66,8 @@ class PpoRank(PpoLearner):
         """
         validation = Validation([run.scenario], run.seed, self.validation_episodes)
         envs = gym.make_vec(BATCH, num_envs=self.environments, scenario=run.scenario)
-        environments = SB3VecEnv(WeighedRequests(envs, PACKINGS[self.packing], validation.par_per_slot))
+        weighed: VectorEnv[Any, Any, Any] = WeighedRequests(envs, PACKINGS[self.packing], validation.par_per_slot)
+        environments = SB3VecEnv(weighed if self.peers == 1 else Peers(weighed, self.peers))
 
         def prepare(model: PPO) -> None:
             if self.linear_generations:

@@ -50,6 +50,8 @@ class RankerSearch(Learner):
     averaging: Annotated[float, Field(ge=0, lt=1)]
     variations: Annotated[int, Field(ge=0)] = 0
     """Random variations of the scenario that candidates play, and as a generalist are judged on; 0: itself alone."""
+    variations_at_a_time: Annotated[int, Field(ge=0)] = 0
+    """How many of them a generation plays, in turn; 0: all."""
     validation_episodes: Annotated[int, Field(ge=2)]
     validate_every: Annotated[int, Field(ge=1)]
     dropped_features: Annotated[tuple[str, ...], Field(strict=False)] = ()
@@ -80,7 +82,12 @@ class RankerSearch(Learner):
 
     def slots_per_generation(self, scenario: Scenario) -> int:
         """Return how many slots a generation plays."""
-        return max(1, self.variations) * self.candidates * self.episodes * scenario.timing.episode_slots
+        return (
+            max(1, self.variations_at_a_time or self.variations)
+            * self.candidates
+            * self.episodes
+            * scenario.timing.episode_slots
+        )
 
     def default_steps(self, scenario: Scenario) -> int:
         """Return how many environment steps it trains for unless told."""
@@ -198,7 +205,9 @@ class _Search:
         self._settings, self._seed = settings, seed
         self._mask = settings.parameter_mask
         played, judged = training_scenarios(scenario, settings.variations, seed)
-        self._generations = Generations(played, seed, settings.candidates, settings.episodes)
+        self._generations = Generations(
+            played, seed, settings.candidates, settings.episodes, settings.variations_at_a_time
+        )
         self._per_generation = settings.slots_per_generation(scenario)
         self._validation = Validation(judged, seed, settings.validation_episodes)
 

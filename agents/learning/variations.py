@@ -1,8 +1,8 @@
 """Random variations of a scenario: what a generalist is trained on."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
-from itertools import islice
+from itertools import cycle, islice
 from typing import Any, Final
 
 import numpy as np
@@ -10,12 +10,14 @@ import numpy as np
 from agents.policy import PolicyError
 from edgellm_env.costs.iterations import COEFFICIENTS
 from edgellm_env.costs.measured import MeasuredCosts
-from edgellm_env.costs.transformer import kv_cache_bytes
-from edgellm_env.scenario import Scenario
+from edgellm_env.scenario import Scenario, load_scenario
+from edgellm_env.scenario.distributions import Distribution, PerOutputToken
 
 _JUDGED: Final = 12  # variations that a generalist is judged by
 _STREAM: Final = 2**33  # keeps variations apart from what else a run draws
 _DRAWN: Final = ("poisson", "markov-modulated")
+_FAMILY: Final = ("light", "balanced", "memory", "patient")  # each bound by something else
+_MOST: Final = 2.5  # what multiplies settings of slot-batch nodes
 _TOGETHER: Final = 25.0  # requests that share an iteration, for a rough capacity
 
 
@@ -40,9 +42,12 @@ def variations(scenario: Scenario, rng: np.random.Generator) -> Iterator[Scenari
     arrivals = scenario.workload.arrivals
     if arrivals not in _DRAWN:
         raise PolicyError(f"workload.arrivals: {arrivals!r}; expected {' or '.join(_DRAWN)} to draw variations of")
-    draw = _continuous if scenario.serving.kind == "continuous" else _slot_batch
-    while True:
-        yield scenario.with_values(draw(scenario, rng))
+    if scenario.serving.kind == "continuous":
+        while True:
+            yield scenario.with_values(_continuous(scenario, rng))
+    others = (load_scenario(name) for name in _FAMILY if name != scenario.name)
+    for one in cycle([scenario, *others]):
+        yield one.with_values(_slot_batch(one, rng))
 
 
 def _between(rng: np.random.Generator, low: float, high: float) -> float:
@@ -50,41 +55,48 @@ def _between(rng: np.random.Generator, low: float, high: float) -> float:
 
 
 def _slot_batch(scenario: Scenario, rng: np.random.Generator) -> dict[str, Any]:
-    """Draw settings around those of ``scenario``, each up to about twice as large or half as large."""
+    """Multiply settings of ``scenario``, each by up to 2.5 or down to its inverse, and take some away."""
 
-    def scaled(value: float, low: float = 0.5, high: float = 2.0) -> float:
-        return value * _between(rng, low, high)
+    def factor(likely: float = 0.6) -> float:
+        return _between(rng, 1.0 / _MOST, _MOST) if rng.random() < likely else 1.0
 
-    cell, node, demand, model = scenario.radio, scenario.node, scenario.workload, scenario.model
+    cell, node, demand = scenario.radio, scenario.node, scenario.workload
     rate_rps = demand.arrival_rate_rps
     assert rate_rps is not None
-    low_s, bits = _between(rng, 0.5, 2.0), _between(rng, 1e5, 2e7)
+    bandwidth, length = factor(), factor()
+    weights_bytes = max(float(scenario.weight_bytes(scheme)) for scheme in scenario.schemes)
+    room_bytes = node.devices * node.device_memory_bytes - weights_bytes
     values: dict[str, Any] = {
-        "workload.arrival_rate_rps": scaled(rate_rps, 0.25, 2.0),
-        "radio.uplink_bandwidth_hz": scaled(cell.uplink_bandwidth_hz),
-        "radio.downlink_bandwidth_hz": scaled(cell.downlink_bandwidth_hz),
-        "node.devices": 1,
-        "node.device_flops": scaled(node.devices * node.device_flops, 0.5, 4.0),
-        "workload.latency_requirement_s": {"kind": "uniform", "low": low_s, "high": low_s * _between(rng, 1.5, 6.0)},
-        "workload.attachment_bits": {"kind": "uniform", "low": 0.1 * bits, "high": bits},
+        "workload.arrival_rate_rps": rate_rps * factor(1.0),
+        "radio.uplink_bandwidth_hz": cell.uplink_bandwidth_hz * bandwidth,
+        "radio.downlink_bandwidth_hz": cell.downlink_bandwidth_hz * bandwidth,
+        "node.device_flops": node.device_flops * factor(0.3),
+        "node.device_memory_bytes": (weights_bytes + room_bytes * factor(0.3)) / node.devices,
+        "workload.latency_requirement_s": scaled(demand.latency_requirement_s, factor()),
     }
+    for name in ("prompt", "output"):
+        limit_tokens = getattr(demand, f"{name}_limit_tokens")
+        values[f"workload.{name}_limit_tokens"] = max(1, round(limit_tokens * length))
+        values[f"workload.{name}_tokens"] = scaled(getattr(demand, f"{name}_tokens"), length, whole=True)
     if rng.random() < 0.25:
         values["workload.attachment_bits"] = {"kind": "constant", "value": 0.0}
     if rng.random() < 0.25:
         values["radio.fading"] = "none"
-    if rng.random() < 0.2:
-        values |= {"workload.prompt_padding": "fixed", "queue.carry_over": False}
-    tokens = {}
-    for name in ("prompt", "output"):
-        high = int(_between(rng, 96, getattr(demand, f"{name}_limit_tokens")))
-        low = min(32, high // 4)
-        values[f"workload.{name}_tokens"] = {"kind": "uniform-integer", "low": low, "high": high}
-        tokens[name] = 0.5 * (low + high)
-    # Room for so many requests of the mean size beside the weights.
-    each_bytes = kv_cache_bytes(model.layers, model.kv_hidden_size, tokens["prompt"], tokens["output"])
-    room_bytes = float(each_bytes) * _between(rng, 3, 60)
-    values["node.device_memory_bytes"] = float(scenario.weight_bytes(scenario.schemes[0])) + room_bytes
     return values
+
+
+def scaled(distribution: Distribution | PerOutputToken | None, factor: float, whole: bool = False) -> Any:
+    """Return a distribution with every value ``factor`` times as large, whole numbers of at least 1 if ``whole``."""
+
+    def times(part: Any) -> Any:
+        if isinstance(part, Mapping):
+            return {name: one if name in ("kind", "sigma") else times(one) for name, one in part.items()}
+        if isinstance(part, list | tuple):
+            return [times(one) for one in part]
+        return max(1, round(part * factor)) if whole else part * factor
+
+    assert distribution is not None
+    return times(distribution.model_dump())
 
 
 def _continuous(scenario: Scenario, rng: np.random.Generator) -> dict[str, Any]:

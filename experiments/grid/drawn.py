@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from agents.learning.variations import scaled
 from edgellm_env.scenario import Scenario, load_scenario, scenario_names
 
 _STREAM: Final = 0x6472_6177  # keeps these draws apart from those that generalists train on
@@ -68,27 +69,16 @@ def _settings(scenario: Scenario, factors: Mapping[str, float]) -> dict[str, Any
         for name in ("uplink_bandwidth_hz", "downlink_bandwidth_hz"):
             values[f"radio.{name}"] = getattr(cell, name) * factors["bandwidth"]
     if "deadlines" in factors:
-        values["workload.latency_requirement_s"] = _scaled(demand.latency_requirement_s, factors["deadlines"])
+        values["workload.latency_requirement_s"] = scaled(demand.latency_requirement_s, factors["deadlines"])
     if "lengths" in factors:
         for name in ("prompt", "output"):
             limit = getattr(demand, f"{name}_limit_tokens")
             values[f"workload.{name}_limit_tokens"] = max(1, round(limit * factors["lengths"]))
-            values[f"workload.{name}_tokens"] = _scaled(getattr(demand, f"{name}_tokens"), factors["lengths"], True)
+            values[f"workload.{name}_tokens"] = scaled(
+                getattr(demand, f"{name}_tokens"), factors["lengths"], whole=True
+            )
     if "attachments" in factors:
         values["workload.attachment_bits"] = {"kind": "constant", "value": 0.0}
     if "fading" in factors:
         values["radio.fading"] = "none"
     return values
-
-
-def _scaled(distribution: Any, factor: float, whole: bool = False) -> Any:
-    """Return a distribution with every value ``factor`` times as large, whole numbers of at least 1 if ``whole``."""
-
-    def scaled(part: Any) -> Any:
-        if isinstance(part, Mapping):
-            return {name: one if name in ("kind", "sigma") else scaled(one) for name, one in part.items()}
-        if isinstance(part, list | tuple):
-            return [scaled(one) for one in part]
-        return max(1, round(part * factor)) if whole else part * factor
-
-    return scaled(distribution.model_dump())

@@ -1,12 +1,15 @@
 """Training runs: one whose folder says what is trained, and the study's, which are then played on test episodes."""
 
 import dataclasses
+import json
 import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
+
+from pydantic import ValidationError
 
 from agents.files import OutputError, alone_in, read_document, write_json, write_text
 from agents.learning.runs import ABOUT, SCENARIO, TENSORBOARD, Learner, OnProgress, Run
@@ -149,10 +152,19 @@ def stored_run(run: StudyRun, episodes: int) -> TrainedRun | None:
         return None
     stored = read_stored(TrainedRun, run.stored_at)
     ours = [run.steps, run.scenario.checksum, run.learner.model_dump(mode="json"), episodes]
-    theirs = [stored.steps, stored.scenario_checksum, stored.about["hyper_parameters"], len(stored.rows)]
+    kept = _completed(type(run.learner), stored.about["hyper_parameters"])
+    theirs = [stored.steps, stored.scenario_checksum, kept, len(stored.rows)]
     names = ["steps", "scenario_checksum", "hyper_parameters", "episodes"]
     require_same(dict(zip(names, ours, strict=True)), dict(zip(names, theirs, strict=True)), run.stored_at, "--again")
     return stored
+
+
+def _completed(kind: type[Learner], kept: dict[str, Any]) -> dict[str, Any]:
+    """Return stored settings with the defaults of those that the learner did not have when they were stored."""
+    try:
+        return kind.model_validate_json(json.dumps(kept)).model_dump(mode="json")
+    except ValidationError:
+        return kept
 
 
 def finish_run(run: StudyRun, episodes: int, on_progress: OnProgress) -> TrainedRun:
