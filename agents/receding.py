@@ -138,10 +138,12 @@ class ValueRollout(RecedingHorizon):
     Args:
         scorers: the learned values, such as those of ``es-value``.
         name: under which results list it.
+        samples: futures for each candidate.
+        errors: standard errors by which another batch must be ahead.
     """
 
-    def __init__(self, scorers: Scorers, name: str) -> None:
-        super().__init__(VALUE_SAMPLES, errors=VALUE_ERRORS)
+    def __init__(self, scorers: Scorers, name: str, samples: int = VALUE_SAMPLES, errors: float = VALUE_ERRORS) -> None:
+        super().__init__(samples, errors=errors)
         self.name, self._scorers = name, scorers
 
     def _tried(self, scenario: Scenario) -> list[Policy]:

@@ -40,8 +40,14 @@ def _generalist() -> Policy:
 
 
 def shipped_spec(spec: str, scenario: Scenario) -> str:
-    """Return ``AGENT:SCENARIO`` of what plays ``scenario`` where ``spec`` is a generalist, else ``spec``."""
-    return f"{spec}:{_HALVES[scenario.serving.kind]}" if spec == GENERALIST else spec
+    """Return ``AGENT:SCENARIO`` of the shipped weights by which ``spec`` plays ``scenario``, if there are any."""
+    return f"{spec}:{_HALVES[scenario.serving.kind]}" if spec == GENERALIST else _weights_spec(spec)
+
+
+def _weights_spec(spec: str) -> str:
+    """Return the ``AGENT:SCENARIO`` that was trained: not what plays with its weights."""
+    agent, colon, scenario = spec.partition(":")
+    return f"{TABLE[agent].weights_of or agent}{colon}{scenario}" if agent in TABLE else spec
 
 
 class Row(NamedTuple):
@@ -162,8 +168,7 @@ def shipped_path(spec: str) -> Path:
     Raises:
         PolicyError: no such agent comes with the project.
     """
-    agent, _, scenario = spec.partition(":")
-    agent = TABLE.get(agent, Row()).weights_of or agent
+    agent, _, scenario = _weights_spec(spec).partition(":")
     if f"{agent}:{scenario}" not in shipped_agents():
         raise PolicyError(f"policy {spec!r}: no such trained agent; {_nearest(spec, shipped_agents())}")
     return SHIPPED_FOLDER / agent / scenario
@@ -203,7 +208,7 @@ def comes_with_project(spec: str) -> bool:
     """Whether ``spec`` names a policy of the project's own, trained or not: making it imports nothing else."""
     name, at, mode = spec.rpartition("@")
     name = name if at and mode in get_args(Mode) else spec
-    return name in names("build") or name in shipped_agents()
+    return name in names("build") or _weights_spec(name) in shipped_agents()
 
 
 def _unknown(spec: str) -> PolicyError:

@@ -50,6 +50,14 @@ def test_each_candidate_of_a_generation_plays_the_same_episodes_as_if_alone() ->
     assert fitness[0] != fitness[1]
 
 
+def test_generations_take_scenarios_in_turn() -> None:
+    scenarios, networks = [load_scenario(name).with_slots(30) for name in ("chat", "code", "mixed")], random_networks(2)
+    in_turn = Generations(scenarios, 5, candidates=2, episodes=3, at_a_time=2)
+    both = Generations([scenarios[2], scenarios[0]], 5, candidates=2, episodes=3)
+    fitness = [one.fitness(AdmissionPolicy(networks, candidate=one.candidate), 1) for one in (in_turn, both)]
+    np.testing.assert_array_equal(*fitness)
+
+
 def test_it_goes_further_than_ppo_and_is_the_same_again(tmp_path: Path) -> None:
     scenario = load_scenario("chat").with_slots(60)
     begin = learner_of(steps=32 * 16 * 4)

@@ -54,6 +54,13 @@ def test_what_is_stored_is_not_trained_again(tmp_path: Path, trainings: list[int
     assert study(tmp_path, f"--steps {STEPS} --seed 0 1 2") == 0
     assert trainings == [0, 1, 2]
     assert "seed 0 is stored" in capsys.readouterr().out
+    # A setting that came after a run was stored has its default there.
+    path = training_path(tmp_path / "store", "cem-linear", None, "light", 0)
+    document = json.loads(path.read_text())
+    del document["about"]["hyper_parameters"]["variations_at_a_time"]
+    path.write_text(json.dumps(document))
+    assert study(tmp_path, f"--steps {STEPS} --seed 0") == 0
+    assert trainings == [0, 1, 2]
     assert study(tmp_path, f"--steps {2 * STEPS} --seed 0") == 2
     assert f"steps: {2 * STEPS}" in capsys.readouterr().err
     assert study(tmp_path, f"--steps {2 * STEPS} --seed 0 --again") == 0
