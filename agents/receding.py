@@ -86,19 +86,28 @@ class RecedingHorizon(Policy):
         return Decision(batches[np.arange(slots.size), sure.argmax(axis=1)])
 
     def _served(self, slots: Slots, batches: BoolArray, seeds: NDArray[np.uint64]) -> FloatArray:
-        """Return (R, C, M) what each of the candidate ``batches`` (R, C, n) leads to under each of ``seeds`` (R, M)."""
-        shape = (slots.size, batches.shape[1], self._samples)
-        size = math.prod(shape)
+        """Return (R, C, M) what each of the candidate ``batches`` (R, C, n) leads to under each of ``seeds`` (R, M).
+
+        Candidates of the same batch are played once.
+        """
+        first = (batches[:, :, None] == batches[:, None]).all(axis=3).argmax(axis=2)
+        row, candidate = np.nonzero(first == np.arange(batches.shape[1]))
+        played = np.zeros(first.shape, dtype=np.int64)
+        played[row, candidate] = np.arange(row.size)
+        # Rounded up, so that few numbers of copies occur.
+        padded = np.resize(np.arange(row.size), -(-row.size // slots.size) * slots.size)
+        row, candidate, size = row[padded], candidate[padded], padded.size * self._samples
         if size not in self._futures:
-            self._futures = {size: Futures(slots.scenario, size, self._horizon)}
-        futures, rows = self._futures[size], np.repeat(np.arange(slots.size), size // slots.size)
-        futures.begin(slots, rows, np.broadcast_to(seeds[:, None], shape).reshape(-1))
+            self._futures[size] = Futures(slots.scenario, size, self._horizon)
+        futures, rows = self._futures[size], np.repeat(row, self._samples)
+        futures.begin(slots, rows, seeds[row].reshape(-1))
         left = slots.scenario.timing.episode_slots - slots.slot[rows]
-        batch, served = np.repeat(batches, self._samples, axis=1).reshape(size, -1), np.zeros(size)
+        batch, served = np.repeat(batches[row, candidate], self._samples, axis=0), np.zeros(size)
         for slot in range(self._horizon):
             served += np.where(slot < left, futures.play(batch), 0.0)
             batch = _batch(self._candidates[0], futures.slots(), ())
-        return served.reshape(shape)
+        own = played[np.arange(slots.size)[:, None], first]
+        return np.asarray(served.reshape(-1, self._samples)[own])
 
 
 VALUE_SAMPLES: Final = 96
