@@ -67,6 +67,8 @@ def test_variations_differ_and_are_the_same_for_a_seed(name: str) -> None:
     if name == "chat":
         assert {one.workload.arrivals for one in drawn} == {"poisson", "markov-modulated"}
         assert len({one.costs.step_s for one in drawn if isinstance(one.costs, MeasuredCosts)}) == 12
+    else:
+        assert [one.name for one in drawn[:5]] == ["balanced", "light", "memory", "patient", "balanced"]
     assert min(rollout(Dftsp(), one.with_slots(20), [0]).served.sum() for one in drawn) > 0
 
 
