@@ -23,6 +23,7 @@ from agents.learning.judging import Validation
 from agents.learning.runs import TENSORBOARD, Learner, Progress, Run, falling
 from agents.learning.variations import training_scenarios
 from agents.models.admission_actor import Actor, Critic
+from agents.models.admission_network import AdmissionNetwork
 from agents.models.queue_network import one_torch_thread
 from agents.models.storage import WEIGHTS
 from agents.policy import PolicyError
@@ -54,6 +55,9 @@ class PpoAdmission(Learner):
     averaging: Annotated[float, Field(ge=0, lt=1)]
     variations: Annotated[int, Field(ge=0)]
     """Random variations of the scenario that it trains on, and as a generalist is judged on; 0: the scenario itself."""
+    offsets: tuple[float, ...] = Field(default=(), strict=False)
+    """Numbers added to all scores in the end, of which the best is kept: the likeliest choices admit more than drawn
+    ones, as a request is admitted as soon as that is likelier than not."""
     validation_episodes: Annotated[int, Field(ge=2)]
     validate_every: Annotated[int, Field(ge=1)]
 
@@ -99,8 +103,12 @@ class PpoAdmission(Learner):
                 best_rps = validation.keep(policy, policy.network.save, run.folder / WEIGHTS, log)
                 run.on_progress(Progress((index + 1) * per_rollout, best_rps))
             log.dump((index + 1) * per_rollout)
+        path = run.folder / WEIGHTS
+        best = AdmissionNetwork.load(path)
+        for shifted in map(best.shifted, self.offsets):
+            validation.keep(AdmissionPolicy(shifted), shifted.save, path, log)
         log.close()
-        return run.folder / WEIGHTS
+        return path
 
     def _update(
         self,

@@ -93,6 +93,12 @@ class AdmissionNetwork:
         count = self.weights.output.shape[0]
         return np.concatenate([part.reshape(count, -1) for part in self.weights], axis=1)
 
+    def shifted(self, offset: float) -> "AdmissionNetwork":
+        """Return the same with ``offset`` added to every request's score: below 0 it refuses more."""
+        linear = self.weights.linear.copy()
+        linear[:, -1] += offset
+        return AdmissionNetwork(self.weights._replace(linear=linear))
+
     @classmethod
     def load(cls, path: Path) -> "AdmissionNetwork":
         """Read a network.
