@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agents.learned import load_admission_network, load_generalist
+from agents.learned import AdmissionPolicy, load_admission_network, load_generalist
 from agents.learning.generalist import Generalist
 from agents.learning.ppo_admission import PpoAdmission, _estimate
 from agents.learning.runs import Run
 from agents.learning.variations import variations
+from agents.models.admission_network import AdmissionNetwork
 from agents.optimal import Dftsp
 from agents.policy import Policy, PolicyError
 from agents.registry import make_learner
@@ -70,6 +71,24 @@ def test_variations_differ_and_are_the_same_for_a_seed(name: str) -> None:
     else:
         assert [one.name for one in drawn[:5]] == ["balanced", "light", "memory", "patient", "balanced"]
     assert min(rollout(Dftsp(), one.with_slots(20), [0]).served.sum() for one in drawn) > 0
+
+
+def test_scores_are_shifted_only_where_that_serves_more(tmp_path: Path) -> None:
+    scenario, ends = load_scenario("chat").with_slots(40), {}
+    for offsets in ((), (-100.0,), (-100.0, -2.0)):
+        folder = tmp_path / str(len(offsets))
+        folder.mkdir()
+        path = learner_of(offsets=offsets).train(Run(scenario, 32 * 16 * 4, 0, folder))
+        ends[offsets] = AdmissionNetwork.load(path)
+    plain, nothing, either = ends.values()
+    np.testing.assert_array_equal(nothing.parameters, plain.parameters)
+    seeds = episode_seeds("validation", 0, 4)
+    served = [
+        rollout(AdmissionPolicy(one), scenario, seeds).served.sum()
+        for one in (plain, plain.shifted(-2.0), either, plain.shifted(-100.0))
+    ]
+    assert served[2] == max(served)
+    assert served[3] == 0
 
 
 @pytest.mark.parametrize("name", ["azure-live", "tiny"])
