@@ -17,6 +17,7 @@ from agents.models.admission_network import AdmissionNetwork
 from agents.models.packing import PACKINGS, PackingName
 from agents.models.scorer import Scorers
 from agents.models.storage import reading, weights_path
+from agents.optimal import Dftsp
 from agents.policy import (
     DETERMINISTIC,
     Decision,
@@ -132,6 +133,8 @@ def load_admission_network(path: Path, name: str) -> Policy:
 class Generalist(Policy):
     """One agent for every scenario: an admission network on continuous nodes, values for the exact solver on others.
 
+    Where slots are independent (``queue.carry_over`` is false) nothing is gained by waiting, and it is DFTSP.
+
     Args:
         halves: the trained weights by kind of node, each a folder or a safetensors file.
     """
@@ -148,7 +151,8 @@ class Generalist(Policy):
         Raises:
             PolicyError: it can't be read.
         """
-        self._half = load_generalist(self._halves[scenario.serving.kind], self.name)
+        independent = scenario.serving.kind == "slot-batch" and not scenario.queue.carry_over
+        self._half = Dftsp() if independent else load_generalist(self._halves[scenario.serving.kind], self.name)
         self._half.begin(scenario, episodes)
 
     def decide(self, slots: Slots, rngs: Generators) -> Decision:
