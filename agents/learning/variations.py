@@ -102,7 +102,7 @@ def scaled(distribution: Distribution | PerOutputToken | None, factor: float, wh
 def _continuous(scenario: Scenario, rng: np.random.Generator) -> dict[str, Any]:
     """Draw costs, lengths, deadlines and loads; deadlines and rates follow the costs.
 
-    So GPUs differ mostly in their scale; loads are half of what the node can serve to four times as much.
+    So GPUs differ mostly in their scale; loads are half of what the node can serve to three times as much.
     """
     costs, between = scenario.costs, partial(_between, rng)
     assert isinstance(costs, MeasuredCosts)
@@ -113,7 +113,7 @@ def _continuous(scenario: Scenario, rng: np.random.Generator) -> dict[str, Any]:
         for name in COEFFICIENTS
     }
     step_s = values["costs.step_s"]
-    prompt, output = between(80, 2400), between(8, 1400)
+    prompt, output = between(100, 1600), between(12, 1000)
     lengths = {"prompt": (prompt, between(0.6, 1.1)), "output": (output, between(0.7, 1.1))}
     for name, (median, sigma) in lengths.items():
         values[f"workload.{name}_limit_tokens"] = 4096
@@ -130,7 +130,7 @@ def _continuous(scenario: Scenario, rng: np.random.Generator) -> dict[str, Any]:
     }
     means = {name: median * np.exp(0.5 * sigma**2) for name, (median, sigma) in lengths.items()}
     request_s = values["costs.prefill_token_s"] * means["prompt"] + step_s * means["output"] / _TOGETHER
-    rate_rps = between(0.5, 4.0) / request_s
+    rate_rps = between(0.5, 3.0) / request_s
     values["workload.arrival_rate_rps"] = rate_rps
     if rng.random() < 0.35:
         values["workload.arrivals"] = "markov-modulated"
