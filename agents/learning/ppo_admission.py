@@ -104,9 +104,11 @@ class PpoAdmission(Learner):
                 run.on_progress(Progress((index + 1) * per_rollout, best_rps))
             log.dump((index + 1) * per_rollout)
         path = run.folder / WEIGHTS
-        best = AdmissionNetwork.load(path)
-        for shifted in map(best.shifted, self.offsets):
-            validation.keep(AdmissionPolicy(shifted), shifted.save, path, log)
+        if self.offsets:
+            # On what it was trained on: there are more of these, and none of them chose the network.
+            validation, best = Validation(scenarios, run.seed, self.validation_episodes), AdmissionNetwork.load(path)
+            for shifted in map(best.shifted, (0.0, *self.offsets)):
+                validation.keep(AdmissionPolicy(shifted), shifted.save, path, log)
         log.close()
         return path
 
