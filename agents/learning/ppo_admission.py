@@ -56,8 +56,8 @@ class PpoAdmission(Learner):
     variations: Annotated[int, Field(ge=0)]
     """Random variations of the scenario that it trains on, and as a generalist is judged on; 0: the scenario itself."""
     offsets: tuple[float, ...] = Field(default=(), strict=False)
-    """Numbers added to all scores in the end, of which the best is kept: the likeliest choices admit more than drawn
-    ones, as a request is admitted as soon as that is likelier than not."""
+    """Numbers added in the end to the weight of the input ``waiting``, of which the best is kept: the likeliest choices
+    admit more than drawn ones, the more so the more there is to choose from."""
     validation_episodes: Annotated[int, Field(ge=2)]
     validate_every: Annotated[int, Field(ge=1)]
 

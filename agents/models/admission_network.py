@@ -94,9 +94,9 @@ class AdmissionNetwork:
         return np.concatenate([part.reshape(count, -1) for part in self.weights], axis=1)
 
     def shifted(self, offset: float) -> "AdmissionNetwork":
-        """Return the same with ``offset`` added to every request's score: below 0 it refuses more."""
+        """Return the same with ``offset`` times the input ``waiting`` added to scores: below 0 it refuses more."""
         linear = self.weights.linear.copy()
-        linear[:, -1] += offset
+        linear[:, NODE_INPUTS.index("waiting")] += offset
         return AdmissionNetwork(self.weights._replace(linear=linear))
 
     @classmethod

@@ -85,7 +85,7 @@ def test_scores_are_shifted_only_where_that_serves_more(tmp_path: Path) -> None:
     seeds = episode_seeds("validation", 0, 4)
     served = [
         rollout(AdmissionPolicy(one), scenario, seeds).served.sum()
-        for one in (plain, plain.shifted(-2.0), either, plain.shifted(-100.0))
+        for one in (plain, plain.shifted(-2.0), either, plain.shifted(-1000.0))
     ]
     assert served[2] == max(served)
     assert served[3] == 0
