@@ -82,7 +82,15 @@ def test_every_learner_shows_it(agent, tmp_path: Path) -> None:
     settings = yaml.safe_load(settings_path(agent).read_text())
     short = load_scenario("chat").with_values({"timing.episode_slots": 12})
     scenario = load_scenario("tiny") if "slot-batch" in make_learner(agent).kinds else short
-    small = {"environments": 4, "batch_size": 16, "rollout_slots": 4, "epochs": 1, "candidates": 4, "episodes": 1}
+    small = {
+        "environments": 4,
+        "peers": 2,
+        "batch_size": 16,
+        "rollout_slots": 4,
+        "epochs": 1,
+        "candidates": 4,
+        "episodes": 1,
+    }
     config = tmp_path / "small.yaml"
     config.write_text(yaml.safe_dump(settings | {name: small[name] for name in small if name in settings}))
     make_learner(agent, config).train(Run(scenario, 1, 0, tmp_path))
