@@ -60,43 +60,68 @@ def _slot_batch(scenario: Scenario, rng: np.random.Generator) -> dict[str, Any]:
     def factor(likely: float = 0.6) -> float:
         return _between(rng, 1.0 / _MOST, _MOST) if rng.random() < likely else 1.0
 
-    cell, node, demand = scenario.radio, scenario.node, scenario.workload
-    rate_rps = demand.arrival_rate_rps
-    assert rate_rps is not None
-    bandwidth, length = factor(), factor()
-    weights_bytes = max(float(scenario.weight_bytes(scheme)) for scheme in scenario.schemes)
-    room_bytes = node.devices * node.device_memory_bytes - weights_bytes
-    values: dict[str, Any] = {
-        "workload.arrival_rate_rps": rate_rps * factor(1.0),
-        "radio.uplink_bandwidth_hz": cell.uplink_bandwidth_hz * bandwidth,
-        "radio.downlink_bandwidth_hz": cell.downlink_bandwidth_hz * bandwidth,
-        "node.device_flops": node.device_flops * factor(0.3),
-        "node.device_memory_bytes": (weights_bytes + room_bytes * factor(0.3)) / node.devices,
-        "workload.latency_requirement_s": scaled(demand.latency_requirement_s, factor()),
+    factors = {
+        "bandwidth": factor(),
+        "lengths": factor(),
+        "arrivals": factor(1.0),
+        "compute": factor(0.3),
+        "memory": factor(0.3),
+        "deadlines": factor(),
     }
-    for name in ("prompt", "output"):
-        limit_tokens = getattr(demand, f"{name}_limit_tokens")
-        values[f"workload.{name}_limit_tokens"] = max(1, round(limit_tokens * length))
-        values[f"workload.{name}_tokens"] = scaled(getattr(demand, f"{name}_tokens"), length, whole=True)
-    if rng.random() < 0.25:
+    return multiplied(scenario, factors | {name: 0.0 for name in ("attachments", "fading") if rng.random() < 0.25})
+
+
+def multiplied(scenario: Scenario, factors: Mapping[str, float]) -> dict[str, Any]:
+    """Return settings, by dotted path, that are ``factors`` times those of ``scenario``.
+
+    Args:
+        scenario: one with an arrival rate; a burst's rate changes with it.
+        factors: of ``arrivals``, ``bandwidth`` of both links, ``compute``, ``memory`` beside the weights, ``deadlines``
+            and ``lengths``; ``attachments`` and ``fading`` are taken away, by a factor of 0.
+    """
+    cell, node, demand = scenario.radio, scenario.node, scenario.workload
+    values: dict[str, Any] = {}
+    if "arrivals" in factors:
+        assert demand.arrival_rate_rps is not None
+        busier = scenario.with_arrival_rate(demand.arrival_rate_rps * factors["arrivals"]).workload
+        values["workload.arrival_rate_rps"] = busier.arrival_rate_rps
+        if busier.bursts is not None:
+            values["workload.bursts.rate_rps"] = busier.bursts.rate_rps
+    if "bandwidth" in factors:
+        for name in ("uplink_bandwidth_hz", "downlink_bandwidth_hz"):
+            values[f"radio.{name}"] = getattr(cell, name) * factors["bandwidth"]
+    if "compute" in factors:
+        values["node.device_flops"] = node.device_flops * factors["compute"]
+    if "memory" in factors:
+        weights_bytes = max(float(scenario.weight_bytes(scheme)) for scheme in scenario.schemes)
+        room_bytes = node.memory_bytes - weights_bytes
+        values["node.device_memory_bytes"] = (weights_bytes + room_bytes * factors["memory"]) / node.devices
+    if "deadlines" in factors:
+        values["workload.latency_requirement_s"] = _scaled(demand.latency_requirement_s, factors["deadlines"])
+    if "lengths" in factors:
+        for name in ("prompt", "output"):
+            limit_tokens, tokens = getattr(demand, f"{name}_limit_tokens"), getattr(demand, f"{name}_tokens")
+            values[f"workload.{name}_limit_tokens"] = max(1, round(limit_tokens * factors["lengths"]))
+            values[f"workload.{name}_tokens"] = _scaled(tokens, factors["lengths"], whole=True)
+    if "attachments" in factors:
         values["workload.attachment_bits"] = {"kind": "constant", "value": 0.0}
-    if rng.random() < 0.25:
+    if "fading" in factors:
         values["radio.fading"] = "none"
     return values
 
 
-def scaled(distribution: Distribution | PerOutputToken | None, factor: float, whole: bool = False) -> Any:
+def _scaled(distribution: Distribution | PerOutputToken | None, factor: float, whole: bool = False) -> Any:
     """Return a distribution with every value ``factor`` times as large, whole numbers of at least 1 if ``whole``."""
 
-    def times(part: Any) -> Any:
+    def scaled(part: Any) -> Any:
         if isinstance(part, Mapping):
-            return {name: one if name in ("kind", "sigma") else times(one) for name, one in part.items()}
+            return {name: one if name in ("kind", "sigma") else scaled(one) for name, one in part.items()}
         if isinstance(part, list | tuple):
-            return [times(one) for one in part]
+            return [scaled(one) for one in part]
         return max(1, round(part * factor)) if whole else part * factor
 
     assert distribution is not None
-    return times(distribution.model_dump())
+    return scaled(distribution.model_dump())
 
 
 def _continuous(scenario: Scenario, rng: np.random.Generator) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from agents.learning.variations import scaled
-from edgellm_env.scenario import Scenario, load_scenario, scenario_names
+from agents.learning.variations import multiplied
+from edgellm_env.scenario import load_scenario, scenario_names
 
 _STREAM: Final = 0x6472_6177  # keeps these draws apart from those that generalists train on
 _NAME: Final = re.compile(r"(?P<scenario>.+)-drawn-(?P<seed>\d{1,10})-(?P<index>\d{1,9})")
@@ -31,7 +31,7 @@ class Drawn(NamedTuple):
 
     def settings(self) -> dict[str, Any]:
         """Return the changed settings by dotted path."""
-        return _settings(load_scenario(self.scenario), self.factors)
+        return multiplied(load_scenario(self.scenario), self.factors)
 
 
 def drawn_name(scenario: str, seed: int, index: int) -> str:
@@ -56,29 +56,3 @@ def drawn(case: str) -> Drawn | None:
 
 def _factor(rng: np.random.Generator) -> float:
     return round(math.exp(rng.uniform(-math.log(_MOST), math.log(_MOST))), 2)
-
-
-def _settings(scenario: Scenario, factors: Mapping[str, float]) -> dict[str, Any]:
-    cell, demand = scenario.radio, scenario.workload
-    assert demand.arrival_rate_rps is not None
-    busier = scenario.with_arrival_rate(demand.arrival_rate_rps * factors["arrivals"]).workload
-    values: dict[str, Any] = {"workload.arrival_rate_rps": busier.arrival_rate_rps}
-    if busier.bursts is not None:
-        values["workload.bursts.rate_rps"] = busier.bursts.rate_rps
-    if "bandwidth" in factors:
-        for name in ("uplink_bandwidth_hz", "downlink_bandwidth_hz"):
-            values[f"radio.{name}"] = getattr(cell, name) * factors["bandwidth"]
-    if "deadlines" in factors:
-        values["workload.latency_requirement_s"] = scaled(demand.latency_requirement_s, factors["deadlines"])
-    if "lengths" in factors:
-        for name in ("prompt", "output"):
-            limit = getattr(demand, f"{name}_limit_tokens")
-            values[f"workload.{name}_limit_tokens"] = max(1, round(limit * factors["lengths"]))
-            values[f"workload.{name}_tokens"] = scaled(
-                getattr(demand, f"{name}_tokens"), factors["lengths"], whole=True
-            )
-    if "attachments" in factors:
-        values["workload.attachment_bits"] = {"kind": "constant", "value": 0.0}
-    if "fading" in factors:
-        values["radio.fading"] = "none"
-    return values
