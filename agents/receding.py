@@ -60,13 +60,14 @@ class RecedingHorizon(Policy):
     def __init__(self, samples: int = SAMPLES, horizon_slots: int | None = None, errors: float = 1.0) -> None:
         self._samples, self._given_slots, self._horizon, self._errors = samples, horizon_slots, 0, errors
         self._candidates: list[Policy] = []
-        self._futures: dict[int, Futures] = {}
+        self._rows = 0
+        self._futures: dict[int, Futures] = {}  # of that many slots, by how many candidates each plays in the mean
 
     def begin(self, scenario: Scenario, episodes: int) -> None:
         """Get ready to try the candidates."""
         self._candidates = self._tried(scenario)
         self._horizon = self._given_slots or HORIZON_SLOTS[scenario.serving.kind]
-        self._futures = {}
+        self._rows = 0
         for policy in self._candidates:
             policy.begin(scenario, episodes)
 
@@ -94,12 +95,15 @@ class RecedingHorizon(Policy):
         row, candidate = np.nonzero(first == np.arange(batches.shape[1]))
         played = np.zeros(first.shape, dtype=np.int64)
         played[row, candidate] = np.arange(row.size)
-        # Rounded up, so that few numbers of copies occur.
-        padded = np.resize(np.arange(row.size), -(-row.size // slots.size) * slots.size)
+        # Rounded up to as many for each slot in the mean, so that few numbers of copies occur.
+        each = -(-row.size // slots.size)
+        padded = np.resize(np.arange(row.size), each * slots.size)
         row, candidate, size = row[padded], candidate[padded], padded.size * self._samples
-        if size not in self._futures:
-            self._futures[size] = Futures(slots.scenario, size, self._horizon)
-        futures, rows = self._futures[size], np.repeat(row, self._samples)
+        if self._rows != slots.size:
+            self._rows, self._futures = slots.size, {}
+        if each not in self._futures:
+            self._futures[each] = Futures(slots.scenario, size, self._horizon)
+        futures, rows = self._futures[each], np.repeat(row, self._samples)
         futures.begin(slots, rows, seeds[row].reshape(-1))
         left = slots.scenario.timing.episode_slots - slots.slot[rows]
         batch, served = np.repeat(batches[row, candidate], self._samples, axis=0), np.zeros(size)
