@@ -19,18 +19,18 @@ class Generations:
         seed: of the run; each generation has episodes of its own.
         candidates: P.
         episodes: M.
-        at_a_time: how many of the scenarios a generation plays, one after the other in turn; 0: all of them.
+        at_a_time: how many of the scenarios a generation plays, in turn; all of them unless given.
 
     Attributes:
         candidate: (P M,) which candidate plays each episode.
     """
 
     def __init__(
-        self, scenarios: Sequence[Scenario], seed: int, candidates: int, episodes: int, at_a_time: int = 0
+        self, scenarios: Sequence[Scenario], seed: int, candidates: int, episodes: int, at_a_time: int | None = None
     ) -> None:
         self._engines = [make_engine(scenario, BATCH, candidates * episodes) for scenario in scenarios]
         self._first, self._candidates, self._episodes = episode_seeds("train", seed, 1)[0], candidates, episodes
-        self._at_a_time = min(at_a_time, len(scenarios)) or len(scenarios)
+        self._at_a_time = at_a_time or len(scenarios)
         self.candidate: IntArray = np.repeat(np.arange(candidates), episodes)
 
     def fitness(self, population: Policy, generation: int) -> FloatArray:

@@ -55,7 +55,7 @@ class PpoAdmission(Learner):
     averaging: Annotated[float, Field(ge=0, lt=1)]
     variations: Annotated[int, Field(ge=0)]
     """Random variations of the scenario that it trains on, and as a generalist is judged on; 0: the scenario itself."""
-    offsets: tuple[float, ...] = Field(default=(), strict=False)
+    offsets: Annotated[tuple[float, ...], Field(strict=False)] = ()
     """Numbers added in the end to the weight of the input ``waiting``, of which the best is kept: the likeliest choices
     admit more than drawn ones, the more so the more there is to choose from."""
     validation_episodes: Annotated[int, Field(ge=2)]

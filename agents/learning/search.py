@@ -8,10 +8,10 @@ import dataclasses
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Self
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from stable_baselines3.common.logger import Logger, configure
 
 from agents.learned import ScoringPolicy
@@ -65,6 +65,19 @@ class RankerSearch(Learner):
             raise ValueError(f"no such feature: {', '.join(unknown)}; expected some of {', '.join(FEATURES)}")
         return names
 
+    @model_validator(mode="after")
+    def _at_most_all(self) -> Self:
+        if self.variations_at_a_time > self.variations:
+            raise ValueError(
+                f"variations_at_a_time: {self.variations_at_a_time}; expected at most variations = {self.variations}"
+            )
+        return self
+
+    @property
+    def scenarios_per_generation(self) -> int:
+        """How many scenarios a generation plays."""
+        return self.variations_at_a_time or max(1, self.variations)
+
     @property
     def size(self) -> int:
         """How many numbers a ranker is, D."""
@@ -82,12 +95,7 @@ class RankerSearch(Learner):
 
     def slots_per_generation(self, scenario: Scenario) -> int:
         """Return how many slots a generation plays."""
-        return (
-            max(1, self.variations_at_a_time or self.variations)
-            * self.candidates
-            * self.episodes
-            * scenario.timing.episode_slots
-        )
+        return self.scenarios_per_generation * self.candidates * self.episodes * scenario.timing.episode_slots
 
     def default_steps(self, scenario: Scenario) -> int:
         """Return how many environment steps it trains for unless told."""
@@ -205,9 +213,8 @@ class _Search:
         self._settings, self._seed = settings, seed
         self._mask = settings.parameter_mask
         played, judged = training_scenarios(scenario, settings.variations, seed)
-        self._generations = Generations(
-            played, seed, settings.candidates, settings.episodes, settings.variations_at_a_time
-        )
+        at_a_time = settings.scenarios_per_generation
+        self._generations = Generations(played, seed, settings.candidates, settings.episodes, at_a_time)
         self._per_generation = settings.slots_per_generation(scenario)
         self._validation = Validation(judged, seed, settings.validation_episodes)
 

@@ -103,7 +103,8 @@ def test_recorded_and_written_requests_have_no_variations(name: str, tmp_path: P
 def test_a_generalist_trains_a_half_for_each_kind_of_node(name: str, tmp_path: Path) -> None:
     generalist = make_learner("generalist")
     assert isinstance(generalist, Generalist)
-    values = {"candidates": 4, "generations": 1, "linear_generations": 1, "variations": 2, "validation_episodes": 2}
+    values = {"candidates": 4, "generations": 1, "linear_generations": 1, "validation_episodes": 2}
+    values |= {"variations": 2, "variations_at_a_time": 1}
     small = Generalist(continuous=learner_of(variations=2), slot_batch=generalist.slot_batch.model_copy(update=values))
     scenario = load_scenario(name).with_slots(20)
     path = small.train(Run(scenario, 1, 0, tmp_path))

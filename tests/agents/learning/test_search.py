@@ -120,6 +120,13 @@ def test_a_feature_that_does_not_exist_cannot_be_dropped(tmp_path: Path) -> None
         read_settings(RankerSearch, tmp_path / "x.yaml")
 
 
+def test_no_more_variations_are_played_at_a_time_than_there_are(tmp_path: Path) -> None:
+    text = (SETTINGS_FOLDER / "cem-linear.yaml").read_text() + "variations: 3\nvariations_at_a_time: 4\n"
+    (tmp_path / "x.yaml").write_text(text)
+    with pytest.raises(ValueError, match="variations_at_a_time: 4; expected at most variations = 3"):
+        read_settings(RankerSearch, tmp_path / "x.yaml")
+
+
 @pytest.mark.parametrize("packing", PACKINGS)
 def test_a_loaded_policy_plays_what_was_trained(packing: PackingName, tmp_path: Path) -> None:
     scenario = load_scenario("light").with_values({"timing.episode_slots": 30})
