@@ -6,7 +6,7 @@ what a better order gains would drown in that. A network trained so plays withou
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Self, TypeAlias
 
 import gymnasium as gym
 import numpy as np
@@ -15,7 +15,7 @@ from gymnasium import spaces
 from gymnasium.vector import VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 from stable_baselines3 import PPO
 
 from agents.learned import ScoringPolicy
@@ -52,6 +52,12 @@ class PpoRank(PpoLearner):
     clip_range: Annotated[float, Field(gt=0)]
     hidden_sizes: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(strict=False)]
     initial_deviation: Annotated[float, Field(gt=0)]
+
+    @model_validator(mode="after")
+    def _whole_peers(self) -> Self:
+        if self.environments % self.peers:
+            raise ValueError(f"peers: {self.peers}; expected a divisor of environments = {self.environments}")
+        return self
 
     def default_steps(self, scenario: Scenario) -> int:
         """Return how many environment steps it trains for unless told."""

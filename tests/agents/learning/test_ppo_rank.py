@@ -52,6 +52,13 @@ def test_resume_and_repeat(tmp_path: Path) -> None:
         settings.train(Run(scenario, 480, 0, tmp_path, resume=True), LINEAR)
 
 
+def test_peers_divide_the_environments(tmp_path: Path) -> None:
+    config = tmp_path / "x.yaml"
+    config.write_text((SETTINGS_FOLDER / "ppo-value.yaml").read_text().replace("\npeers: 16", "\npeers: 5"))
+    with pytest.raises(ValueError, match="peers: 5; expected a divisor of environments = 512"):
+        read_settings(PpoRank, config)
+
+
 def test_no_network(tmp_path: Path) -> None:
     with pytest.raises(PolicyError, match="no trained weights"):
         load_actor(tmp_path, "x")
