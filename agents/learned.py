@@ -104,7 +104,8 @@ class AdmissionPolicy(Policy):
 
     def __init__(self, network: AdmissionNetwork, name: str = "", candidate: IntArray | None = None) -> None:
         self.name, self.network, self._candidate = name, network, candidate
-        self._about, self._arrivals = About(0.0, 0.0), RecentArrivals(0)
+        self._about: About | None = None
+        self._arrivals = RecentArrivals(0)
 
     def begin(self, scenario: Scenario, episodes: int) -> None:
         """Check the kind of node, and forget what arrived.
@@ -117,6 +118,7 @@ class AdmissionPolicy(Policy):
 
     def decide(self, slots: Slots, rngs: Generators) -> Decision:
         """Return the batches admitted."""
+        assert self._about is not None
         candidate = None if self._candidate is None else self._candidate[slots.episode]
         return Decision(self.network.admit(slots, self._about, self._arrivals.now(slots), candidate))
 

@@ -74,14 +74,14 @@ class AdmissionEvolution(Learner):
         for generation in range(count):
             began_s = time.monotonic()
             noise = antithetic_noise(run.seed, generation, self.candidates, scale.size)
-            candidates = AdmissionNetwork.from_parameters(scale * state.ask(noise, self.noise), units)
+            candidates = AdmissionNetwork.from_parameters(scale * state.ask(noise, self.noise), units, first.inputs)
             fitness = playing.fitness(AdmissionPolicy(candidates, candidate=playing.candidate), generation)
             state = state.tell(noise, fitness, falling(self.learning_rate, generation, count), self.averaging)
             log.record("search/mean_fitness", float(fitness.mean()))
             log.record("time/slots_per_second", per_generation / (time.monotonic() - began_s))
             steps = begun + (generation + 1) * per_generation
             if (generation + 1) % self.validate_every == 0 or generation + 1 == count:
-                averaged = AdmissionNetwork.from_parameters(scale * state.average[None], units)
+                averaged = AdmissionNetwork.from_parameters(scale * state.average[None], units, first.inputs)
                 best_rps = validation.keep(AdmissionPolicy(averaged), averaged.save, run.folder / WEIGHTS, log)
                 run.on_progress(Progress(steps, best_rps))
             log.dump(steps)

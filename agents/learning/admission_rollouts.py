@@ -1,8 +1,10 @@
 """Rollouts of an admission network that draws its choices, in many environments of one scenario or of several."""
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Final
+from functools import cached_property
+from typing import Final, NamedTuple
 
 import numpy as np
 import torch
@@ -29,7 +31,7 @@ _EPISODES: Final = 2**24  # of a scenario; the next scenario's begin after these
 class Played:
     """A rollout: T slots of E environments and the first choice of the slots after them, flat, slot by slot."""
 
-    inputs: NDArray[np.float32]  # (rows, INPUTS)
+    inputs: NDArray[np.float32]  # (rows, I) those that the network has
     opened: IntArray  # (C,) requests that each choice was among
     taken: IntArray  # (C,) which of them was taken, -1 for the end
     par: FloatArray  # (C,) what DFTSP serves in a slot of the choice's scenario
@@ -49,18 +51,39 @@ class Played:
 
     def parts(self, count: int, end: int, rng: np.random.Generator | None = None) -> Iterator[Choices]:
         """Yield the choices up to ``end`` in ``count`` parts, in random order if a generator is given."""
-        begins = np.concatenate([[0], np.cumsum(self.opened + 1)])
-        bounds = np.linspace(0, end, count + 1).astype(np.int64)
+        for low, high in self.bounds(count, end, rng):
+            yield self.between(low, high)
+
+    def bounds(self, count: int, end: int, rng: np.random.Generator | None = None) -> Iterator[tuple[int, int]]:
+        """Yield where these parts begin and end."""
+        bounds = np.linspace(0, end, count + 1).astype(int).tolist()
         for part in range(count) if rng is None else rng.permutation(count):
-            low, high = bounds[part], bounds[part + 1]
-            own = torch.from_numpy(begins[low:high] - begins[low])
-            yield Choices(
-                where=slice(low, high),
-                inputs=torch.from_numpy(self.inputs[begins[low] : begins[high]]),
-                choice=torch.from_numpy(np.repeat(np.arange(high - low), self.opened[low:high] + 1)),
-                end=own,
-                taken=own + 1 + torch.from_numpy(self.taken[low:high]),
-            )
+            yield bounds[part], bounds[part + 1]
+
+    def between(self, low: int, high: int) -> Choices:
+        """Return the choices from ``low`` up to ``high``."""
+        begins, opened = self._begins, self.opened[low:high]
+        own = torch.from_numpy(begins[low:high] - begins[low])
+        return Choices(
+            where=slice(low, high),
+            inputs=torch.from_numpy(self.inputs[begins[low] : begins[high]]),
+            choice=torch.from_numpy(np.repeat(np.arange(high - low), opened + 1)),
+            end=own,
+            taken=own + 1 + torch.from_numpy(self.taken[low:high]),
+        )
+
+    @cached_property
+    def _begins(self) -> IntArray:
+        return np.concatenate([[0], np.cumsum(self.opened + 1)])
+
+
+class _Slot(NamedTuple):
+    """One slot of a scenario's E environments."""
+
+    inputs: NDArray[np.float32]  # (rows, I)
+    choices: IntArray  # (C, 2) as in :class:`Record`
+    counts: IntArray  # (E,) how many of the choices are whose
+    ended: BoolArray  # (E,) whether the slot was its episode's last
 
 
 class _Group:
@@ -71,27 +94,41 @@ class _Group:
         seed: of the episodes.
         size: how many environments.
         first_episode: index of the first episode.
+        noises: numbers that a slot's choices are drawn by, in turn.
+        rng: draws them.
     """
 
-    def __init__(self, scenario: Scenario, seed: int, size: int, first_episode: int) -> None:
+    def __init__(
+        self, scenario: Scenario, seed: int, size: int, first_episode: int, noises: int, rng: np.random.Generator
+    ) -> None:
+        self._noises, self._rng = noises, rng
         self._engine, self._slots = make_engine(scenario, BATCH, size), scenario.timing.episode_slots
         self._about, self._arrivals = About.of(scenario), RecentArrivals(size)
         self._next = episode_seeds("train", seed, 1)[0] + first_episode
         expert = rollout(Dftsp(), scenario, range(self._next, self._next + _PAR_EPISODES))
         self.par = max(1e-9, float(expert.throughput_rps.mean()) * scenario.timing.slot_s)
-        self.size, self._last = size, np.arange(size) * self._slots // size + 1  # slots of the episode under way
-        self.record = Record.blank(size, _MOST_ROWS, _MOST_CHOICES)
+        self._size, self._last = size, np.arange(size) * self._slots // size + 1  # slots of the episode under way
+        self._record = Record.blank(size, _MOST_ROWS, _MOST_CHOICES)
         self._begin(np.arange(size))
         self._look()
 
-    def choose(self, network: AdmissionNetwork, rng: np.random.Generator) -> None:
-        """Choose the slots' batches, and record how."""
-        noise = rng.gumbel(size=(self.size, _MOST_ROWS))
-        self._batch = network.admit(self._seen, self._about, self._recent, noise=noise, record=self.record)
+    def play(self, network: AdmissionNetwork, length: int) -> list[_Slot]:
+        """Return ``length`` slots, and what would be chosen in the one after them."""
+        slots = []
+        for step in range(length + 1):
+            noise, record = self._rng.gumbel(size=(self._size, self._noises)), self._record
+            batch = network.admit(self._seen, self._about, self._recent, noise=noise, record=record)
+            own, rows = record.counts.T
+            inputs = record.inputs[:, : rows.max()]
+            inputs = inputs[np.arange(inputs.shape[1]) < rows[:, None]].take(network.columns, axis=1)
+            choices = record.choices[np.arange(_MOST_CHOICES) < own[:, None]]
+            ended = self._serve(batch) if step < length else np.zeros(self._size, dtype=np.bool_)
+            slots.append(_Slot(inputs, choices, own.copy(), ended))
+        return slots
 
-    def step(self) -> BoolArray:
-        """Execute them; return (E,) whether an episode ended."""
-        self._engine.serve(self._batch)
+    def _serve(self, batch: BoolArray) -> BoolArray:
+        """Execute the slots' batches; return (E,) whether an episode ended."""
+        self._engine.serve(batch)
         over: BoolArray = self._engine.dynamics.node["slot"] >= self._last
         if over.any():
             self._begin(np.flatnonzero(over))
@@ -116,33 +153,36 @@ class Player:
         seed: of the episodes.
         environments: how many in all, at least one for each scenario.
         rng: of choices.
+        threads: how many play, a scenario at a time each.
     """
 
-    def __init__(self, scenarios: Sequence[Scenario], seed: int, environments: int, rng: np.random.Generator) -> None:
-        size = max(1, environments // len(scenarios))
-        self._groups = [_Group(one, seed, size, place * _EPISODES) for place, one in enumerate(scenarios)]
-        self._rng, self.environments = rng, size * len(scenarios)
+    def __init__(
+        self, scenarios: Sequence[Scenario], seed: int, environments: int, rng: np.random.Generator, threads: int = 1
+    ) -> None:
+        count = len(scenarios)
+        size = max(1, environments // count)
+        # Of a few environments each, drawing more would take longer than playing.
+        noises, rngs = _MOST_ROWS // min(8, count), [rng] if count == 1 else rng.spawn(count)
+        self._groups = [
+            _Group(one, seed, size, place * _EPISODES, noises, own)
+            for place, (one, own) in enumerate(zip(scenarios, rngs, strict=True))
+        ]
+        self._pool, self.environments = ThreadPoolExecutor(threads), size * count
 
     def play(self, network: AdmissionNetwork, length: int) -> Played:
         """Return a rollout of ``length`` slots."""
-        inputs, choices, par, first, last, ended = [], [], [], [], [], []
-        total = 0
-        for step in range(length + 1):
-            made = []
-            for group in self._groups:
-                group.choose(network, self._rng)
-                record, (own, rows) = group.record, group.record.counts.T
-                inputs.append(record.inputs[np.arange(_MOST_ROWS) < rows[:, None]])
-                choices.append(record.choices[np.arange(_MOST_CHOICES) < own[:, None]])
-                par.append(np.full(int(own.sum()), group.par))
-                made.append(own)
-            counts = np.concatenate(made)
-            first.append(total + np.cumsum(counts) - counts)
-            last.append(first[-1] + counts - 1)
-            total += int(counts.sum())
-            if step < length:
-                ended.append(np.concatenate([group.step() for group in self._groups]))
-        opened, taken = np.concatenate(choices).T
+        played = self._pool.map(lambda group: group.play(network, length), self._groups)
+        by_slot = list(zip(*played, strict=True))
+        slots = [group for slot in by_slot for group in slot]
+        counts = np.array([np.concatenate([group.counts for group in slot]) for slot in by_slot])
+        after = np.cumsum(counts).reshape(counts.shape)
+        opened, taken = np.concatenate([group.choices for group in slots]).T
         return Played(
-            np.concatenate(inputs), opened, taken, np.concatenate(par), np.stack(first), np.stack(last), np.stack(ended)
+            np.concatenate([group.inputs for group in slots]),
+            opened,
+            taken,
+            np.tile([group.par for group in self._groups], length + 1).repeat([group.counts.sum() for group in slots]),
+            after - counts,
+            after - 1,
+            np.array([np.concatenate([group.ended for group in slot]) for slot in by_slot[:-1]]),
         )

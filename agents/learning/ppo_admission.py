@@ -8,22 +8,24 @@ promise. A slot's end costs what DFTSP serves in a slot, so that returns are abo
 
 import time
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Self
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 from stable_baselines3.common.logger import configure
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from agents.learned import AdmissionPolicy
 from agents.learning.admission_rollouts import Played, Player
 from agents.learning.judging import Validation
-from agents.learning.runs import TENSORBOARD, Learner, Progress, Run, falling
+from agents.learning.replicas import Networks
+from agents.learning.runs import TENSORBOARD, Learner, Progress, Run, falling, known
 from agents.learning.variations import training_scenarios
-from agents.models.admission_actor import Actor, Critic
-from agents.models.admission_network import AdmissionNetwork
+from agents.models.admission_actor import Actor, Choices, Critic
+from agents.models.admission_inputs import ALL_INPUTS
+from agents.models.admission_network import SHIFTED, AdmissionNetwork
 from agents.models.queue_network import one_torch_thread
 from agents.models.storage import WEIGHTS
 from agents.policy import PolicyError
@@ -53,13 +55,28 @@ class PpoAdmission(Learner):
     entropy_coefficient: Annotated[float, Field(ge=0)]
     largest_gradient: Annotated[float, Field(gt=0)]
     averaging: Annotated[float, Field(ge=0, lt=1)]
+    threads: Annotated[int, Field(ge=1)] = 1
+    """That play, a scenario each, and share each gradient, a part of the choices each: a sum rounded otherwise."""
     variations: Annotated[int, Field(ge=0)]
     """Random variations of the scenario that it trains on, and as a generalist is judged on; 0: the scenario itself."""
     offsets: Annotated[tuple[float, ...], Field(strict=False)] = ()
-    """Numbers added in the end to the weight of the input ``waiting``, of which the best is kept: the likeliest choices
-    admit more than drawn ones, the more so the more there is to choose from."""
+    """Numbers added in the end to the weight of the input :data:`SHIFTED`, of which the best is kept: the likeliest
+    choices admit more than drawn ones, the more so the more there is to choose from."""
     validation_episodes: Annotated[int, Field(ge=2)]
     validate_every: Annotated[int, Field(ge=1)]
+    dropped_inputs: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """Inputs that the network must do without, by name."""
+
+    @field_validator("dropped_inputs")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return known("input", names, ALL_INPUTS)
+
+    @model_validator(mode="after")
+    def _belong_together(self) -> Self:
+        if self.offsets and SHIFTED in self.dropped_inputs:
+            raise ValueError(f"dropped_inputs: {SHIFTED!r}; expected it to be kept, offsets change its weight")
+        return self
 
     def default_steps(self, scenario: Scenario) -> int:
         """Return how many environment steps it trains for unless told."""
@@ -76,22 +93,23 @@ class PpoAdmission(Learner):
             raise PolicyError("resume: ppo-admit takes minutes and keeps no checkpoints; expected a new run")
         torch.manual_seed(run.seed)
         rng = np.random.default_rng([run.seed, 2**32])
-        actor, critic = Actor(self.hidden_units), Critic(self.critic_units)
-        parameters = [*actor.parameters(), *critic.parameters()]
+        inputs = tuple(name for name in ALL_INPUTS if name not in self.dropped_inputs)
+        actor, critic = Actor(self.hidden_units, inputs), Critic(self.critic_units, inputs)
+        networks = Networks(nn.ModuleList([actor, critic]), self.threads)
         mean = get_ema_multi_avg_fn(self.averaging)  # type: ignore[no-untyped-call] # of the library
         average = AveragedModel(actor, multi_avg_fn=mean)
-        optimiser = torch.optim.Adam(parameters, lr=self.learning_rate)
+        optimiser = torch.optim.Adam(networks.first.parameters(), lr=self.learning_rate)
         scenarios, judged = training_scenarios(run.scenario, self.variations, run.seed)
         validation = Validation(judged, run.seed, self.validation_episodes)
         log = configure(str(run.folder / TENSORBOARD), ["tensorboard"])
-        player = Player(scenarios, run.seed, self.environments, rng)
+        player = Player(scenarios, run.seed, self.environments, rng, self.threads)
         per_rollout = player.environments * self.rollout_slots
         rollouts = -(-run.steps // per_rollout)
         for index in range(rollouts):
             began_s = time.monotonic()
             played = player.play(actor.network(), self.rollout_slots)
             optimiser.param_groups[0]["lr"] = falling(self.learning_rate, index, rollouts)
-            explained, entropy = self._update(actor, critic, optimiser, played, rng)
+            explained, entropy = self._update(networks, optimiser, played, rng)
             average.update_parameters(actor)
             log.record("train/explained_variance", explained)
             log.record("train/entropy", entropy)
@@ -114,8 +132,7 @@ class PpoAdmission(Learner):
 
     def _update(
         self,
-        actor: Actor,
-        critic: Critic,
+        networks: Networks,
         optimiser: torch.optim.Optimizer,
         played: Played,
         rng: np.random.Generator,
@@ -123,8 +140,9 @@ class PpoAdmission(Learner):
         """Take the gradient steps of a rollout; return what the critic explained, and the choices' mean entropy."""
         counted = played.counted
         with torch.no_grad():
-            values = torch.cat([critic(part) for part in played.parts(64, played.size)]).double().numpy()
-            before = torch.cat([actor(part)[0] for part in played.parts(64, counted)])
+            actor, critic = networks.first
+            values = torch.cat(networks.each(critic, played.parts(64, played.size))).double().numpy()
+            before = torch.cat([chosen for chosen, _ in networks.each(actor, played.parts(64, counted))])
         advantages = np.zeros(counted)
         rewards = _REWARD / played.par[:counted] * (played.taken[:counted] >= 0)
         rewards[played.last[:-1]] -= _REWARD
@@ -133,22 +151,23 @@ class PpoAdmission(Learner):
         explained = 1.0 - advantages.var() / max(1e-12, returns.var())
         scaled = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
         advantage, target = torch.from_numpy(scaled).float(), torch.from_numpy(returns).float()
-        total, parts = 0.0, 0
+
+        def loss_of(own: nn.ModuleList, part: Choices) -> tuple[Tensor, Tensor]:
+            actor, critic = own
+            chosen, entropy = actor(part)
+            ratio, gain = (chosen - before[part.where]).exp(), advantage[part.where]
+            clipped = ratio.clamp(1.0 - self.clip_range, 1.0 + self.clip_range)
+            policy_loss = -torch.minimum(ratio * gain, clipped * gain).mean()
+            value_loss = (critic(part) - target[part.where]).square().mean()
+            return policy_loss + value_loss - self.entropy_coefficient * entropy.mean(), entropy.mean()
+
+        entropies = []
         for _ in range(self.epochs):
-            for part in played.parts(self.minibatches, counted, rng):
-                chosen, entropy = actor(part)
-                ratio = (chosen - before[part.where]).exp()
-                own = advantage[part.where]
-                clipped = ratio.clamp(1.0 - self.clip_range, 1.0 + self.clip_range)
-                policy_loss = -torch.minimum(ratio * own, clipped * own).mean()
-                value_loss = (critic(part) - target[part.where]).square().mean()
-                loss = policy_loss + value_loss - self.entropy_coefficient * entropy.mean()
-                optimiser.zero_grad()
-                loss.backward()
-                nn.utils.clip_grad_norm_(optimiser.param_groups[0]["params"], self.largest_gradient)
+            for low, high in played.bounds(self.minibatches, counted, rng):
+                entropies.append(networks.write_gradients(loss_of, played, low, high))
+                nn.utils.clip_grad_norm_(networks.first.parameters(), self.largest_gradient)
                 optimiser.step()
-                total, parts = total + float(entropy.detach().mean()), parts + 1
-        return float(explained), total / parts
+        return float(explained), sum(entropies) / len(entropies)
 
 
 @compiled

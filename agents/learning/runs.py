@@ -9,7 +9,7 @@ tensorboard/         curves
 
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Final, TypeVar
@@ -96,6 +96,18 @@ class Learner(BaseModel):
 def falling(learning_rate: float, step: int, steps: int) -> float:
     """Return the learning rate of one of ``steps`` steps: it falls linearly, to a tenth in the end."""
     return learning_rate * (1.0 - (1.0 - _FALL) * step / steps)
+
+
+def known(what: str, names: tuple[str, ...], expected: Sequence[str]) -> tuple[str, ...]:
+    """Return the names in a learner's settings.
+
+    Raises:
+        ValueError: one is not among those expected.
+    """
+    unknown = sorted(set(names) - set(expected))
+    if unknown:
+        raise ValueError(f"no such {what}: {', '.join(unknown)}; expected some of {', '.join(expected)}")
+    return names
 
 
 AnyLearner = TypeVar("AnyLearner", bound=BaseModel)

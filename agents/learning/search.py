@@ -18,7 +18,7 @@ from agents.learned import ScoringPolicy
 from agents.learning.evolution import CrossEntropy, EvolutionStrategy, antithetic_noise
 from agents.learning.generations import Generations
 from agents.learning.judging import Validation
-from agents.learning.runs import CHECKPOINTS, TENSORBOARD, Learner, Progress, Run
+from agents.learning.runs import CHECKPOINTS, TENSORBOARD, Learner, Progress, Run, known
 from agents.learning.variations import training_scenarios
 from agents.models.packing import PACKINGS, PackingName
 from agents.models.scorer import FEATURES, LINEAR, Scorers, parameter_count, parameter_mask
@@ -60,10 +60,7 @@ class RankerSearch(Learner):
     @field_validator("dropped_features")
     @classmethod
     def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        unknown = sorted(set(names) - set(FEATURES))
-        if unknown:
-            raise ValueError(f"no such feature: {', '.join(unknown)}; expected some of {', '.join(FEATURES)}")
-        return names
+        return known("feature", names, FEATURES)
 
     @model_validator(mode="after")
     def _at_most_all(self) -> Self:

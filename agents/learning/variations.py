@@ -125,7 +125,7 @@ def _scaled(distribution: Distribution | PerOutputToken | None, factor: float, w
 
 
 def _continuous(scenario: Scenario, rng: np.random.Generator) -> dict[str, Any]:
-    """Draw costs, lengths, deadlines and loads; deadlines and rates follow the costs.
+    """Draw costs, KV caches, lengths, deadlines and loads; deadlines and rates follow the costs.
 
     So GPUs differ mostly in their scale; loads are half of what the node can serve to three times as much.
     """
@@ -137,6 +137,7 @@ def _continuous(scenario: Scenario, rng: np.random.Generator) -> dict[str, Any]:
         f"costs.{name}": getattr(costs, name) * slower * (1.0 if name == "step_s" else between(0.7, 1.4))
         for name in COEFFICIENTS
     }
+    values["costs.kv_tokens"] = round(between(3e4, 5e5))
     step_s = values["costs.step_s"]
     prompt, output = between(100, 1600), between(12, 1000)
     lengths = {"prompt": (prompt, between(0.6, 1.1)), "output": (output, between(0.7, 1.1))}

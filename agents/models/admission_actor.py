@@ -1,13 +1,15 @@
 """The admission network while it is trained, and its critic: PyTorch modules over many choices at once, no padding."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from agents.models.admission_inputs import INPUTS, NODE
+from agents.models.admission_inputs import NODE_INPUTS
 from agents.models.admission_network import AdmissionNetwork, Weights
+from edgellm_env._compile import compiled
 from edgellm_env.arrays import FloatArray
 
 
@@ -15,18 +17,24 @@ class Choices(NamedTuple):
     """Some choices and what could be chosen in them."""
 
     where: slice  # which of the rollout's choices
-    inputs: Tensor  # (T, INPUTS) all rows of all of them: of each choice the end of the batch first, then the requests
+    inputs: Tensor  # (T, I) all rows of all of them: of each choice the end of the batch first, then the requests
     choice: Tensor  # (T,) which choice each row belongs to
     end: Tensor  # (C,) the row of each choice's end
     taken: Tensor  # (C,) the row of what was taken
 
 
 class Actor(nn.Module):
-    """An admission network whose weights are learned; scores begin at 0: every open request is as likely as the end."""
+    """An admission network whose weights are learned; scores begin at 0: every open request is as likely as the end.
 
-    def __init__(self, units: int) -> None:
+    Args:
+        units: hidden ones.
+        inputs: names of what it sees.
+    """
+
+    def __init__(self, units: int, inputs: tuple[str, ...]) -> None:
         super().__init__()
-        self.linear, self.hidden = nn.Linear(INPUTS, 1), nn.Linear(INPUTS, units)
+        self._inputs = inputs
+        self.linear, self.hidden = nn.Linear(len(inputs), 1), nn.Linear(len(inputs), units)
         self.output = nn.Linear(units, 1, bias=False)
         for zero in (*self.linear.parameters(), *self.output.parameters()):
             nn.init.zeros_(zero)
@@ -34,7 +42,7 @@ class Actor(nn.Module):
     def forward(self, choices: Choices) -> tuple[Tensor, Tensor]:
         """Return (C,) the logarithm of the probability of what was taken, and the choice's entropy."""
         inputs = choices.inputs
-        scores = (self.linear(inputs) + self.output(nn.functional.softsign(self.hidden(inputs)))).squeeze(-1)
+        scores = (self.linear(inputs) + self.output(_softsign(self.hidden(inputs)))).squeeze(-1)
         scores = scores.index_fill(0, choices.end, 0.0)
         count = choices.end.numel()
         highest = torch.full((count,), -torch.inf).scatter_reduce(0, choices.choice, scores.detach(), "amax")
@@ -56,18 +64,63 @@ class Actor(nn.Module):
                 np.concatenate([array(linear.weight[0]), array(linear.bias)], axis=1),
                 np.concatenate([array(hidden.weight), array(hidden.bias[:, None])], axis=2),
                 array(self.output.weight[0]),
-            )
+            ),
+            self._inputs,
         )
 
 
-class Critic(nn.Module):
-    """What a slot's state is worth in the middle of its batch: from the node's inputs, and the open requests pooled."""
+class _Softsign(torch.autograd.Function):
+    """What :func:`torch.nn.functional.softsign` gives, bit for bit, in one pass each way instead of ten."""
 
-    def __init__(self, units: int) -> None:
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor) -> Tensor:
+        ctx.save_for_backward(inputs)
+        out = torch.empty_like(inputs)
+        _squash(inputs.numpy().reshape(-1), out.numpy().reshape(-1))
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (inputs,) = ctx.saved_tensors
+        out = torch.empty_like(inputs)
+        _unsquash(inputs.numpy().reshape(-1), gradient.contiguous().numpy().reshape(-1), out.numpy().reshape(-1))
+        return out
+
+
+def _softsign(inputs: Tensor) -> Tensor:
+    return cast(Tensor, _Softsign.apply(inputs))  # type: ignore[no-untyped-call] # of the library
+
+
+@compiled
+def _squash(inputs: NDArray[np.float32], out: NDArray[np.float32]) -> None:
+    one = np.float32(1.0)
+    for index in range(inputs.size):
+        out[index] = inputs[index] / (abs(inputs[index]) + one)
+
+
+@compiled
+def _unsquash(inputs: NDArray[np.float32], gradient: NDArray[np.float32], out: NDArray[np.float32]) -> None:
+    zero, one = np.float32(0.0), np.float32(1.0)
+    for index in range(inputs.size):
+        value, divisor = inputs[index], abs(inputs[index]) + one
+        sign = one if value > zero else zero
+        sign = -one if value < zero else sign
+        out[index] = gradient[index] / divisor - gradient[index] * (value / divisor / divisor) * sign
+
+
+class Critic(nn.Module):
+    """What a slot's state is worth in the middle of its batch: from the node's inputs, and the open requests pooled.
+
+    Args:
+        units: of the layer per request; twice as many in the layers after it.
+        inputs: names of what it sees.
+    """
+
+    def __init__(self, units: int, inputs: tuple[str, ...]) -> None:
         super().__init__()
-        self.each = nn.Sequential(nn.Linear(INPUTS, units), nn.ReLU())
-        wide = 2 * units
-        first, second = nn.Linear(NODE + 2 * units, wide), nn.Linear(wide, wide)
+        self.each = nn.Sequential(nn.Linear(len(inputs), units), nn.ReLU())
+        self._of_node, wide = len(set(NODE_INPUTS) & set(inputs)), 2 * units
+        first, second = nn.Linear(self._of_node + 2 * units, wide), nn.Linear(wide, wide)
         self.all = nn.Sequential(first, nn.Tanh(), second, nn.Tanh(), nn.Linear(wide, 1))
 
     def forward(self, choices: Choices) -> Tensor:
@@ -76,6 +129,6 @@ class Critic(nn.Module):
         encoded = self.each(choices.inputs) * request[:, None]
         total = encoded.new_zeros(choices.end.numel(), encoded.shape[1]).index_add(0, choices.choice, encoded)
         count = request.new_zeros(choices.end.numel()).index_add(0, choices.choice, request).clamp(min=1.0)
-        state = choices.inputs[choices.end, :NODE]
+        state = choices.inputs[choices.end, : self._of_node]
         values: Tensor = self.all(torch.cat([state, total / count[:, None], torch.log1p(total)], dim=1))
         return values.squeeze(-1)

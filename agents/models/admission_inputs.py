@@ -7,14 +7,16 @@ from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 
+from agents.seeds import episode_seeds
 from edgellm_env._compile import compiled_leaf
 from edgellm_env.arrays import FloatArray
-from edgellm_env.costs.iterations import decode_seconds, own_seconds, prompt_seconds
+from edgellm_env.costs.iterations import decode_seconds, joining_seconds, own_seconds, prompt_seconds
 from edgellm_env.env.slots import Slots
 from edgellm_env.node.records import scheme_records
 from edgellm_env.scenario import Scenario
 from edgellm_env.slot.timeline import added_seconds, delay_seconds
 from edgellm_env.slot.usage import DOWNLINK_SHARE, KV_BYTES, UPLINK_SHARE, Account
+from edgellm_env.workload.source import TraceSource
 
 NODE_INPUTS: Final = (
     "running",  # logarithm of the requests that run, those admitted in this slot included; so everywhere here
@@ -32,6 +34,7 @@ NODE_INPUTS: Final = (
     "waiting_work",  # logarithm of the time that they would add to iterations
     "arrivals",  # logarithm of recent arrivals per 30 iterations, an exponential mean over slots
     "overrun",  # how far the iteration under way reaches into the slot
+    "load",  # logarithm of what recent arrivals add to iterations, per second
 )
 """What all requests of a slot share."""
 
@@ -53,17 +56,19 @@ REQUEST_INPUTS: Final = (
     "link",  # share of the tighter link
     "kv",  # share of the KV cache, in tenths
     "kv_of_free",  # share of what is free of it
+    "load_below",  # logarithm of what those recent arrivals that add less than it add to iterations, per second
 )
 """What differs between the requests of a slot."""
 
+ALL_INPUTS: Final = (*NODE_INPUTS, *REQUEST_INPUTS)
 NODE: Final = len(NODE_INPUTS)
-REQUEST: Final = len(REQUEST_INPUTS)
-INPUTS: Final = NODE + REQUEST
+INPUTS: Final = len(ALL_INPUTS)
 
 _MOST: Final = 4.0  # far beyond where a time matters
 _PER_COUNT: Final = 0.4  # makes logarithms of a few dozen about 1
 _LEAST_S: Final = 1e-9
 _MEMORY: Final = 0.9  # of arrivals, from slot to slot
+_SAMPLED: Final = 8  # episodes whose requests stand for a scenario's
 
 
 class About(NamedTuple):
@@ -71,28 +76,54 @@ class About(NamedTuple):
 
     slot_s: float
     kv_bytes: float  # that the KV cache holds
+    own_s: FloatArray  # (K,) what requests add to iterations, ascending: a sample of the scenario's
+    below_s: FloatArray  # (K + 1,) the mean over all of them of what those before it add
 
     @classmethod
     def of(cls, scenario: Scenario) -> Self:
         """Return it."""
-        return cls(scenario.timing.slot_s, float(scheme_records(scenario)["memory_bytes"].max()))
+        kv_bytes = float(scheme_records(scenario)["memory_bytes"].max())
+        drawn = TraceSource(scenario).draw(episode_seeds("train", 0, _SAMPLED))
+        real = np.arange(drawn.prompt_tokens.shape[1]) < np.asarray(drawn.count)[:, None]
+        prompt, output = drawn.prompt_tokens[real].astype(np.float64), drawn.output_tokens[real].astype(np.float64)
+        own_s = np.sort(joining_seconds(scenario.costs, prompt, output))
+        below_s = np.concatenate([[0.0], np.cumsum(own_s)]) / max(1, own_s.size)
+        return cls(scenario.timing.slot_s, kv_bytes, own_s, below_s)
 
 
 @compiled_leaf
-def write_own(account: Account, timeline: Any, own_s: FloatArray, shorter_s: FloatArray) -> float:
-    """Write what each waiting request adds to iterations in all; return the sum.
+def _load(about: About, arrivals: float, count: int) -> float:
+    """Return what arrivals of the ``count`` smallest of the sample's requests add to iterations, as an input."""
+    return float(np.log1p(4.0 * arrivals * about.below_s[count] / about.slot_s))
+
+
+@compiled_leaf
+def write_own(
+    account: Account,
+    timeline: Any,
+    about: About,
+    arrivals: float,
+    own_s: FloatArray,
+    shorter_s: FloatArray,
+    load_below: FloatArray,
+) -> float:
+    """Write what each waiting request adds to iterations in all, and how it compares; return the sum.
 
     Args:
         account: of the slot.
         timeline: the account's.
+        about: what the scenario says of the node and of its requests.
+        arrivals: recent arrivals per slot.
         own_s: (N,) filled.
         shorter_s: (N,) filled: for each request the sum over those that add less.
+        load_below: (N,) filled: for each request the input of this name.
     """
     requests, costs, work_s = account.requests, timeline.costs[0], 0.0
     for place in range(requests.size):
         output_tokens = timeline.lengths[timeline.place[place]].output_tokens
         own_s[place] = own_seconds(costs, requests.compute_s[place], output_tokens)
         work_s += own_s[place]
+        load_below[place] = _load(about, arrivals, np.searchsorted(about.own_s, own_s[place]))
     for place in range(requests.size):
         total_s = 0.0
         for other in range(requests.size):
@@ -148,6 +179,7 @@ def write_node_inputs(
     out[12] = np.log1p(work_s / (60.0 * step_s))
     out[13] = np.log1p(arrivals * 30.0 * step_s / about.slot_s)
     out[14] = min(_MOST, node.backlog_s / step_s)
+    out[15] = _load(about, arrivals, about.own_s.size)
 
 
 @compiled_leaf
@@ -159,6 +191,7 @@ def write_request_inputs(
     iteration: float,
     own_s: float,
     shorter_s: float,
+    load_below: float,
     out: FloatArray,
 ) -> None:
     """Write the inputs of the waiting request at ``place``.
@@ -171,6 +204,7 @@ def write_request_inputs(
         iteration: the node's input of this name.
         own_s: see :func:`write_own`.
         shorter_s: likewise.
+        load_below: likewise.
         out: (REQUEST,) filled.
     """
     costs, members, count = timeline.costs[0], timeline.members, timeline.taken[0]
@@ -203,6 +237,7 @@ def write_request_inputs(
     out[14] = max(one.uplink_share, one.downlink_share)
     out[15] = 10.0 * one.kv_bytes / about.kv_bytes
     out[16] = min(1.5, one.kv_bytes / max(1.0, account.limits.memory_bytes - account.used[KV_BYTES]))
+    out[17] = load_below
 
 
 class RecentArrivals:

@@ -8,6 +8,7 @@ trains.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -15,10 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.models.admission_inputs import (
+    ALL_INPUTS,
     INPUTS,
     NODE,
-    NODE_INPUTS,
-    REQUEST_INPUTS,
     About,
     write_node_inputs,
     write_own,
@@ -31,14 +31,18 @@ from edgellm_env.env.slots import Slots
 from edgellm_env.slot import usage
 from edgellm_env.slot.usage import Account, Queues
 
-ABOUT: Final = {"inputs": [*NODE_INPUTS, *REQUEST_INPUTS], OBSERVATIONS: ["requests", "valid", "node", "running"]}
+_ABOUT: Final = {OBSERVATIONS: ["requests", "valid", "node", "running"]}
+_INPUTS_KEY: Final = "inputs"
+
+SHIFTED: Final = "waiting"
+"""The input whose weight :meth:`AdmissionNetwork.shifted` changes."""
 
 
 class Weights(NamedTuple):
-    """P networks: a weighted sum of all inputs and of hidden units x / (1 + abs(x)) on them."""
+    """P networks: a weighted sum of I inputs and of hidden units x / (1 + abs(x)) on them."""
 
-    linear: FloatArray  # (P, INPUTS + 1) the bias last
-    hidden: FloatArray  # (P, H, INPUTS + 1)
+    linear: FloatArray  # (P, I + 1) the bias last
+    hidden: FloatArray  # (P, H, I + 1)
     output: FloatArray  # (P, H)
 
 
@@ -64,28 +68,33 @@ _NO_NOISE: Final = np.zeros((0, 0))
 class AdmissionNetwork:
     """One network, or P of them side by side.
 
+    Args:
+        weights: of its inputs.
+        inputs: their names, I of them in the order of :data:`ALL_INPUTS`; networks may do without some.
+
     Raises:
-        ValueError: weights that do not belong together or are not finite.
+        ValueError: weights that do not belong together or are not finite; other inputs.
     """
 
     weights: Weights
+    inputs: tuple[str, ...] = ALL_INPUTS
 
     def __post_init__(self) -> None:
-        """Check shapes."""
-        networks, units = self.weights.output.shape
-        shapes = {
-            "linear": (networks, INPUTS + 1),
-            "hidden": (networks, units, INPUTS + 1),
-            "output": (networks, units),
-        }
+        """Check inputs and shapes."""
+        if self.inputs != tuple(name for name in ALL_INPUTS if name in self.inputs):
+            raise ValueError(f"inputs: {list(self.inputs)}"[:200] + f"; expected some of {list(ALL_INPUTS)}, in order")
+        (networks, units), width = self.weights.output.shape, len(self.inputs) + 1
+        shapes = {"linear": (networks, width), "hidden": (networks, units, width), "output": (networks, units)}
         require_arrays(self.weights._asdict(), shapes)
 
     @classmethod
-    def from_parameters(cls, parameters: FloatArray, hidden_units: int) -> "AdmissionNetwork":
+    def from_parameters(cls, parameters: FloatArray, hidden_units: int, inputs: tuple[str, ...]) -> "AdmissionNetwork":
         """Cut (P, D) rows of numbers into the weights of P networks, the inverse of :attr:`parameters`."""
-        linear, hidden, output = np.split(parameters, np.cumsum([INPUTS + 1, hidden_units * (INPUTS + 1)]), axis=1)
-        units = hidden.reshape(-1, hidden_units, INPUTS + 1)
-        return cls(Weights(*(np.ascontiguousarray(part, dtype=np.float64) for part in (linear, units, output))))
+        width = len(inputs) + 1
+        linear, hidden, output = np.split(parameters, np.cumsum([width, hidden_units * width]), axis=1)
+        units = hidden.reshape(-1, hidden_units, width)
+        parts = (np.ascontiguousarray(part, dtype=np.float64) for part in (linear, units, output))
+        return cls(Weights(*parts), inputs)
 
     @property
     def parameters(self) -> FloatArray:
@@ -93,11 +102,28 @@ class AdmissionNetwork:
         count = self.weights.output.shape[0]
         return np.concatenate([part.reshape(count, -1) for part in self.weights], axis=1)
 
+    @property
+    def columns(self) -> IntArray:
+        """(I,) where its inputs are among all."""
+        return np.array([ALL_INPUTS.index(name) for name in self.inputs])
+
+    @cached_property
+    def _of_all(self) -> Weights:
+        """The weights of all inputs, 0 of those that it does without."""
+        linear, hidden, output = self.weights
+        if self.inputs == ALL_INPUTS:
+            return self.weights
+        wide, places = np.zeros((*hidden.shape[:2], INPUTS + 1)), np.append(self.columns, INPUTS)
+        wide[:, :, places] = hidden
+        first = np.zeros((linear.shape[0], INPUTS + 1))
+        first[:, places] = linear
+        return Weights(first, wide, output)
+
     def shifted(self, offset: float) -> "AdmissionNetwork":
-        """Return the same with ``offset`` times the input ``waiting`` added to scores: below 0 it refuses more."""
+        """Return the same with ``offset`` times the input :data:`SHIFTED` added to scores: below 0 it refuses more."""
         linear = self.weights.linear.copy()
-        linear[:, NODE_INPUTS.index("waiting")] += offset
-        return AdmissionNetwork(self.weights._replace(linear=linear))
+        linear[:, self.inputs.index(SHIFTED)] += offset
+        return AdmissionNetwork(self.weights._replace(linear=linear), self.inputs)
 
     @classmethod
     def load(cls, path: Path) -> "AdmissionNetwork":
@@ -106,14 +132,16 @@ class AdmissionNetwork:
         Raises:
             PolicyError: no such file, no admission network, or made for other inputs.
         """
-        with reading(path, "admission network", ABOUT) as (arrays, _):
-            units = arrays["output"].size
-            require_arrays(arrays, {"linear": (INPUTS + 1,), "hidden": (units, INPUTS + 1), "output": (units,)})
-            return cls(Weights(*(np.asarray(arrays[name][None], dtype=np.float64) for name in Weights._fields)))
+        with reading(path, "admission network", _ABOUT) as (arrays, about):
+            units, inputs = arrays["output"].size, tuple(about[_INPUTS_KEY])
+            width = len(inputs) + 1
+            require_arrays(arrays, {"linear": (width,), "hidden": (units, width), "output": (units,)})
+            return cls(Weights(*(np.asarray(arrays[name][None], dtype=np.float64) for name in Weights._fields)), inputs)
 
     def save(self, path: Path) -> None:
         """Write the first of these networks, with the names of its inputs."""
-        save_arrays(path, {name: array[0] for name, array in self.weights._asdict().items()}, ABOUT)
+        about = {_INPUTS_KEY: list(self.inputs)} | _ABOUT
+        save_arrays(path, {name: array[0] for name, array in self.weights._asdict().items()}, about)
 
     def admit(
         self,
@@ -136,7 +164,7 @@ class AdmissionNetwork:
         """
         admitted = np.zeros(slots.waits.shape, dtype=np.bool_)
         rows = np.zeros(slots.size, dtype=np.int64) if candidate is None else candidate
-        _admit_rows(slots.episode, rows, slots.live, about, arrivals, self.weights, noise, record, admitted)
+        _admit_rows(slots.episode, rows, slots.live, about, arrivals, self._of_all, noise, record, admitted)
         return admitted
 
 
@@ -185,7 +213,7 @@ def _write_down(inputs: FloatArray, known: int, written: NDArray[np.floating[Any
 def _room_for(queues: Queues, weights: Weights, admitted: BoolArray) -> tuple[Any, ...]:
     capacity = admitted.shape[1]
     places, is_open = np.empty(capacity, dtype=np.int64), np.empty(capacity, dtype=np.bool_)
-    begun, seconds = np.empty(weights.output.shape[1]), np.empty((2, capacity))
+    begun, seconds = np.empty(weights.output.shape[1]), np.empty((3, capacity))
     return tuple(usage.room_for(queues, admitted)), np.empty(INPUTS), begun, seconds, places, is_open
 
 
@@ -206,14 +234,14 @@ def _admit_rows(
 ) -> None:
     queues, about, weights, record = Queues(*queues), About(*about), Weights(*weights), Record(*record)
     accounts, inputs, begun, seconds, places, is_open = room
-    own_s, shorter_s = seconds[0], seconds[1]
+    own_s, shorter_s, load_below = seconds[0], seconds[1], seconds[2]
     recorded, noises = record.inputs.shape[1], noise.shape[1]
     for index in range(first, last):
         row, own = rows[index], candidate[index]
         account = usage.account_of(usage.Room(*accounts), queues, row)
         timeline, waiting = account.timeline, account.requests.size
         usage.start(account)
-        work_s = write_own(account, timeline, own_s, shorter_s)
+        work_s = write_own(account, timeline, about, arrivals[index], own_s, shorter_s, load_below)
         is_open[:waiting] = True
         written, choices, drawn = 0, 0, 0
         while recorded == 0 or (choices < record.choices.shape[1] and written + waiting < recorded):
@@ -231,9 +259,8 @@ def _admit_rows(
             for place in range(waiting):
                 if not is_open[place]:
                     continue
-                write_request_inputs(
-                    account, timeline, place, about, inputs[2], own_s[place], shorter_s[place], inputs[NODE:]
-                )
+                known = own_s[place], shorter_s[place], load_below[place]
+                write_request_inputs(account, timeline, place, about, inputs[2], *known, inputs[NODE:])
                 score = _score(weights, own, inputs, begun, shared)
                 if noises > 0:
                     score += noise[index, drawn % noises]

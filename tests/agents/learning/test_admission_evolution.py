@@ -9,15 +9,20 @@ from agents.learned import AdmissionPolicy, load_admission_network
 from agents.learning.admission_evolution import AdmissionEvolution
 from agents.learning.generations import Generations
 from agents.learning.runs import Run
+from agents.models.admission_inputs import ALL_INPUTS
 from agents.models.admission_network import AdmissionNetwork
 from agents.policy import PolicyError
 from agents.registry import make_learner
 from agents.rollout import rollout
 from agents.seeds import episode_seeds
+from edgellm_env.arrays import FloatArray
 from edgellm_env.scenario import load_scenario
 from tests.agents.learning.test_ppo_admission import learner_of
 
 SMALL = {"generations": 12, "candidates": 16, "candidate_slots": 120, "validation_episodes": 16, "validate_every": 4}
+
+
+INPUTS = ALL_INPUTS[:-2]
 
 
 def evolution_of(**values: object) -> AdmissionEvolution:
@@ -27,13 +32,16 @@ def evolution_of(**values: object) -> AdmissionEvolution:
 
 
 def random_networks(count: int) -> AdmissionNetwork:
-    size = AdmissionNetwork.from_parameters(np.zeros((1, 33 + 4 * 34)), 4).parameters.shape[1]
-    return AdmissionNetwork.from_parameters(np.random.default_rng(3).normal(size=(count, size)), 4)
+    return networks_of(np.random.default_rng(3).normal(size=(count, (len(INPUTS) + 1) * 5 + 4)))
+
+
+def networks_of(parameters: FloatArray) -> AdmissionNetwork:
+    return AdmissionNetwork.from_parameters(parameters, 4, INPUTS)
 
 
 def test_numbers_of_networks_go_there_and_back() -> None:
     networks = random_networks(3)
-    again = AdmissionNetwork.from_parameters(networks.parameters, 4)
+    again = networks_of(networks.parameters)
     for ours, theirs in zip(networks.weights, again.weights, strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
@@ -44,7 +52,7 @@ def test_each_candidate_of_a_generation_plays_the_same_episodes_as_if_alone() ->
     fitness = playing.fitness(AdmissionPolicy(networks, candidate=playing.candidate), generation=4)
     first = episode_seeds("train", 5, 1)[0] + 4 * 3
     for row, reached in enumerate(fitness):
-        alone = AdmissionNetwork.from_parameters(networks.parameters[row][None], 4)
+        alone = networks_of(networks.parameters[row][None])
         played = rollout(AdmissionPolicy(alone), scenario, range(first, first + 3)).throughput_rps
         assert reached == pytest.approx(played.mean())
     assert fitness[0] != fitness[1]

@@ -1,5 +1,6 @@
 """PPO on admission networks: advantages by hand, repeatable, and better than admitting whatever fits."""
 
+from dataclasses import fields
 from itertools import islice
 from pathlib import Path
 
@@ -7,14 +8,17 @@ import numpy as np
 import pytest
 
 from agents.learned import AdmissionPolicy, load_admission_network, load_generalist
+from agents.learning.admission_rollouts import Player
 from agents.learning.generalist import Generalist
 from agents.learning.ppo_admission import PpoAdmission, _estimate
-from agents.learning.runs import Run
+from agents.learning.runs import Run, read_settings
 from agents.learning.variations import variations
+from agents.models.admission_actor import Actor
+from agents.models.admission_inputs import ALL_INPUTS
 from agents.models.admission_network import AdmissionNetwork
 from agents.optimal import Dftsp
 from agents.policy import Policy, PolicyError
-from agents.registry import make_learner
+from agents.registry import SETTINGS_FOLDER, make_learner
 from agents.rollout import rollout
 from agents.seeds import episode_seeds
 from edgellm_env.costs.measured import MeasuredCosts
@@ -44,12 +48,13 @@ def test_advantages_by_hand() -> None:
     assert advantages[2] == pytest.approx(-0.2 + 0.9 * 5.0 - 3.0)
 
 
-def test_it_learns_to_refuse_what_would_fit(tmp_path: Path) -> None:
+@pytest.mark.parametrize("threads", [1, 2])
+def test_it_learns_to_refuse_what_would_fit(threads: int, tmp_path: Path) -> None:
     scenario = load_scenario("chat").with_values({"timing.episode_slots": 100})
     policies: list[Policy] = []
     for name in ("one", "again"):
         (tmp_path / name).mkdir()
-        path = learner_of().train(Run(scenario, 32 * 16 * 24, 0, tmp_path / name))
+        path = learner_of(threads=threads).train(Run(scenario, 32 * 16 * 24, 0, tmp_path / name))
         policies.append(load_admission_network(path, name))
     first, again = (path.read_bytes() for path in sorted(tmp_path.glob("*/model.safetensors")))
     assert first == again
@@ -71,6 +76,29 @@ def test_variations_differ_and_are_the_same_for_a_seed(name: str) -> None:
     else:
         assert [one.name for one in drawn[:5]] == ["balanced", "light", "memory", "patient", "balanced"]
     assert min(rollout(Dftsp(), one.with_slots(20), [0]).served.sum() for one in drawn) > 0
+
+
+def test_threads_change_nothing_of_a_rollout() -> None:
+    scenarios = [load_scenario("chat").with_arrival_rate(rate_rps) for rate_rps in (2.0, 4.0, 8.0)]
+    network = Actor(4, ALL_INPUTS).network()
+    one, two = (Player(scenarios, 0, 6, np.random.default_rng(0), threads).play(network, 5) for threads in (1, 2))
+    for field in fields(one):
+        np.testing.assert_array_equal(getattr(one, field.name), getattr(two, field.name))
+    assert len(set(one.par)) == 3
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("dropped_inputs: [loud]", "dropped_inputs: .*no such input: loud; expected some of running"),
+        ("offsets: [-1.0]\ndropped_inputs: [waiting]", "dropped_inputs: 'waiting'; expected it to be kept"),
+    ],
+)
+def test_settings_that_do_not_belong_together_are_refused(lines: str, message: str, tmp_path: Path) -> None:
+    text = (SETTINGS_FOLDER / "ppo-admit.yaml").read_text().replace("dropped_inputs: [load, load_below]", "")
+    (tmp_path / "bad.yaml").write_text(text + lines)
+    with pytest.raises(ValueError, match=message):
+        read_settings(PpoAdmission, tmp_path / "bad.yaml")
 
 
 def test_scores_are_shifted_only_where_that_serves_more(tmp_path: Path) -> None:

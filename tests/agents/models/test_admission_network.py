@@ -1,5 +1,6 @@
 """Admission networks: the compiled loop is a plain one over feasible batches, and what it records is what it saw."""
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +9,14 @@ import torch
 
 from agents.learned import AdmissionPolicy, load_admission_network
 from agents.learning.admission_rollouts import Player
-from agents.models.admission_actor import Actor, Critic
-from agents.models.admission_inputs import INPUTS, NODE, NODE_INPUTS, REQUEST_INPUTS, About, RecentArrivals
+from agents.learning.replicas import Networks
+from agents.models.admission_actor import Actor, Choices, Critic, _softsign
+from agents.models.admission_inputs import ALL_INPUTS, INPUTS, NODE, NODE_INPUTS, REQUEST_INPUTS, About, RecentArrivals
 from agents.models.admission_network import AdmissionNetwork, Record, Weights
 from agents.policy import PolicyError
 from agents.rollout import rollout
 from edgellm_env.arrays import BoolArray, FloatArray
+from edgellm_env.costs.iterations import joining_seconds
 from edgellm_env.env.slots import Slots
 from edgellm_env.scenario import load_scenario
 from tests.agents.test_admission import busy
@@ -118,8 +121,42 @@ def test_inputs_by_hand() -> None:
     output = iterations.output_tokens[0, first]
     spare_s = own["slack_s"] - own["finish_s"]
     assert request["spare_per_token"] == pytest.approx(np.clip(spare_s / output / step_s, -1.0, 4.0), rel=1e-4)
+    # What recent arrivals add to iterations, all of them and those that add less.
+    about, slot_s = About.of(slots.scenario), slots.scenario.timing.slot_s
+    arrivals = float(RecentArrivals(slots.size).now(slots)[0])
+    smaller = about.own_s[about.own_s < alone_s - step_s * output]
+    assert node["load"] == pytest.approx(np.log1p(4.0 * arrivals * about.own_s.mean() / slot_s), rel=1e-5)
+    below = arrivals * smaller.sum() / about.own_s.size / slot_s
+    assert request["load_below"] == pytest.approx(np.log1p(4.0 * below), rel=1e-5)
     later_s = with_it.members[:running]["finish_s"] - members["finish_s"]
     assert request["total_delay"] == pytest.approx(np.log1p(later_s.sum() / (60 * step_s)), rel=1e-4)
+
+
+def test_what_a_scenarios_requests_add_to_iterations_is_that_of_its_lengths() -> None:
+    lengths = {f"workload.{name}_tokens": {"kind": "constant", "value": 40} for name in ("prompt", "output")}
+    about, costs = About.of(load_scenario("chat").with_values(lengths)), load_scenario("chat").costs
+    own_s = joining_seconds(costs, 40.0, 40.0)
+    np.testing.assert_allclose(about.own_s, own_s)
+    np.testing.assert_allclose(about.below_s, np.linspace(0.0, own_s, about.own_s.size + 1))
+
+
+def test_a_network_without_an_input_plays_as_one_that_gives_it_no_weight(tmp_path: Path) -> None:
+    dropped, slots = {"load", "prompt"}, busy("chat", 5)
+    places = [place for place, name in enumerate(ALL_INPUTS) if name in dropped]
+    whole = network_of(4)
+    for part in (whole.weights.linear, whole.weights.hidden):
+        part[..., places] = 0.0
+    kept = tuple(name for name in ALL_INPUTS if name not in dropped)
+    linear, hidden = (np.delete(part, places, axis=-1) for part in whole.weights[:2])
+    without = AdmissionNetwork(Weights(linear, hidden, whole.weights.output), kept)
+    np.testing.assert_array_equal(recorded(slots, without)[0], recorded(slots, whole)[0])
+    again = AdmissionNetwork.from_parameters(without.parameters, 5, kept)
+    again.save(tmp_path / "model.safetensors")
+    loaded = AdmissionNetwork.load(tmp_path / "model.safetensors")
+    assert loaded.inputs == kept
+    np.testing.assert_array_equal(loaded.parameters, without.parameters)
+    with pytest.raises(ValueError, match=r"inputs: \['prompt', 'load'\]; expected some of"):
+        AdmissionNetwork(Weights(*(np.zeros((1, *size)) for size in ((3,), (1, 3), (1,)))), ("prompt", "load"))
 
 
 def problem_fits(slots: Slots, place: int) -> bool:
@@ -128,7 +165,7 @@ def problem_fits(slots: Slots, place: int) -> bool:
 
 def test_actor_and_network_agree_and_choices_follow_the_softmax() -> None:
     torch.manual_seed(0)
-    actor, critic = Actor(6), Critic(8)
+    actor, critic = Actor(6, ALL_INPUTS), Critic(8, ALL_INPUTS)
     for parameter in actor.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     played = Player([load_scenario("chat"), load_scenario("code")], 0, 8, np.random.default_rng(0)).play(
@@ -149,6 +186,37 @@ def test_actor_and_network_agree_and_choices_follow_the_softmax() -> None:
         assert float(entropy[choice]) == pytest.approx(-(np.exp(logarithms) * logarithms).sum(), abs=1e-4)
     # A choice is as unlikely, in the mean, as its entropy says.
     assert float(-chosen.mean()) == pytest.approx(float(entropy.mean()), abs=0.1)
+
+
+def test_softsign_is_the_librarys_bit_for_bit() -> None:
+    inputs, gradient = (torch.randn(5, 800, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
+    inputs[0, :9] = torch.tensor([0.0, -0.0, 1e-30, -1e-30, 1e30, -1e30, 1.0, -1.0, 3.0])
+    ours, theirs = inputs.clone().requires_grad_(), inputs.clone().requires_grad_()
+    out, expected = _softsign(2.0 * ours), torch.nn.functional.softsign(2.0 * theirs)
+    assert torch.equal(out, expected)
+    out.backward(gradient)
+    expected.backward(gradient)
+    assert ours.grad is not None
+    assert theirs.grad is not None
+    assert torch.equal(ours.grad, theirs.grad)
+
+
+def test_threads_share_a_gradient() -> None:
+    torch.manual_seed(0)
+    networks = torch.nn.ModuleList([Actor(6, ALL_INPUTS), Critic(8, ALL_INPUTS)])
+    played = Player([load_scenario("chat")], 0, 8, np.random.default_rng(0)).play(networks[0].network(), 4)
+
+    def loss_of(own: torch.nn.ModuleList, part: Choices) -> tuple[torch.Tensor, torch.Tensor]:
+        chosen, entropy = own[0](part)
+        return (chosen.square() + own[1](part)).mean(), entropy.mean()
+
+    found = []
+    for threads in (1, 3):
+        own = Networks(copy.deepcopy(networks), threads)
+        mean = own.write_gradients(loss_of, played, 3, 41)
+        found.append([mean, *(one.grad for one in own.first.parameters())])
+    for one, three in zip(*found, strict=True):
+        np.testing.assert_allclose(three, one, rtol=2e-4, atol=1e-6)
 
 
 def test_candidates_side_by_side_decide_as_each_alone() -> None:
