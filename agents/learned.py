@@ -14,6 +14,7 @@ import numpy as np
 from agents.models.actor import Actor
 from agents.models.admission_inputs import About, RecentArrivals
 from agents.models.admission_network import AdmissionNetwork
+from agents.models.admitting import Admitting
 from agents.models.packing import PACKINGS, PackingName
 from agents.models.scorer import Scorers
 from agents.models.storage import reading, weights_path
@@ -102,7 +103,7 @@ class AdmissionPolicy(Policy):
 
     modes = DETERMINISTIC
 
-    def __init__(self, network: AdmissionNetwork, name: str = "", candidate: IntArray | None = None) -> None:
+    def __init__(self, network: Admitting, name: str = "", candidate: IntArray | None = None) -> None:
         self.name, self.network, self._candidate = name, network, candidate
         self._about: About | None = None
         self._arrivals = RecentArrivals(0)
@@ -130,6 +131,13 @@ def load_admission_network(path: Path, name: str) -> Policy:
         PolicyError: there is none, or it is not readable; so the next loaders.
     """
     return AdmissionPolicy(AdmissionNetwork.load(weights_path(path, name)), name)
+
+
+def load_attention_network(path: Path, name: str) -> Policy:
+    """Load an attention network."""
+    from agents.models.attention_network import AttentionNetwork  # noqa: PLC0415
+
+    return AdmissionPolicy(AttentionNetwork.load(weights_path(path, name)), name)
 
 
 class Generalist(Policy):

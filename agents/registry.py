@@ -99,6 +99,7 @@ TABLE: Final[dict[str, Row]] = {
     "ppo+es": Row(
         load="agents.learned:load_admission_network", learn="agents.learning.admission_evolution:AdmissionEvolution"
     ),
+    "ppo-attend": Row(load="agents.learned:load_attention_network", learn="agents.learning.ppo_attention:PpoAttention"),
     "generalist": Row(_generalist, "agents.learned:load_generalist", "agents.learning.generalist:Generalist"),
     "bc": _CLONE,
     "dagger": _CLONE,

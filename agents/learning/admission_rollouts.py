@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from agents.models.admission_actor import Choices
 from agents.models.admission_inputs import About, RecentArrivals
-from agents.models.admission_network import AdmissionNetwork, Record
+from agents.models.admitting import Admitting, Drawn
+from agents.models.attention_inputs import Beside
 from agents.optimal import Dftsp
 from agents.policy import BATCH
 from agents.rollout import make_engine, rollout
@@ -21,8 +22,7 @@ from edgellm_env.arrays import BoolArray, FloatArray, IntArray
 from edgellm_env.env.slots import Slots
 from edgellm_env.scenario import Scenario
 
-_MOST_ROWS: Final = 2048  # recorded of a slot: 30 admissions from a full queue of 64; then its batch ends
-_MOST_CHOICES: Final = 64
+_NOISES: Final = 2048  # that a slot's choices are drawn by, in turn
 _PAR_EPISODES: Final = 8
 _EPISODES: Final = 2**24  # of a scenario; the next scenario's begin after these
 
@@ -38,6 +38,7 @@ class Played:
     first: IntArray  # (T + 1, E) the first choice of each slot,
     last: IntArray  # (T + 1, E) and the last
     ended: BoolArray  # (T, E) whether the slot was its episode's last
+    beside: Beside | None = None  # of the choices, where the network sees more than their inputs
 
     @property
     def size(self) -> int:
@@ -70,6 +71,7 @@ class Played:
             choice=torch.from_numpy(np.repeat(np.arange(high - low), opened + 1)),
             end=own,
             taken=own + 1 + torch.from_numpy(self.taken[low:high]),
+            beside=None if self.beside is None else self.beside.part(low, high),
         )
 
     @cached_property
@@ -80,9 +82,7 @@ class Played:
 class _Slot(NamedTuple):
     """One slot of a scenario's E environments."""
 
-    inputs: NDArray[np.float32]  # (rows, I)
-    choices: IntArray  # (C, 2) as in :class:`Record`
-    counts: IntArray  # (E,) how many of the choices are whose
+    drawn: Drawn
     ended: BoolArray  # (E,) whether the slot was its episode's last
 
 
@@ -108,22 +108,17 @@ class _Group:
         expert = rollout(Dftsp(), scenario, range(self._next, self._next + _PAR_EPISODES))
         self.par = max(1e-9, float(expert.throughput_rps.mean()) * scenario.timing.slot_s)
         self._size, self._last = size, np.arange(size) * self._slots // size + 1  # slots of the episode under way
-        self._record = Record.blank(size, _MOST_ROWS, _MOST_CHOICES)
         self._begin(np.arange(size))
         self._look()
 
-    def play(self, network: AdmissionNetwork, length: int) -> list[_Slot]:
+    def play(self, network: Admitting, length: int) -> list[_Slot]:
         """Return ``length`` slots, and what would be chosen in the one after them."""
         slots = []
         for step in range(length + 1):
-            noise, record = self._rng.gumbel(size=(self._size, self._noises)), self._record
-            batch = network.admit(self._seen, self._about, self._recent, noise=noise, record=record)
-            own, rows = record.counts.T
-            inputs = record.inputs[:, : rows.max()]
-            inputs = inputs[np.arange(inputs.shape[1]) < rows[:, None]].take(network.columns, axis=1)
-            choices = record.choices[np.arange(_MOST_CHOICES) < own[:, None]]
+            noise = self._rng.gumbel(size=(self._size, self._noises))
+            batch, drawn = network.draw(self._seen, self._about, self._recent, noise)
             ended = self._serve(batch) if step < length else np.zeros(self._size, dtype=np.bool_)
-            slots.append(_Slot(inputs, choices, own.copy(), ended))
+            slots.append(_Slot(drawn, ended))
         return slots
 
     def _serve(self, batch: BoolArray) -> BoolArray:
@@ -162,27 +157,28 @@ class Player:
         count = len(scenarios)
         size = max(1, environments // count)
         # Of a few environments each, drawing more would take longer than playing.
-        noises, rngs = _MOST_ROWS // min(8, count), [rng] if count == 1 else rng.spawn(count)
+        noises, rngs = _NOISES // min(8, count), [rng] if count == 1 else rng.spawn(count)
         self._groups = [
             _Group(one, seed, size, place * _EPISODES, noises, own)
             for place, (one, own) in enumerate(zip(scenarios, rngs, strict=True))
         ]
         self._pool, self.environments = ThreadPoolExecutor(threads), size * count
 
-    def play(self, network: AdmissionNetwork, length: int) -> Played:
+    def play(self, network: Admitting, length: int) -> Played:
         """Return a rollout of ``length`` slots."""
         played = self._pool.map(lambda group: group.play(network, length), self._groups)
         by_slot = list(zip(*played, strict=True))
-        slots = [group for slot in by_slot for group in slot]
-        counts = np.array([np.concatenate([group.counts for group in slot]) for slot in by_slot])
+        drawn = [group.drawn for slot in by_slot for group in slot]
+        counts = np.array([np.concatenate([group.drawn.counts for group in slot]) for slot in by_slot])
         after = np.cumsum(counts).reshape(counts.shape)
-        opened, taken = np.concatenate([group.choices for group in slots]).T
+        opened, taken = np.concatenate([one.choices for one in drawn]).T
         return Played(
-            np.concatenate([group.inputs for group in slots]),
+            np.concatenate([one.inputs for one in drawn]),
             opened,
             taken,
-            np.tile([group.par for group in self._groups], length + 1).repeat([group.counts.sum() for group in slots]),
+            np.tile([group.par for group in self._groups], length + 1).repeat([one.counts.sum() for one in drawn]),
             after - counts,
             after - 1,
             np.array([np.concatenate([group.ended for group in slot]) for slot in by_slot[:-1]]),
+            Beside.joined([one.beside for one in drawn if one.beside is not None]),
         )

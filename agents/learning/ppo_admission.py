@@ -23,9 +23,9 @@ from agents.learning.judging import Validation
 from agents.learning.replicas import Networks
 from agents.learning.runs import TENSORBOARD, Learner, Progress, Run, falling, known
 from agents.learning.variations import training_scenarios
-from agents.models.admission_actor import Actor, Choices, Critic
+from agents.models.admission_actor import Actor, ChoiceActor, Choices, Critic
 from agents.models.admission_inputs import ALL_INPUTS
-from agents.models.admission_network import SHIFTED, AdmissionNetwork
+from agents.models.admission_network import SHIFTED
 from agents.models.queue_network import one_torch_thread
 from agents.models.storage import WEIGHTS
 from agents.policy import PolicyError
@@ -82,6 +82,10 @@ class PpoAdmission(Learner):
         """Return how many environment steps it trains for unless told."""
         return self.steps
 
+    def networks(self, inputs: tuple[str, ...]) -> tuple[ChoiceActor, Critic]:
+        """Return what it trains, untrained, which sees ``inputs``."""
+        return Actor(self.hidden_units, inputs), Critic(self.critic_units, inputs)
+
     @one_torch_thread()
     def train(self, run: Run) -> Path:
         """Train, and save the network that did best on validation episodes; see :meth:`Learner.train`.
@@ -90,11 +94,11 @@ class PpoAdmission(Learner):
             PolicyError: asked to resume; the runs are short.
         """
         if run.resume:
-            raise PolicyError("resume: ppo-admit takes minutes and keeps no checkpoints; expected a new run")
+            raise PolicyError("resume: it takes minutes and keeps no checkpoints; expected a new run")
         torch.manual_seed(run.seed)
         rng = np.random.default_rng([run.seed, 2**32])
         inputs = tuple(name for name in ALL_INPUTS if name not in self.dropped_inputs)
-        actor, critic = Actor(self.hidden_units, inputs), Critic(self.critic_units, inputs)
+        actor, critic = self.networks(inputs)
         networks = Networks(nn.ModuleList([actor, critic]), self.threads)
         mean = get_ema_multi_avg_fn(self.averaging)  # type: ignore[no-untyped-call] # of the library
         average = AveragedModel(actor, multi_avg_fn=mean)
@@ -116,15 +120,16 @@ class PpoAdmission(Learner):
             log.record("time/slots_per_second", per_rollout / (time.monotonic() - began_s))
             if (index + 1) % self.validate_every == 0 or index + 1 == rollouts:
                 averaged = average.module
-                assert isinstance(averaged, Actor)
-                policy = AdmissionPolicy(averaged.network())
-                best_rps = validation.keep(policy, policy.network.save, run.folder / WEIGHTS, log)
+                assert isinstance(averaged, ChoiceActor)
+                network = averaged.network()
+                best_rps = validation.keep(AdmissionPolicy(network), network.save, run.folder / WEIGHTS, log)
                 run.on_progress(Progress((index + 1) * per_rollout, best_rps))
             log.dump((index + 1) * per_rollout)
         path = run.folder / WEIGHTS
         if self.offsets:
             # On what it was trained on: there are more of these, and none of them chose the network.
-            validation, best = Validation(scenarios, run.seed, self.validation_episodes), AdmissionNetwork.load(path)
+            validation = Validation(scenarios, run.seed, self.validation_episodes)
+            best = type(actor.network()).load(path)
             for shifted in map(best.shifted, (0.0, *self.offsets)):
                 validation.keep(AdmissionPolicy(shifted), shifted.save, path, log)
         log.close()

@@ -64,9 +64,9 @@ ALL_INPUTS: Final = (*NODE_INPUTS, *REQUEST_INPUTS)
 NODE: Final = len(NODE_INPUTS)
 INPUTS: Final = len(ALL_INPUTS)
 
-_MOST: Final = 4.0  # far beyond where a time matters
+MOST: Final = 4.0  # far beyond where a time matters
 _PER_COUNT: Final = 0.4  # makes logarithms of a few dozen about 1
-_LEAST_S: Final = 1e-9
+LEAST_S: Final = 1e-9
 _MEMORY: Final = 0.9  # of arrivals, from slot to slot
 _SAMPLED: Final = 8  # episodes whose requests stand for a scenario's
 
@@ -150,14 +150,14 @@ def write_node_inputs(
     """
     costs, members, count, requests = timeline.costs[0], timeline.members, timeline.taken[0], account.requests
     step_s = costs.step_s
-    iteration_s, tightest, margins, to_go = step_s, _MOST, 0.0, 0.0
+    iteration_s, tightest, margins, to_go = step_s, MOST, 0.0, 0.0
     soon, later = 0.0, 0.0
     for one in range(count):
         member = members[one]
         iteration_s += decode_seconds(costs, member.context_tokens, 1.0)
         margin = (member.slack_s - member.finish_s) / (member.to_go * step_s)
         tightest = min(tightest, margin)
-        margins += min(_MOST, margin)
+        margins += min(MOST, margin)
         to_go += member.to_go
         if member.to_go <= 50:
             soon += 1.0
@@ -168,7 +168,7 @@ def write_node_inputs(
     out[1] = 1.0 - count / members.size
     out[2] = iteration_s / step_s - 1.0
     out[3] = tightest
-    out[4] = margins / each if count > 0 else _MOST
+    out[4] = margins / each if count > 0 else MOST
     out[5] = 0.2 * np.log1p(to_go / each)
     out[6] = _PER_COUNT * np.log1p(soon)
     out[7] = _PER_COUNT * np.log1p(later)
@@ -178,7 +178,7 @@ def write_node_inputs(
     out[11] = _PER_COUNT * np.log1p(float(requests.size))
     out[12] = np.log1p(work_s / (60.0 * step_s))
     out[13] = np.log1p(arrivals * 30.0 * step_s / about.slot_s)
-    out[14] = min(_MOST, node.backlog_s / step_s)
+    out[14] = min(MOST, node.backlog_s / step_s)
     out[15] = _load(about, arrivals, about.own_s.size)
 
 
@@ -217,14 +217,14 @@ def write_request_inputs(
         finish_s += added_seconds(costs, member, min(float(member.to_go), output))
         delay_s = delay_seconds(costs, member, prompt_s, prompt, output)
         total_s += delay_s
-        largest = max(largest, delay_s / max(_LEAST_S, member.slack_s - member.finish_s))
+        largest = max(largest, delay_s / max(LEAST_S, member.slack_s - member.finish_s))
     per_token = (one.slack_s - prompt_s) / (output * step_s)
     laxity = (one.slack_s - one.compute_s) / (60.0 * step_s)
     out[0] = np.log(max(0.1, one.slack_s / one.compute_s))
-    out[1] = min(_MOST, per_token)
-    out[2] = min(_MOST, per_token - 1.0 - iteration)
-    out[3] = min(_MOST, (one.slack_s - finish_s) / (output * step_s))
-    out[4] = min(_MOST, 0.2 * laxity)
+    out[1] = min(MOST, per_token)
+    out[2] = min(MOST, per_token - 1.0 - iteration)
+    out[3] = min(MOST, (one.slack_s - finish_s) / (output * step_s))
+    out[4] = min(MOST, 0.2 * laxity)
     out[5] = np.exp(-max(0.0, laxity))
     out[6] = 1.0 if one.last_chance else 0.0
     out[7] = np.log1p(prompt_s / step_s)

@@ -24,6 +24,7 @@ from agents.models.admission_inputs import (
     write_own,
     write_request_inputs,
 )
+from agents.models.admitting import Drawn
 from agents.models.storage import OBSERVATIONS, reading, require_arrays, save_arrays
 from edgellm_env._compile import compiled_leaf, compiled_parallel
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
@@ -31,7 +32,9 @@ from edgellm_env.env.slots import Slots
 from edgellm_env.slot import usage
 from edgellm_env.slot.usage import Account, Queues
 
-_ABOUT: Final = {OBSERVATIONS: ["requests", "valid", "node", "running"]}
+CONTINUOUS: Final = {OBSERVATIONS: ["requests", "valid", "node", "running"]}
+"""What networks of continuous nodes say of themselves."""
+
 _INPUTS_KEY: Final = "inputs"
 
 SHIFTED: Final = "waiting"
@@ -61,6 +64,8 @@ class Record(NamedTuple):
 
 
 _NOTHING_RECORDED: Final = Record.blank(0, 0, 0)
+_MOST_ROWS: Final = 2048  # recorded of a slot: 30 admissions from a full queue of 64; then its batch ends
+_MOST_CHOICES: Final = 64
 _NO_NOISE: Final = np.zeros((0, 0))
 
 
@@ -132,7 +137,7 @@ class AdmissionNetwork:
         Raises:
             PolicyError: no such file, no admission network, or made for other inputs.
         """
-        with reading(path, "admission network", _ABOUT) as (arrays, about):
+        with reading(path, "admission network", CONTINUOUS) as (arrays, about):
             units, inputs = arrays["output"].size, tuple(about[_INPUTS_KEY])
             width = len(inputs) + 1
             require_arrays(arrays, {"linear": (width,), "hidden": (units, width), "output": (units,)})
@@ -140,7 +145,7 @@ class AdmissionNetwork:
 
     def save(self, path: Path) -> None:
         """Write the first of these networks, with the names of its inputs."""
-        about = {_INPUTS_KEY: list(self.inputs)} | _ABOUT
+        about = {_INPUTS_KEY: list(self.inputs)} | CONTINUOUS
         save_arrays(path, {name: array[0] for name, array in self.weights._asdict().items()}, about)
 
     def admit(
@@ -166,6 +171,15 @@ class AdmissionNetwork:
         rows = np.zeros(slots.size, dtype=np.int64) if candidate is None else candidate
         _admit_rows(slots.episode, rows, slots.live, about, arrivals, self._of_all, noise, record, admitted)
         return admitted
+
+    def draw(self, slots: Slots, about: About, arrivals: FloatArray, noise: FloatArray) -> tuple[BoolArray, Drawn]:
+        """Return batches (R, n) that are drawn by ``noise`` (R, any) of Gumbel's distribution, and how."""
+        record = Record.blank(slots.size, _MOST_ROWS, _MOST_CHOICES)
+        batch = self.admit(slots, about, arrivals, noise=noise, record=record)
+        own, rows = record.counts.T
+        most = int(rows.max())
+        inputs = record.inputs[:, :most][np.arange(most) < rows[:, None]].take(self.columns, axis=1)
+        return batch, Drawn(inputs, record.choices[np.arange(_MOST_CHOICES) < own[:, None]], own)
 
 
 @compiled_leaf

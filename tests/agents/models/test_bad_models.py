@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
@@ -14,6 +15,8 @@ from agents.learning.ppo import PlainPpo
 from agents.learning.runs import read_settings
 from agents.learning.search import load_state, save_state
 from agents.models.actor import SUMMARY_SIZE, Actor
+from agents.models.admission_inputs import ALL_INPUTS
+from agents.models.attention_network import AttentionNetwork
 from agents.models.queue_network import RequestScorer
 from agents.models.sb3 import save_policy
 from agents.models.scorer import LINEAR, REQUEST_FEATURES, Scorers, parameter_count
@@ -23,10 +26,11 @@ from agents.registry import build_policies, settings_path
 from agents.rollout import PolicyFailureError, rollout
 from edgellm_env import load_scenario
 from edgellm_env.node.features import fingerprint
+from edgellm_env.scenario import Scenario
 from tests.agents.learning.test_ppo import SMALL, new_model
 from tests.agents.models.test_storage import search_state
 
-SCENARIO = load_scenario("light").with_values({"timing.episode_slots": 12})
+SCENARIO, CONTINUOUS = (load_scenario(name).with_values({"timing.episode_slots": 12}) for name in ("light", "chat"))
 
 
 def ppo(path: Path) -> None:
@@ -48,6 +52,14 @@ def actor(packing: str) -> Callable[[Path], None]:
     return lambda path: Actor(tuple(layers), packing).save(path)
 
 
+def attending(path: Path) -> None:
+    torch.manual_seed(0)
+    network = AttentionNetwork(ALL_INPUTS, 4, 2, 1)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    network.save(path)
+
+
 KINDS: dict[str, tuple[str, Callable[[Path], None]]] = {
     "ranker": ("es-rank", ranker("greedy")),
     "value": ("es-value", ranker("exact")),
@@ -57,7 +69,12 @@ KINDS: dict[str, tuple[str, Callable[[Path], None]]] = {
     "pointing": ("ppo-select", network(True, 1)),
     "beams": ("dagger", network(False, 3)),
     "ppo": ("ppo", ppo),
+    "attending": ("ppo-attend", attending),
 }
+
+
+def scenario_of(spec: str) -> Scenario:
+    return CONTINUOUS if spec.startswith("ppo-attend") else SCENARIO
 
 
 @pytest.fixture(params=KINDS)
@@ -85,7 +102,7 @@ def said(call: Callable[[], object], kind: type[Exception]) -> str:
 
 def refused(spec: str) -> str:
     with pytest.raises(PolicyError) as error:
-        build_policies([spec], SCENARIO)
+        build_policies([spec], scenario_of(spec))
     text = str(error.value)
     assert "\n" not in text
     assert len(text) < 700
@@ -94,7 +111,8 @@ def refused(spec: str) -> str:
 
 
 def test_an_undamaged_one_plays(saved: tuple[str, Path]) -> None:
-    tally = rollout(*build_policies([saved[0]], SCENARIO), SCENARIO, [3, 4])
+    scenario = scenario_of(saved[0])
+    tally = rollout(*build_policies([saved[0]], scenario), scenario, [3, 4])
     assert (tally.totals["arrived"] > 0).all()
 
 
@@ -115,7 +133,7 @@ def test_a_flipped_bit_of_the_header_is_refused_or_plays_and_is_never_a_tracebac
         damaged = bytearray(whole)
         damaged[place] ^= 1 << int(rng.integers(8))
         path.write_bytes(damaged)
-        outcomes.add(said(lambda: build_policies([spec], SCENARIO), PolicyError))
+        outcomes.add(said(lambda: build_policies([spec], scenario_of(spec)), PolicyError))
     assert len(outcomes) > 2
     assert not any("\n" in outcome for outcome in outcomes)
 
@@ -176,8 +194,8 @@ def test_huge_weights_play_or_are_named_with_policy_episode_and_slot(saved: tupl
             path,
             metadata={"about": json.dumps(about)},
         )
-        (policy,) = build_policies([spec], SCENARIO)
-        outcome = said(lambda policy=policy: rollout(policy, SCENARIO, [3, 4]), PolicyFailureError)
+        (policy,) = build_policies([spec], scenario_of(spec))
+        outcome = said(lambda policy=policy: rollout(policy, scenario_of(spec), [3, 4]), PolicyFailureError)
         message = rf"(policy '{re.escape(spec)}', episode [01], slot \d+: the model's [a-z ]+ are not finite; .*)?"
         assert re.fullmatch(message, outcome)
 
