@@ -113,10 +113,10 @@ class _Group:
 
     def play(self, network: Admitting, length: int) -> list[_Slot]:
         """Return ``length`` slots, and what would be chosen in the one after them."""
-        slots = []
+        slots, draw = list[_Slot](), network.drawing(self._size)
         for step in range(length + 1):
             noise = self._rng.gumbel(size=(self._size, self._noises))
-            batch, drawn = network.draw(self._seen, self._about, self._recent, noise)
+            batch, drawn = draw(self._seen, self._about, self._recent, noise)
             ended = self._serve(batch) if step < length else np.zeros(self._size, dtype=np.bool_)
             slots.append(_Slot(drawn, ended))
         return slots

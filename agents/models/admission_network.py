@@ -24,7 +24,7 @@ from agents.models.admission_inputs import (
     write_own,
     write_request_inputs,
 )
-from agents.models.admitting import Drawn
+from agents.models.admitting import Draw, Drawn
 from agents.models.storage import OBSERVATIONS, reading, require_arrays, save_arrays
 from edgellm_env._compile import compiled_leaf, compiled_parallel
 from edgellm_env.arrays import BoolArray, FloatArray, IntArray
@@ -172,14 +172,18 @@ class AdmissionNetwork:
         _admit_rows(slots.episode, rows, slots.live, about, arrivals, self._of_all, noise, record, admitted)
         return admitted
 
-    def draw(self, slots: Slots, about: About, arrivals: FloatArray, noise: FloatArray) -> tuple[BoolArray, Drawn]:
-        """Return batches (R, n) that are drawn by ``noise`` (R, any) of Gumbel's distribution, and how."""
-        record = Record.blank(slots.size, _MOST_ROWS, _MOST_CHOICES)
-        batch = self.admit(slots, about, arrivals, noise=noise, record=record)
-        own, rows = record.counts.T
-        most = int(rows.max())
-        inputs = record.inputs[:, :most][np.arange(most) < rows[:, None]].take(self.columns, axis=1)
-        return batch, Drawn(inputs, record.choices[np.arange(_MOST_CHOICES) < own[:, None]], own)
+    def drawing(self, slots: int) -> Draw:
+        """Return what draws batches of so many slots at a time; see :class:`agents.models.admitting.Draw`."""
+        record = Record.blank(slots, _MOST_ROWS, _MOST_CHOICES)
+
+        def draw(slots: Slots, about: About, arrivals: FloatArray, noise: FloatArray) -> tuple[BoolArray, Drawn]:
+            batch = self.admit(slots, about, arrivals, noise=noise, record=record)
+            own, rows = record.counts.T
+            inputs = record.inputs[:, : rows.max()]
+            inputs = inputs[np.arange(inputs.shape[1]) < rows[:, None]].take(self.columns, axis=1)
+            return batch, Drawn(inputs, record.choices[np.arange(_MOST_CHOICES) < own[:, None]], own.copy())
+
+        return draw
 
 
 @compiled_leaf

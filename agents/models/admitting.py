@@ -21,14 +21,21 @@ class Drawn(NamedTuple):
     beside: Beside | None = None  # what an attention network sees beside these inputs
 
 
+class Draw(Protocol):
+    """Draws batches."""
+
+    def __call__(self, slots: Slots, about: About, arrivals: FloatArray, noise: FloatArray) -> tuple[BoolArray, Drawn]:
+        """Return batches (R, n) that are drawn by ``noise`` (R, any) of Gumbel's distribution, and how."""
+
+
 class Admitting(Protocol):
     """A network that admits the waiting requests of continuous nodes one after the other."""
 
     def admit(self, slots: Slots, about: About, arrivals: FloatArray, candidate: IntArray | None = None) -> BoolArray:
         """Return the batches (R, n) that it admits; the likeliest request, while admitting is likelier."""
 
-    def draw(self, slots: Slots, about: About, arrivals: FloatArray, noise: FloatArray) -> tuple[BoolArray, Drawn]:
-        """Return batches (R, n) that are drawn by ``noise`` (R, any) of Gumbel's distribution, and how."""
+    def drawing(self, slots: int) -> Draw:
+        """Return what draws batches of R = ``slots`` slots, time and again in the same room."""
 
     def shifted(self, offset: float) -> Self:
         """Return the same with ``offset`` times the input ``waiting`` added to scores: below 0 it refuses more."""

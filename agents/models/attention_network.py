@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from agents.models.admission_actor import ChoiceActor, Choices
 from agents.models.admission_inputs import ALL_INPUTS, About
 from agents.models.admission_network import CONTINUOUS, SHIFTED
-from agents.models.admitting import Drawn
+from agents.models.admitting import Draw, Drawn
 from agents.models.attention_inputs import MEMBER, MEMBER_INPUTS, PAIR, PAIR_INPUTS, Beside, look
 from agents.models.queue_network import one_torch_thread
 from agents.models.storage import reading, require_arrays, save_arrays
@@ -215,8 +215,11 @@ class AttentionNetwork(ChoiceActor):
         """
         return self._choose(slots, about, arrivals, None)[0]
 
-    def draw(self, slots: Slots, about: About, arrivals: FloatArray, noise: FloatArray) -> tuple[BoolArray, Drawn]:
-        """Return batches (R, n) that are drawn by ``noise`` (R, any) of Gumbel's distribution, and how."""
+    def drawing(self, slots: int) -> Draw:
+        """Return what draws batches; see :class:`agents.models.admitting.Draw`."""
+        return self._draw
+
+    def _draw(self, slots: Slots, about: About, arrivals: FloatArray, noise: FloatArray) -> tuple[BoolArray, Drawn]:
         admitted, made = self._choose(slots, about, arrivals, noise)
         row, choices, inputs = (np.concatenate([one[part] for one in made]) for part in range(3))
         beside = Beside.joined([one.beside for one in made])
