@@ -1,6 +1,8 @@
 """How candidates of a direct search are compared: all of a generation play the very same training episodes."""
 
+import copy
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -31,6 +33,8 @@ class Generations:
         self._engines = [make_engine(scenario, BATCH, candidates * episodes) for scenario in scenarios]
         self._first, self._candidates, self._episodes = episode_seeds("train", seed, 1)[0], candidates, episodes
         self._at_a_time = at_a_time or len(scenarios)
+        # Several scenarios are played two at a time: what is compiled runs beside what is not.
+        self._pool = ThreadPoolExecutor(min(2, self._at_a_time))
         self.candidate: IntArray = np.repeat(np.arange(candidates), episodes)
 
     def fitness(self, population: Policy, generation: int) -> FloatArray:
@@ -38,12 +42,16 @@ class Generations:
 
         Where there are several scenarios each counts alike: its throughputs are divided by their mean.
         """
-        first, means = self._first + generation * self._episodes, []
+        first = self._first + generation * self._episodes
         seeds = list(range(first, first + self._episodes)) * self._candidates
-        for place in range(generation * self._at_a_time, (generation + 1) * self._at_a_time):
+
+        def play(place: int) -> FloatArray:
             engine = self._engines[place % len(self._engines)]
-            tally = rollout(population, engine.scenario, seeds, engine=engine)
-            means.append(np.asarray(tally.throughput_rps.reshape(-1, self._episodes).mean(axis=1)))
+            # A policy knows the scenario that it plays: each has its own.
+            tally = rollout(copy.copy(population), engine.scenario, seeds, engine=engine)
+            return np.asarray(tally.throughput_rps.reshape(-1, self._episodes).mean(axis=1))
+
+        means = list(self._pool.map(play, range(generation * self._at_a_time, (generation + 1) * self._at_a_time)))
         if len(means) == 1:
             return means[0]
         return np.asarray(np.mean([mean / max(1e-9, float(mean.mean())) for mean in means], axis=0))
