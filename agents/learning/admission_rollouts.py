@@ -56,10 +56,11 @@ class Played:
             yield self.between(low, high)
 
     def bounds(self, count: int, end: int, rng: np.random.Generator | None = None) -> Iterator[tuple[int, int]]:
-        """Yield where these parts begin and end."""
+        """Yield where these parts begin and end, but for those of nothing."""
         bounds = np.linspace(0, end, count + 1).astype(int).tolist()
         for part in range(count) if rng is None else rng.permutation(count):
-            yield bounds[part], bounds[part + 1]
+            if bounds[part] < bounds[part + 1]:
+                yield bounds[part], bounds[part + 1]
 
     def between(self, low: int, high: int) -> Choices:
         """Return the choices from ``low`` up to ``high``."""

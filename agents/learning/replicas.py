@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import TypeVar
 
 import numpy as np
@@ -60,9 +61,10 @@ class Networks:
             The other mean, of the minibatch.
         """
         bounds: list[int] = np.linspace(low, high, len(self._copies) + 1).astype(int).tolist()
+        parts = [(first, last) for first, last in pairwise(bounds) if first < last]  # the mean of none is no number
 
         def work(place: int) -> float:
-            networks, first, last = self._copies[place], bounds[place], bounds[place + 1]
+            networks, (first, last) = self._copies[place], parts[place]
             share = (last - first) / (high - low)
             if place:
                 with torch.no_grad():
@@ -73,8 +75,8 @@ class Networks:
             (loss * share).backward()  # type: ignore[no-untyped-call] # of the library
             return share * float(other.detach())
 
-        other = float(sum(self._pool.map(work, range(len(self._copies)))))
-        for networks in self._copies[1:]:
+        other = float(sum(self._pool.map(work, range(len(parts)))))
+        for networks in self._copies[1 : len(parts)]:
             for own, trained in zip(networks.parameters(), self.first.parameters(), strict=True):
                 assert own.grad is not None
                 assert trained.grad is not None

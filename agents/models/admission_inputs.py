@@ -9,7 +9,7 @@ import numpy as np
 
 from agents.seeds import episode_seeds
 from edgellm_env._compile import compiled_leaf
-from edgellm_env.arrays import FloatArray
+from edgellm_env.arrays import FloatArray, IntArray
 from edgellm_env.costs.iterations import decode_seconds, joining_seconds, own_seconds, prompt_seconds
 from edgellm_env.env.slots import Slots
 from edgellm_env.node.records import scheme_records
@@ -69,6 +69,18 @@ _PER_COUNT: Final = 0.4  # makes logarithms of a few dozen about 1
 LEAST_S: Final = 1e-9
 _MEMORY: Final = 0.9  # of arrivals, from slot to slot
 _SAMPLED: Final = 8  # episodes whose requests stand for a scenario's
+_PER_LOAD: Final = 4.0  # makes loads that fill a node, a third to a half of the time by most deadlines, about 1
+
+
+def columns_of(inputs: tuple[str, ...]) -> IntArray:
+    """Return (I,) where these inputs are among all.
+
+    Raises:
+        ValueError: none, others, or in another order than that of :data:`ALL_INPUTS`.
+    """
+    if not inputs or inputs != tuple(name for name in ALL_INPUTS if name in inputs):
+        raise ValueError(f"inputs: {list(inputs)}"[:200] + f"; expected some of {list(ALL_INPUTS)}, in order")
+    return np.array([ALL_INPUTS.index(name) for name in inputs], dtype=np.int64)
 
 
 class About(NamedTuple):
@@ -94,7 +106,7 @@ class About(NamedTuple):
 @compiled_leaf
 def _load(about: About, arrivals: float, count: int) -> float:
     """Return what arrivals of the ``count`` smallest of the sample's requests add to iterations, as an input."""
-    return float(np.log1p(4.0 * arrivals * about.below_s[count] / about.slot_s))
+    return float(np.log1p(_PER_LOAD * arrivals * about.below_s[count] / about.slot_s))
 
 
 @compiled_leaf

@@ -20,6 +20,7 @@ from agents.models.admission_inputs import (
     INPUTS,
     NODE,
     About,
+    columns_of,
     write_node_inputs,
     write_own,
     write_request_inputs,
@@ -86,9 +87,7 @@ class AdmissionNetwork:
 
     def __post_init__(self) -> None:
         """Check inputs and shapes."""
-        if self.inputs != tuple(name for name in ALL_INPUTS if name in self.inputs):
-            raise ValueError(f"inputs: {list(self.inputs)}"[:200] + f"; expected some of {list(ALL_INPUTS)}, in order")
-        (networks, units), width = self.weights.output.shape, len(self.inputs) + 1
+        (networks, units), width = self.weights.output.shape, self._columns.size + 1
         shapes = {"linear": (networks, width), "hidden": (networks, units, width), "output": (networks, units)}
         require_arrays(self.weights._asdict(), shapes)
 
@@ -107,10 +106,9 @@ class AdmissionNetwork:
         count = self.weights.output.shape[0]
         return np.concatenate([part.reshape(count, -1) for part in self.weights], axis=1)
 
-    @property
-    def columns(self) -> IntArray:
-        """(I,) where its inputs are among all."""
-        return np.array([ALL_INPUTS.index(name) for name in self.inputs])
+    @cached_property
+    def _columns(self) -> IntArray:
+        return columns_of(self.inputs)
 
     @cached_property
     def _of_all(self) -> Weights:
@@ -118,7 +116,7 @@ class AdmissionNetwork:
         linear, hidden, output = self.weights
         if self.inputs == ALL_INPUTS:
             return self.weights
-        wide, places = np.zeros((*hidden.shape[:2], INPUTS + 1)), np.append(self.columns, INPUTS)
+        wide, places = np.zeros((*hidden.shape[:2], INPUTS + 1)), np.append(self._columns, INPUTS)
         wide[:, :, places] = hidden
         first = np.zeros((linear.shape[0], INPUTS + 1))
         first[:, places] = linear
@@ -172,15 +170,15 @@ class AdmissionNetwork:
         _admit_rows(slots.episode, rows, slots.live, about, arrivals, self._of_all, noise, record, admitted)
         return admitted
 
-    def drawing(self, slots: int) -> Draw:
-        """Return what draws batches of so many slots at a time; see :class:`agents.models.admitting.Draw`."""
-        record = Record.blank(slots, _MOST_ROWS, _MOST_CHOICES)
+    def drawing(self, size: int) -> Draw:
+        """Return what draws batches of ``size`` slots at a time; see :class:`agents.models.admitting.Draw`."""
+        record = Record.blank(size, _MOST_ROWS, _MOST_CHOICES)
 
         def draw(slots: Slots, about: About, arrivals: FloatArray, noise: FloatArray) -> tuple[BoolArray, Drawn]:
             batch = self.admit(slots, about, arrivals, noise=noise, record=record)
             own, rows = record.counts.T
             inputs = record.inputs[:, : rows.max()]
-            inputs = inputs[np.arange(inputs.shape[1]) < rows[:, None]].take(self.columns, axis=1)
+            inputs = inputs[np.arange(inputs.shape[1]) < rows[:, None]].take(self._columns, axis=1)
             return batch, Drawn(inputs, record.choices[np.arange(_MOST_CHOICES) < own[:, None]], own.copy())
 
         return draw

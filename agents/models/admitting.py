@@ -34,8 +34,8 @@ class Admitting(Protocol):
     def admit(self, slots: Slots, about: About, arrivals: FloatArray, candidate: IntArray | None = None) -> BoolArray:
         """Return the batches (R, n) that it admits; the likeliest request, while admitting is likelier."""
 
-    def drawing(self, slots: int) -> Draw:
-        """Return what draws batches of R = ``slots`` slots, time and again in the same room."""
+    def drawing(self, size: int) -> Draw:
+        """Return what draws batches of R = ``size`` slots, time and again in the same room."""
 
     def shifted(self, offset: float) -> Self:
         """Return the same with ``offset`` times the input ``waiting`` added to scores: below 0 it refuses more."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from agents.models.admission_actor import ChoiceActor, Choices
-from agents.models.admission_inputs import ALL_INPUTS, About
+from agents.models.admission_inputs import About, columns_of
 from agents.models.admission_network import CONTINUOUS, SHIFTED
 from agents.models.admitting import Draw, Drawn
 from agents.models.attention_inputs import MEMBER, MEMBER_INPUTS, PAIR, PAIR_INPUTS, Beside, look
@@ -142,13 +142,11 @@ class AttentionNetwork(ChoiceActor):
 
     def __init__(self, inputs: tuple[str, ...], width: int, heads: int, blocks: int) -> None:
         super().__init__()
-        if not inputs or inputs != tuple(name for name in ALL_INPUTS if name in inputs):
-            raise ValueError(f"inputs: {list(inputs)}"[:200] + f"; expected some of {list(ALL_INPUTS)}, in order")
+        self._columns = columns_of(inputs)
         if not (1 <= blocks <= MOST_BLOCKS and 1 <= heads <= _MOST_HEADS and width >= 1 and width % heads == 0):
             text = f"expected 1 to {MOST_BLOCKS}, and a divisor of the width, at most {_MOST_HEADS}"
             raise ValueError(f"blocks: {blocks}, heads: {heads} at width {width}; {text}"[:300])
         self.inputs, self._heads = inputs, heads
-        self._columns = np.array([ALL_INPUTS.index(name) for name in inputs])
         self.token, self.member = nn.Linear(len(inputs), width), nn.Linear(MEMBER, width)
         self.end = nn.Parameter(torch.zeros(width))
         self.blocks = nn.ModuleList(_Block(width, heads) for _ in range(blocks))
@@ -215,7 +213,7 @@ class AttentionNetwork(ChoiceActor):
         """
         return self._choose(slots, about, arrivals, None)[0]
 
-    def drawing(self, slots: int) -> Draw:
+    def drawing(self, size: int) -> Draw:
         """Return what draws batches; see :class:`agents.models.admitting.Draw`."""
         return self._draw
 

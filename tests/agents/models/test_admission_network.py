@@ -217,6 +217,10 @@ def test_threads_share_a_gradient() -> None:
         found.append([mean, *(one.grad for one in own.first.parameters())])
     for one, three in zip(*found, strict=True):
         np.testing.assert_allclose(three, one, rtol=2e-4, atol=1e-6)
+    few = Networks(copy.deepcopy(networks), 3)  # fewer choices than threads
+    assert np.isfinite(few.write_gradients(loss_of, played, 3, 5))
+    assert all(one.grad is not None and torch.isfinite(one.grad).all() for one in few.first.parameters())
+    assert sum(high - low for low, high in played.bounds(3 * played.size, played.size)) == played.size
 
 
 def test_candidates_side_by_side_decide_as_each_alone() -> None:
